@@ -1,0 +1,1 @@
+"""mergegraph: a declarative, DAG-based merge engine."""

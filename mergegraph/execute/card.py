@@ -1,0 +1,66 @@
+"""What a finished output says of itself: the model card (README.md), config.json, mergegraph.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mergegraph.plan.plan import Output, Plan
+
+
+def engine_version() -> str:
+    """The version of the engine, as installed."""
+    return version("mergegraph")
+
+
+def sidecar_contents(plan: Plan, output: Output) -> Iterable[tuple[str, bytes]]:
+    """(name, content) of every file beside the weights but mergegraph.json, which needs the checksums."""
+    sidecars = output.sidecars
+    for name, source in sidecars.copies:
+        yield name, Path(source).read_bytes()
+    if sidecars.chat_template:
+        yield "chat_template.jinja", Path(sidecars.chat_template).read_bytes()
+    if sidecars.config:
+        yield "config.json", (json.dumps(sidecars.config, indent=2, ensure_ascii=False) + "\n").encode()
+    yield "README.md", model_card(plan, output).encode()
+
+
+def model_card(plan: Plan, output: Output) -> str:
+    """Front matter for the Hub, then the recipe. Only Hub ids stand in `base_model`; the licence is never guessed."""
+    matter: dict[str, Any] = {"library_name": "transformers", "tags": ["merge", "mergegraph"]}
+    if output.sidecars.base_models:
+        matter |= {"base_model": list(output.sidecars.base_models), "base_model_relation": "merge"}
+    name = plan.name or output.path.name
+    models = "\n".join(f"- `{label}`" for label in dict.fromkeys(file.label for file in plan.inputs))
+    kind = "a delta (task vector)" if output.space == "delta" else "a model"
+    return (
+        f"---\n{yaml.safe_dump(matter, sort_keys=True)}---\n\n# {name}\n\n"
+        f"This is {kind} merged with mergegraph {engine_version()} from\n\n{models}\n\n"
+        f"by this recipe:\n\n```yaml\n{plan.recipe_text.rstrip()}\n```\n"
+    )
+
+
+def provenance(
+    plan: Plan, output: Output, result_id: str, versions: Mapping[str, str], checksums: Mapping[str, str],
+    facts: Mapping[str, Mapping[str, object]],
+) -> bytes:  # fmt: skip
+    """mergegraph.json: what went in, what ran, and the xxh3_128 of every tensor. No time, so equal runs are equal."""
+    document = {
+        "mergegraph": 1,
+        "result_id": result_id,
+        "versions": dict(versions),
+        "seed": plan.seed,
+        "space": output.space,
+        "recipe": plan.recipe_text,
+        "inputs": [
+            {"node": file.label, "file": Path(file.path).name, "bytes": file.file_bytes, "identity": file.identity}
+            for file in plan.inputs
+        ],
+        "tensors": {name: {"xxh3_128": checksum, **facts.get(name, {})} for name, checksum in checksums.items()},
+    }
+    return (json.dumps(document, indent=1) + "\n").encode()

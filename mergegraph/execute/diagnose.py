@@ -1,0 +1,48 @@
+"""Where a NaN or Inf came from: the inputs of one output tensor are read once more and counted."""
+
+from __future__ import annotations
+
+import torch
+
+from mergegraph.dtypes import BY_CODE
+from mergegraph.errors import Problem, RunError
+from mergegraph.execute.evaluate import TORCH_DTYPES, Source
+from mergegraph.execute.work import NonFinite
+from mergegraph.expr import Read, reads
+from mergegraph.plan.plan import Plan
+
+_CHUNK_ELEMENTS = 1 << 20
+
+
+def explained(error: NonFinite, plan: Plan, source: Source) -> RunError:
+    """The error a person reads: which model holds how many, or which node made them."""
+    labels = {file.path: file.label for file in plan.inputs}
+    found = [(labels[read.path], *count_nonfinite(read, source)) for read in reads(error.tensor.root)]
+    guilty = [f'"{label}" holds {nans:,} NaN and {infs:,} Inf' for label, nans, infs in found if nans or infs]
+    origin = "; ".join(guilty) or f'its inputs are finite: node "{error.output.computed_by}" made {error.count:,} of them'
+    return RunError(
+        Problem(
+            f"{error.tensor.name} is not finite.",
+            at=error.output.at,
+            node=error.output.computed_by,
+            tensor=error.tensor.name,
+            why=origin,
+            fix="use an intact checkpoint, or --allow-non-finite to merge them as they are",
+        )
+    )
+
+
+def count_nonfinite(read: Read, source: Source) -> tuple[int, int]:
+    """(NaN count, Inf count) of a stored tensor, in chunks of 1,048,576 elements."""
+    dtype = BY_CODE[read.dtype]
+    if not dtype.is_float:
+        return 0, 0
+    nans = infs = 0
+    step = _CHUNK_ELEMENTS * dtype.itemsize
+    for offset in range(0, read.nbytes, step):
+        raw = bytearray(min(step, read.nbytes - offset))
+        source(read.path, read.offset + offset, memoryview(raw))
+        values = torch.frombuffer(raw, dtype=TORCH_DTYPES[read.dtype]).to(torch.float32)
+        nans += int(values.isnan().sum())
+        infs += int(values.isinf().sum())
+    return nans, infs

@@ -1,0 +1,100 @@
+"""What a run tells whoever looks: one frozen progress record, and a bounded queue of events.
+
+The record is replaced as a whole and read by anyone at any time; nothing is pushed. It says nothing about how
+it is drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from dataclasses import asdict, dataclass, field, replace
+from typing import Literal
+
+from mergegraph.plan.plan import Plan
+
+State = Literal["starting", "checking", "merging", "paused", "finishing", "done", "failed", "stopped"]
+_EVENTS_KEPT = 1_000
+_PUBLISH_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run is. Bytes are of outputs; `held`, `peak` and `budget` are bytes of the tile pool."""
+
+    state: State = "starting"
+    bytes_done: int = 0
+    bytes_total: int = 0
+    tensors_done: int = 0
+    tensors_total: int = 0
+    held_bytes: int = 0
+    peak_bytes: int = 0
+    budget_bytes: int = 0
+    tensor: str = ""
+    node: str = ""
+    seconds: float = 0.0
+    node_seconds: tuple[tuple[str, float], ...] = ()
+
+    def as_json(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The run begins; `resumed` tensors are on disk from an earlier one."""
+
+    plan: Plan
+    resumed: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorDone:
+    """A tensor of an output is written (not yet synced)."""
+
+    output: str
+    tensor: str
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputDone:
+    """An output stands complete at its final name."""
+
+    output: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The run ended with an error; `message` is what the user is shown."""
+
+    message: str
+
+
+Event = Started | TensorDone | OutputDone | Failed
+
+
+@dataclass
+class Publisher:
+    """Holds the newest `Progress` and the last events. Written by the engine, read by any thread."""
+
+    progress: Progress = field(default_factory=Progress)
+    events: deque[Event] = field(default_factory=lambda: deque[Event](maxlen=_EVENTS_KEPT))
+    _started: float = field(default_factory=time.monotonic)
+    _published: float = 0.0
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+
+    def state(self, state: State) -> None:
+        """Change the state; published at once."""
+        self.progress = replace(self.progress, state=state, seconds=time.monotonic() - self._started)
+
+    def due(self) -> bool:
+        """Whether the record is old enough to be replaced."""
+        return time.monotonic() - self._published >= _PUBLISH_SECONDS
+
+    def update(self, progress: Progress) -> None:
+        self._published = time.monotonic()
+        self.progress = replace(progress, seconds=self._published - self._started)

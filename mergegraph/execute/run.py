@@ -1,0 +1,249 @@
+"""A plan becomes files: outputs are claimed, tiles computed, folders finished and renamed, in this order.
+
+Nothing stands at an output's final name before every output is complete. On an error or a signal the partial
+folders keep what is journaled, and the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import torch
+
+from mergegraph.errors import DoesNotFit, Interrupted, MergegraphError, OutputError, Problem
+from mergegraph.execute.card import engine_version, provenance, sidecar_contents
+from mergegraph.execute.compare import compare_uncomputed
+from mergegraph.execute.control import Control, stop_on_signals
+from mergegraph.execute.diagnose import explained
+from mergegraph.execute.events import Failed, OutputDone, Publisher, Started
+from mergegraph.execute.executors import Executor
+from mergegraph.execute.executors.threads import threads
+from mergegraph.execute.memory import peak_bytes, resident_bytes, warm_up
+from mergegraph.execute.work import NonFinite, Work
+from mergegraph.plan.encode import result_digest
+from mergegraph.plan.plan import Output, Plan
+from mergegraph.tensors.disk import free_bytes
+from mergegraph.tensors.reader import FileReader
+from mergegraph.tensors.writer import OutputFolder, completed_result_id
+from mergegraph.units import format_bytes
+
+_PROGRESS_FILE_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run a plan; none of these changes the bytes of a finished tensor."""
+
+    overwrite: bool = False
+    sync: bool = True
+    allow_non_finite: bool = False
+    strict_integers: bool = False
+    executor: Executor = threads
+    on_tick: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run did. Bytes; `measured` is the process's peak, `reserved` what it held before the tiles."""
+
+    outputs: Mapping[str, str]
+    tensors: int
+    resumed: int
+    already_done: tuple[str, ...]
+    read_bytes: int
+    write_bytes: int
+    reserved_bytes: int
+    budget_bytes: int
+    pool_bytes: int
+    measured_bytes: int
+    seconds: float
+    nonfinite: Mapping[str, int]
+    overflowed: Mapping[str, int]
+    node_seconds: Mapping[str, float]
+    warnings: tuple[Problem, ...] = ()
+
+
+@dataclass
+class _Run:
+    """One run from start to finish."""
+
+    plan: Plan
+    options: Options
+    publisher: Publisher
+    control: Control
+    folders: list[OutputFolder] = field(default_factory=list[OutputFolder])
+    warnings: list[Problem] = field(default_factory=list[Problem])
+    progress_written: float = 0.0
+
+    def tick(self) -> None:
+        """Called a few times a second: the progress file, and whoever shows it."""
+        now = time.monotonic()
+        if now - self.progress_written >= _PROGRESS_FILE_SECONDS:
+            self.progress_written = now
+            for folder in self.folders:
+                folder.publish_progress(self.publisher.progress.as_json())
+        self.options.on_tick()
+
+
+def run(
+    plan: Plan, options: Options = Options(), publisher: Publisher | None = None, control: Control | None = None
+) -> Report:
+    """Execute a plan. DoesNotFit, OutputError, RunError or Interrupted when it cannot be finished."""
+    plan.validate()
+    started = time.monotonic()
+    running = _Run(plan, options, publisher or Publisher(), control or Control())
+    try:
+        with stop_on_signals(running.control):
+            return _run(running, started)
+    except MergegraphError as error:
+        running.publisher.state("stopped" if isinstance(error, Interrupted) else "failed")
+        running.publisher.emit(Failed(str(error)))
+        raise
+
+
+def _run(running: _Run, started: float) -> Report:
+    plan, options = running.plan, running.options
+    ids = {output.node: result_id(plan, output) for output in plan.outputs}
+    already = tuple(o.node for o in plan.outputs if completed_result_id(o.path) == ids[o.node] and not options.overwrite)
+    remaining = plan.without(already)
+    _preflight(remaining.outputs, options)
+    warm_up()
+    reserved = resident_bytes()
+    identities = {file.path: file.identity for file in plan.inputs}
+    with FileReader(identities) as reader, ExitStack() as stack:
+        running.publisher.state("checking")
+        running.warnings += compare_uncomputed(plan.comparisons, reader.read_into, strict=options.strict_integers)
+        for output in remaining.outputs:
+            folder = OutputFolder.open(
+                output.path, output.layout, result_id=ids[output.node], engine=engine_version(),
+                overwrite=options.overwrite, sync=options.sync,
+            )  # fmt: skip
+            running.folders.append(stack.enter_context(folder))
+            for name, content in sidecar_contents(plan, output):
+                folder.write_sidecar(name, content)
+        running.control.pause_files = tuple(folder.partial / "pause" for folder in running.folders)
+        resumed = sum(len(folder.finished) for folder in running.folders)
+        running.publisher.emit(Started(plan, resumed))
+        work = Work(
+            remaining, running.folders, reader.read_into, running.publisher, allow_non_finite=options.allow_non_finite
+        )
+        _execute(running, work)
+        _publish(running, remaining, work, ids)
+    work.publish()
+    running.publisher.state("done")
+    return Report(
+        outputs={output.node: str(output.path) for output in plan.outputs},
+        tensors=sum(len(output.tensors) for output in plan.outputs),
+        resumed=resumed,
+        already_done=already,
+        read_bytes=remaining.read_bytes,
+        write_bytes=remaining.write_bytes,
+        reserved_bytes=reserved,
+        budget_bytes=plan.projection.budget_bytes,
+        pool_bytes=plan.projection.pool_bytes,
+        measured_bytes=peak_bytes(),
+        seconds=time.monotonic() - started,
+        nonfinite=+work.nonfinite,
+        overflowed=+work.overflowed,
+        node_seconds=dict(work.node_seconds),
+        warnings=tuple(running.warnings),
+    )
+
+
+def result_id(plan: Plan, output: Output) -> str:
+    """The plan's digest with what it cannot know: the torch version, the device and what the CPU can do."""
+    kernel = f"{torch.__version__}:cpu:{torch.backends.cpu.get_cpu_capability()}"
+    return hashlib.sha256(f"{result_digest(plan, output)}:{kernel}".encode()).hexdigest()
+
+
+def _preflight(outputs: Sequence[Output], options: Options) -> None:
+    """Refuse before anything is created: outputs that exist, and a disk that cannot hold them all."""
+    existing = [output for output in outputs if output.path.exists() and not options.overwrite]
+    if existing:
+        raise OutputError(
+            *(
+                Problem(
+                    f"The output exists: {output.path}",
+                    at=output.at,
+                    node=output.node,
+                    why="it is another result, and an output is never replaced unasked",
+                    fix="--overwrite, or another path with -o",
+                )
+                for output in existing
+            )
+        )
+    if len(outputs) > 1:
+        _fit_together(outputs)
+
+
+def free_bytes_for_all(outputs: Sequence[Output]) -> None:
+    """Several outputs must fit together, not only one by one. DoesNotFit names the numbers."""
+    needed = sum(output.layout.file_bytes for output in outputs)
+    free = free_bytes(outputs[0].path)
+    same_disk = len({_device(output) for output in outputs}) == 1
+    if same_disk and needed > free:
+        raise DoesNotFit(
+            Problem(
+                f"The outputs need {format_bytes(needed)}; the disk has {format_bytes(free)} free.",
+                at=outputs[0].at,
+                fix="free some space, or choose another disk with `path:`",
+            )
+        )
+
+
+def _device(output: Output) -> int:
+    folder = output.path.parent
+    while not folder.exists():
+        folder = folder.parent
+    return folder.stat().st_dev
+
+
+def _execute(running: _Run, work: Work) -> None:
+    """Run the executor; a signal becomes Interrupted once what is done has been committed."""
+    running.publisher.state("merging")
+    try:
+        running.options.executor(work, running.control, running.tick)
+    except NonFinite as error:
+        raise explained(error, running.plan, work.source) from error
+    if running.control.signal is not None:
+        running.publisher.state("stopped")
+        for folder in running.folders:
+            folder.commit()
+        raise _interrupted(running)
+
+
+def _interrupted(running: _Run) -> Interrupted:
+    kept = sum(len(folder.checksums) for folder in running.folders)
+    total = sum(len(output.tensors) for output in running.plan.outputs)
+    by_system = running.control.signal == signal.SIGTERM
+    partial = ", ".join(str(folder.partial) for folder in running.folders)
+    return Interrupted(
+        Problem(
+            f"Stopped by {'SIGTERM' if by_system else 'Ctrl-C'}: {kept:,} of {total:,} tensors are on disk.",
+            why=f"they are kept in {partial}" if kept else "nothing was finished yet, so nothing is kept",
+            fix="run the same command again to go on" if kept else "run the same command again",
+        ),
+        by_system=by_system,
+    )
+
+
+def _publish(running: _Run, plan: Plan, work: Work, ids: Mapping[str, str]) -> None:
+    """Finish every folder, then rename them all, in recipe order."""
+    running.publisher.state("finishing")
+    running.tick()
+    versions = {"mergegraph": engine_version(), "torch": torch.__version__, "device": "cpu"}
+    for output, folder in zip(plan.outputs, running.folders, strict=True):
+        folder.commit()
+        facts = {**folder.finished_facts, **work.facts()}
+        folder.write_sidecar(
+            "mergegraph.json", provenance(plan, output, ids[output.node], versions, folder.checksums, facts)
+        )
+        folder.finalize()
+    for output, folder in zip(plan.outputs, running.folders, strict=True):
+        folder.publish()
+        running.publisher.emit(OutputDone(output.node, str(output.path)))

@@ -1,0 +1,175 @@
+"""The tiles of a plan as tasks in order, and what happens to a finished tile: written, hashed, counted.
+
+An executor decides who performs a task and when; the bytes do not depend on it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from mergegraph.errors import Problem, RunError
+from mergegraph.execute.evaluate import Arena, Finished, Source, evaluate
+from mergegraph.execute.events import Progress, Publisher, TensorDone
+from mergegraph.plan.plan import Group, Output, OutputTensor, Plan
+from mergegraph.plan.program import Program, program
+from mergegraph.tensors.checksum import block_digests, bytes_per_block, tensor_checksum
+from mergegraph.tensors.writer import OutputFolder
+
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One tile of one group: `elements` from `start` of every member that is not on disk yet."""
+
+    members: tuple[Place, ...]
+    program: Program
+    start: int
+    elements: int
+
+
+class Work:
+    """What a run has to do. Tasks are handed out once, in the plan's order; results may arrive in any.
+
+    `allow_non_finite`: NaN and Inf in computed tensors are counted instead of refused.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        folders: Sequence[OutputFolder],
+        source: Source,
+        publisher: Publisher,
+        *,
+        allow_non_finite: bool = False,
+    ) -> None:
+        self.plan, self.folders, self.source, self.publisher = plan, folders, source, publisher
+        self.allow_non_finite = allow_non_finite
+        self.nonfinite: Counter[str] = Counter()
+        self.overflowed: Counter[str] = Counter()
+        self.node_seconds: Counter[str] = Counter()
+        self._digests: dict[Place, dict[int, bytes]] = {}
+        self._elements_left: dict[Place, int] = {}
+        self._lock = threading.Lock()
+        self._start_progress()
+
+    def _start_progress(self) -> None:
+        done = sum(folder_done(folder, output) for folder, output in zip(self.folders, self.plan.outputs, strict=True))
+        finished = sum(len(folder.finished) for folder in self.folders)
+        self._progress = Progress(
+            state="merging",
+            bytes_done=done,
+            bytes_total=self.plan.write_bytes,
+            tensors_done=finished,
+            tensors_total=sum(len(output.tensors) for output in self.plan.outputs),
+            held_bytes=self.plan.projection.pool_bytes,
+            peak_bytes=self.plan.projection.pool_bytes,
+            budget_bytes=self.plan.projection.budget_bytes,
+        )
+        self.publisher.update(self._progress)
+
+    def arena(self) -> Arena:
+        """One worker's memory."""
+        return Arena(self.plan.projection.shape, self.plan.projection.tile_elements)
+
+    def tensor(self, place: Place) -> OutputTensor:
+        output, tensor = place
+        return self.plan.outputs[output].tensors[tensor]
+
+    def tasks(self) -> Iterator[Task]:
+        """Every tile that is not on disk yet, in order. A group keeps only its unfinished members."""
+        tile = self.plan.projection.tile_elements
+        for members, group in self.unfinished():
+            steps = program([self.tensor(place).root for place in members])
+            for start in range(0, max(group.element_count, 1), tile):
+                yield Task(members, steps, start, min(tile, group.element_count - start))
+
+    def unfinished(self) -> Iterator[tuple[tuple[Place, ...], Group]]:
+        """The groups with the members that are not on disk yet."""
+        for group in self.plan.groups:
+            members = tuple(
+                place for place in group.members if self.tensor(place).name not in self.folders[place[0]].finished
+            )
+            if members:
+                yield members, group
+
+    def perform(self, task: Task, arena: Arena) -> None:
+        """Compute one task and write its results. RunError names the tensor that cannot be computed."""
+        began = time.perf_counter()
+        evaluate(
+            task.program, task.start, task.elements, arena, self.source,
+            lambda finished: self.finish(task.members[finished.root], task.start, task.elements, finished),
+        )  # fmt: skip
+        node = self.plan.outputs[task.members[0][0]].computed_by
+        with self._lock:
+            self.node_seconds[node] += time.perf_counter() - began
+
+    def finish(self, place: Place, start: int, elements: int, finished: Finished) -> None:
+        """A tile of a tensor is computed: check it, write it, hash it."""
+        output, tensor = self.plan.outputs[place[0]], self.tensor(place)
+        if finished.nonfinite and not self.allow_non_finite:
+            raise NonFinite(output, tensor, finished.nonfinite)
+        folder = self.folders[place[0]]
+        if elements:
+            folder.write(tensor.name, start * tensor.dtype.bits // 8, finished.content)
+        digests = block_digests(finished.content, bytes_per_block(tensor.dtype))
+        with self._lock:
+            collected = self._digests.setdefault(place, {})
+            collected[start] = digests
+            left = self._elements_left.get(place, tensor.element_count) - elements
+            self._elements_left[place] = left
+            self.nonfinite[tensor.name] += finished.nonfinite
+            self.overflowed[tensor.name] += finished.overflowed
+        if left == 0:
+            self._tensor_done(place, output, tensor, folder)
+        self._advance(output, tensor, finished.content.nbytes, left == 0)
+
+    def _tensor_done(self, place: Place, output: Output, tensor: OutputTensor, folder: OutputFolder) -> None:
+        with self._lock:
+            collected = self._digests.pop(place)
+            del self._elements_left[place]
+        checksum = tensor_checksum(collected[start] for start in sorted(collected))
+        folder.tensor_done(tensor.name, checksum, **self._facts(tensor.name))
+        self.publisher.emit(TensorDone(output.node, tensor.name, checksum))
+
+    def facts(self) -> dict[str, dict[str, int]]:
+        """Non-finite and overflowed elements by tensor, for those that have any."""
+        return {name: facts for name in {*self.nonfinite, *self.overflowed} if (facts := self._facts(name))}
+
+    def _facts(self, name: str) -> dict[str, int]:
+        counts = {"nonfinite": self.nonfinite[name], "overflowed": self.overflowed[name]}
+        return {fact: count for fact, count in counts.items() if count}
+
+    def _advance(self, output: Output, tensor: OutputTensor, nbytes: int, done: bool) -> None:
+        with self._lock:
+            before = self._progress
+            self._progress = replace(
+                before,
+                bytes_done=before.bytes_done + nbytes,
+                tensors_done=before.tensors_done + done,
+                tensor=tensor.name,
+                node=output.computed_by,
+            )
+            if self.publisher.due():
+                self.publish()
+
+    def publish(self) -> None:
+        """Bring the published record up to date."""
+        self.publisher.update(replace(self._progress, node_seconds=tuple(self.node_seconds.items())))
+
+
+class NonFinite(RunError):
+    """A computed tile holds NaN or Inf. The run finds out where they came from before it reports."""
+
+    def __init__(self, output: Output, tensor: OutputTensor, count: int) -> None:
+        self.output, self.tensor, self.count = output, tensor, count
+        super().__init__(Problem(f"{tensor.name} is not finite.", tensor=tensor.name))
+
+
+def folder_done(folder: OutputFolder, output: Output) -> int:
+    """Bytes of the tensors that an earlier run left on disk."""
+    return sum(output.layout.specs[name].nbytes for name in folder.finished)

@@ -1,0 +1,114 @@
+"""What the fields of a method may hold: edges to other nodes, coefficients, selections of tensors.
+
+A field annotated `Weights`, `Delta` or `Either` (alone or inside `Input`, `Case`, `Slice`) is an edge of the
+graph; a `Coefficient` is a number that may differ from tensor to tensor; everything else is a plain parameter.
+Says what may be written, not what it means for a tensor: that is `mergegraph.schedule`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Strict, Tag, model_validator
+
+from mergegraph.expr import Space as Space
+
+Accepts = Literal["weights", "delta", "any"]
+
+Kind = Literal["embedding", "attention", "mlp", "norm", "head", "expert", "other"]
+Part = Literal["q", "k", "v", "o", "gate", "up", "down"]
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeTo:
+    """Marks a field that names another node, and says which space that node must have."""
+
+    accepts: Accepts
+
+
+class CoefficientField:
+    """Marks a field whose value is resolved to one number for each tensor."""
+
+
+Weights = Annotated[str, EdgeTo("weights")]
+Delta = Annotated[str, EdgeTo("delta")]
+Either = Annotated[str, EdgeTo("any")]
+
+Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Gradient = Annotated[tuple[Number, ...], Field(min_length=1)]
+
+
+class FieldModel(BaseModel):
+    """A strict, frozen piece of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Selector(FieldModel):
+    """Which tensors: every condition given must hold; none given selects all.
+
+    `match` is a glob over the whole tensor name; `layers` is half-open, as in Python (`"0:16"`, `"-4:"`).
+    """
+
+    match: str | None = None
+    kind: Kind | None = None
+    part: Part | None = None
+    layers: str | None = None
+
+
+class Rule(Selector):
+    """One line of a schedule: the tensors it is for, and their number or gradient."""
+
+    value: Number | Gradient
+
+
+def _schedule_form(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return "rules" if any(isinstance(item, dict | Rule) for item in value) else "gradient"
+    return "number"
+
+
+Schedule = Annotated[
+    Annotated[Number, Tag("number")]
+    | Annotated[Gradient, Tag("gradient")]
+    | Annotated[tuple[Rule, ...], Tag("rules")],
+    Discriminator(_schedule_form),
+]
+Coefficient = Annotated[Schedule, CoefficientField()]
+
+
+class Input(FieldModel):
+    """One of several inputs. A bare node name is `{from: NAME}`."""
+
+    from_: Either = Field(alias="from")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, value: Any) -> Any:
+        return {"from": value} if isinstance(value, str) else value
+
+
+class WeightedInput(Input):
+    """One of several inputs, with its weight."""
+
+    weight: Coefficient = 1.0
+
+
+class Case(Selector):
+    """The tensors that come from `from`."""
+
+    from_: Either = Field(alias="from")
+
+
+class Slice(FieldModel):
+    """A run of layers of one model; `layers` is half-open (`"0:24"`, `"-4:"`)."""
+
+    from_: Weights = Field(alias="from")
+    layers: str
+
+
+
+
+Inputs = Annotated[tuple[Input, ...], Field(min_length=1)]
+WeightedInputs = Annotated[tuple[WeightedInput, ...], Field(min_length=1)]

@@ -1,0 +1,219 @@
+"""A recipe becomes a checked graph: edges, spaces, cycles, order. networkx stays inside this file.
+
+Knows nothing of checkpoints but the space each load node turned out to have, which the caller tells it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mergegraph.errors import Location, Problem, RecipeError, raise_errors
+from mergegraph.expr import Space
+from mergegraph.methods.base import Method, Path, SpaceError
+from mergegraph.methods.load import Load
+from mergegraph.methods.save import Save
+from mergegraph.recipe.expression import ExpressionError, expand, names
+from mergegraph.recipe.model import Expression, Node, Recipe
+
+
+@dataclass(frozen=True)
+class GraphNode:
+    """One operation with its inputs resolved. `inputs` are node names and follow `method.edges()`."""
+
+    name: str
+    method: Method
+    space: Space
+    inputs: tuple[str, ...]
+    source: Node
+
+    @property
+    def at(self) -> Location:
+        return self.source.at
+
+    @property
+    def written_as(self) -> str:
+        """The node a person wrote: an expression's inner nodes belong to the expression."""
+        return self.source.within or self.source.name
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The nodes that some save needs, inputs before users, and the saves in recipe order."""
+
+    recipe: Recipe
+    nodes: Mapping[str, GraphNode]
+    saves: tuple[str, ...]
+    warnings: tuple[Problem, ...] = ()
+
+
+@dataclass
+class _Building:
+    """What is known while the nodes are visited in order."""
+
+    recipe: Recipe
+    load_spaces: Mapping[str, Space]
+    nodes: dict[str, GraphNode] = field(default_factory=dict[str, GraphNode])
+    stands_for: dict[str, str] = field(default_factory=dict[str, str])
+    problems: list[Problem] = field(default_factory=list[Problem])
+    failed: set[str] = field(default_factory=set[str])
+
+
+def build(recipe: Recipe, load_spaces: Mapping[str, Space] | None = None) -> Graph:
+    """The graph of `recipe`. RecipeError names every wrong edge and every cycle.
+
+    `load_spaces`: the space stored in each load node's checkpoint; weights where it is not said.
+    """
+    building = _Building(recipe, load_spaces or {})
+    for name in _order(recipe):
+        node = recipe.nodes[name]
+        inputs = _dependencies(node)
+        if any(dependency in building.failed for dependency in inputs):
+            building.failed.add(name)
+        elif isinstance(node.method, Expression):
+            _expand_expression(building, node, node.method)
+        else:
+            _place(building, node, node.method)
+    raise_errors(building.problems, RecipeError)
+    return _needed(building)
+
+
+def needed_loads(recipe: Recipe) -> tuple[str, ...]:
+    """The load nodes that some save can reach, in recipe order; what is not needed is not opened."""
+    pending = [name for name, node in recipe.nodes.items() if isinstance(node.method, Save)]
+    reached: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name not in reached:
+            reached.add(name)
+            pending += _dependencies(recipe.nodes[name])
+    return tuple(name for name, node in recipe.nodes.items() if name in reached and isinstance(node.method, Load))
+
+
+def _dependencies(node: Node) -> tuple[str, ...]:
+    if isinstance(node.method, Expression):
+        return names(node.method.text)
+    return tuple(edge.node for edge in node.method.edges())
+
+
+def _order(recipe: Recipe) -> list[str]:
+    """Inputs before users; among equals, recipe order. RecipeError when there is a cycle."""
+    import networkx as nx
+
+    wiring: nx.DiGraph[str] = nx.DiGraph()
+    wiring.add_nodes_from(recipe.nodes)
+    for name, node in recipe.nodes.items():
+        wiring.add_edges_from((dependency, name) for dependency in _dependencies(node))
+    position = {name: index for index, name in enumerate(recipe.nodes)}
+    try:
+        return list(nx.lexicographical_topological_sort(wiring, key=position.__getitem__))
+    except nx.NetworkXUnfeasible:
+        cycles = [sorted(part, key=position.__getitem__) for part in nx.strongly_connected_components(wiring)]
+        looped = [part for part in cycles if len(part) > 1 or wiring.has_edge(part[0], part[0])]
+        looped.sort(key=lambda part: position[part[0]])
+        raise RecipeError(*(_cycle_problem(recipe, wiring.subgraph(part), part[0]) for part in looped)) from None
+
+
+def _cycle_problem(recipe: Recipe, part: nx.DiGraph[str], start: str) -> Problem:  # noqa: F821  # pyright: ignore
+    import networkx as nx
+
+    steps = [user for _, user in nx.find_cycle(part, start)]
+    steps = [steps[-1], *steps]
+    shown = " -> ".join(f"{name} ({recipe.nodes[name].at})" for name in steps)
+    return Problem(
+        "The nodes form a cycle: each needs the next before it can be computed.",
+        at=recipe.nodes[start].at,
+        node=start,
+        why=shown,
+        fix=f'take one of them out of the inputs of "{start}"',
+    )
+
+
+def _expand_expression(building: _Building, node: Node, expression: Expression) -> None:
+    def space_of(name: str) -> Space:
+        return building.nodes[building.stands_for.get(name, name)].space
+
+    try:
+        made = expand(node.name, expression.text, space_of)
+    except ExpressionError as error:
+        building.problems.append(error.problem.located(node.at, node.name))
+        building.failed.add(node.name)
+        return
+    for name, method in made:
+        inner = Node(name, method, node.at, {}, node.folder, within=node.name if name != node.name else node.within)
+        _place(building, inner, method)
+
+
+def _place(building: _Building, node: Node, method: Method) -> None:
+    """Check a node's spaces and add it; or let its input stand for it when it is skipped."""
+    inputs = tuple(building.stands_for.get(edge.node, edge.node) for edge in method.edges())
+    spaces = [building.nodes[name].space for name in inputs]
+    try:
+        space = building.load_spaces.get(node.name, "weights") if isinstance(method, Load) else method.space(spaces)
+    except SpaceError as error:
+        path: Path = method.edges()[error.edge].path
+        building.problems.append(Problem(f"{error}.", at=node.where(path), node=node.name, fix=error.fix))
+        building.failed.add(node.name)
+        return
+    problems = [*_save_problems(node, method, space), *_skip_problems(node, method, inputs, spaces, space)]
+    building.problems += problems
+    if problems:
+        building.failed.add(node.name)
+    elif method.skip and not isinstance(method, Save):
+        building.stands_for[node.name] = inputs[spaces.index(space)]
+    elif not method.skip:
+        building.nodes[node.name] = GraphNode(node.name, method, space, inputs, node)
+
+
+def _save_problems(node: Node, method: Method, space: Space) -> Iterator[Problem]:
+    if not isinstance(method, Save):
+        return
+    at = node.where(("input",))
+    if space == "delta" and method.format == "weights":
+        fix = f"add it to its base first: {{op: sum, inputs: [BASE, {method.input}]}}; or add `format: delta`"
+        yield Problem("A save writes weights, and its input is a delta.", at=at, node=node.name, fix=fix)
+    if space == "weights" and method.format == "delta":
+        yield Problem("`format: delta` needs a delta, and its input is weights.", at=at, node=node.name,
+                      fix=f"subtract the base: {{op: delta, model: {method.input}, base: BASE}}; or drop `format`")
+
+
+def _skip_problems(
+    node: Node, method: Method, inputs: Sequence[str], spaces: Sequence[Space], space: Space
+) -> Iterator[Problem]:
+    if method.skip and not isinstance(method, Save) and space not in spaces:
+        yield Problem(
+            f"A {method.op} node cannot be skipped: none of its inputs is {space}.",
+            at=node.where(("skip",)),
+            node=node.name,
+            fix="remove `skip: true`, or rewire the nodes that use it",
+        )
+
+
+def _needed(building: _Building) -> Graph:
+    """Drop what no save needs, with a warning for each written node that is dropped."""
+    saves = [name for name, node in building.nodes.items() if isinstance(node.method, Save)]
+    saves.sort(key=list(building.recipe.nodes).index)
+    reached = _ancestors(building.nodes, saves)
+    warnings = [
+        Problem(f'Node "{name}" is not used by any save.', at=node.at, node=name, severity="warning",
+                fix="remove it, or name it in another node's inputs")
+        for name, node in building.recipe.nodes.items()
+        if name not in reached and name not in building.stands_for and not _skipped(node) and not node.within
+    ]
+    kept = {name: node for name, node in building.nodes.items() if name in reached}
+    return Graph(building.recipe, kept, tuple(saves), (*building.recipe.warnings, *warnings))
+
+
+def _skipped(node: Node) -> bool:
+    return isinstance(node.method, Method) and node.method.skip
+
+
+def _ancestors(nodes: Mapping[str, GraphNode], saves: Iterable[str]) -> set[str]:
+    reached: set[str] = set()
+    pending = list(saves)
+    while pending:
+        name = pending.pop()
+        if name not in reached:
+            reached.add(name)
+            pending += nodes[name].inputs
+    return reached

@@ -1,0 +1,154 @@
+"""Do the models that meet in a node belong together: one base, one tokenizer, one architecture?
+
+Looks at config.json, tokenizer files, and at most 64 KiB of each of at most 32 matrices of each model. Relatives
+measure a median cosine of 0.99 and more, independent initialisations at most 0.003; below 0.5 is another base.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from mergegraph.errors import Problem, RecipeError, raise_errors
+from mergegraph.graph import GraphNode
+from mergegraph.resolve import Resolved, ResolvedNode
+from mergegraph.tensors.header import StoredTensor
+from mergegraph.tensors.tokenizer import vocabulary_difference
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_PIECE_BYTES = 64 << 10
+_PIECES = 32
+_RELATED_FROM = 0.5
+_MUST_AGREE = ("model_type", "hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim")
+_SHOULD_AGREE = ("architectures", "rope_theta", "rope_parameters", "rope_scaling", "rms_norm_eps", "hidden_act")
+
+
+@dataclass
+class _Pairs:
+    """The pairs of load nodes that were compared already."""
+
+    seen: set[frozenset[int]] = field(default_factory=set[frozenset[int]])
+
+    def first_time(self, one: ResolvedNode, other: ResolvedNode) -> bool:
+        pair = frozenset((id(one.checkpoint), id(other.checkpoint)))
+        new = len(pair) == 2 and pair not in self.seen
+        self.seen.add(pair)
+        return new
+
+
+def check_lineage(resolved: Resolved, *, allow_unrelated: bool = False) -> tuple[Problem, ...]:
+    """The warnings; RecipeError lists every pair of models that does not belong together.
+
+    With `allow_unrelated` other bases and architectures only warn.
+    """
+    problems: list[Problem] = []
+    pairs = _Pairs()
+    for name, node in resolved.nodes.items():
+        if len(node.node.inputs) < 2:
+            continue
+        trunk, *others = _trunk_first(resolved, name, node)
+        for other in others:
+            if pairs.first_time(trunk, other):
+                problems += _pair_problems(node.node, trunk, other, allow_unrelated)
+    return raise_errors(problems, RecipeError)
+
+
+def _trunk_first(resolved: Resolved, name: str, node: ResolvedNode) -> list[ResolvedNode]:
+    """The load node below each input, the trunk's first."""
+    loads = [resolved.trunk_load(input_name) for input_name in node.node.inputs]
+    return [loads[node.trunk], *(load for index, load in enumerate(loads) if index != node.trunk)]
+
+
+def _pair_problems(
+    node: GraphNode, ours: ResolvedNode, theirs: ResolvedNode, allow_unrelated: bool
+) -> Iterator[Problem]:
+    one, other = ours.checkpoint, theirs.checkpoint
+    assert one is not None
+    assert other is not None
+    severity = "warning" if allow_unrelated else "error"
+    names = f'"{ours.node.name}" and "{theirs.node.name}"'
+    differing = _differing_keys(one.config, other.config, _MUST_AGREE)
+    if differing:
+        yield Problem(
+            f"{names} are not of one architecture.", at=node.at, node=node.written_as, why=differing,
+            fix="merge fine-tunes of one base; --allow-unrelated goes on all the same", severity=severity,
+        )  # fmt: skip
+    softly = _differing_keys(one.config, other.config, _SHOULD_AGREE)
+    if softly:
+        yield Problem(
+            f"{names} differ in config.json.", at=node.at, node=node.written_as, why=softly, severity="warning"
+        )
+    difference = vocabulary_difference(one.folder, other.folder) if one.is_folder and other.is_folder else ""
+    if difference:
+        yield Problem(
+            f"{names} have different tokenizers.", at=node.at, node=node.written_as, why=difference,
+            fix="merge models that share a tokenizer: row i of the embedding must mean the same token in both",
+        )  # fmt: skip
+    cosine = median_cosine(ours.stored, theirs.stored) if ours.node.space == theirs.node.space == "weights" else None
+    if cosine is not None and cosine < _RELATED_FROM:
+        yield Problem(
+            f"{names} have different bases: the median cosine of their matrices is {cosine:.3f}.",
+            at=node.at, node=node.written_as, model=other.reference,
+            why=f"fine-tunes of one base measure 0.99 and more; {one.reference} and {other.reference} were initialised "
+            "apart, and their average is no model",
+            fix="take fine-tunes of one base; --allow-unrelated goes on all the same", severity=severity,
+        )  # fmt: skip
+
+
+def _differing_keys(ours: Mapping[str, Any], theirs: Mapping[str, Any], keys: tuple[str, ...]) -> str:
+    """`hidden_size: 64 and 192`, for the keys that both have."""
+    return ", ".join(
+        f"{key}: {ours[key]} and {theirs[key]}"
+        for key in keys
+        if ours.get(key) is not None and theirs.get(key) is not None and ours[key] != theirs[key]
+    )
+
+
+def median_cosine(ours: Mapping[str, StoredTensor], theirs: Mapping[str, StoredTensor]) -> float | None:
+    """The median cosine of the same pieces of two models; None where they share no matrix to look at."""
+    import numpy as np
+
+    shared = [
+        (tensor, theirs[name])
+        for name, tensor in ours.items()
+        if len(tensor.shape) == 2 and tensor.dtype.code in _READABLE and name in theirs
+        and theirs[name].shape == tensor.shape and theirs[name].dtype.code in _READABLE
+    ]  # fmt: skip
+    step = max(1, -(-len(shared) // _PIECES))
+    cosines = [cosine for one, other in islice(shared, 0, None, step) if (cosine := _cosine(one, other)) is not None]
+    return float(np.median(cosines)) if cosines else None
+
+
+_READABLE = ("F64", "F32", "F16", "BF16")
+
+
+def _cosine(one: StoredTensor, other: StoredTensor) -> float | None:
+    import numpy as np
+
+    elements = min(one.element_count, _PIECE_BYTES // max(one.dtype.itemsize, other.dtype.itemsize))
+    start = (one.element_count - elements) // 2
+    a, b = _piece(one, start, elements), _piece(other, start, elements)
+    scale = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / scale if scale > 0 and np.isfinite(scale) else None
+
+
+def _piece(tensor: StoredTensor, start: int, elements: int) -> NDArray[np.float64]:
+    """`elements` elements from `start`, as float64."""
+    import numpy as np
+
+    width = tensor.dtype.itemsize
+    fd = os.open(tensor.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        raw = os.pread(fd, elements * width, tensor.offset + start * width)
+    finally:
+        os.close(fd)
+    if tensor.dtype.code == "BF16":
+        widened = np.frombuffer(raw, dtype="<u2").astype(np.uint32) << 16
+        return widened.view(np.float32).astype(np.float64)
+    return np.frombuffer(raw, dtype={"F64": "<f8", "F32": "<f4", "F16": "<f2"}[tensor.dtype.code]).astype(np.float64)

@@ -1,0 +1,150 @@
+"""The linear operations: delta, scale, negate, sum, soup. They have no kernels; the plan folds them exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from mergegraph.errors import Problem
+from mergegraph.expr import Expr, Space, linear
+from mergegraph.fields import Coefficient, Either, Inputs, WeightedInput, Weights
+from mergegraph.fields import Delta as DeltaInput
+from mergegraph.methods.base import Method, Parameters, SpaceError
+from mergegraph.methods.combination import Combination
+
+_ONE = Fraction(1)
+
+
+class Delta(Combination):
+    """What fine-tuning changed: a task vector.
+
+    y = model - base
+
+    Ilharco et al., "Editing models with task arithmetic", ICLR 2023, arXiv 2212.04089.
+    """
+
+    gives = "delta"
+    example = "d_code: {op: delta, model: code, base: base}"
+
+    op: Literal["delta"] = "delta"
+    model: Weights
+    base: Weights
+
+    def trunk(self, spaces: Sequence[Space]) -> int:
+        return 1
+
+    def expand(self, inputs: Sequence[Expr | None], p: Parameters, space: Space) -> Expr:
+        model, base = inputs
+        return linear([(_ONE, model), (-_ONE, base)] if model is not None and base is not None else [], space)
+
+
+class Scale(Method):
+    """A strength: every element times a number that may differ from tensor to tensor.
+
+    y = by * x
+
+    Ilharco et al., "Editing models with task arithmetic", ICLR 2023, arXiv 2212.04089 (the scaling term).
+    """
+
+    example = "half: {op: scale, input: d_code, by: 0.5}"
+
+    op: Literal["scale"] = "scale"
+    input: Either
+    by: Coefficient
+
+    def expand(self, inputs: Sequence[Expr | None], p: Parameters, space: Space) -> Expr:
+        return linear([(p.by, operand) for operand in inputs if operand is not None], space)
+
+
+class Negate(Method):
+    """The opposite of a task vector: adding it forgets the task.
+
+    y = -input
+
+    Ilharco et al., "Editing models with task arithmetic", ICLR 2023, arXiv 2212.04089.
+    """
+
+    gives = "delta"
+    example = "anti: {op: negate, input: d_toxic}"
+
+    op: Literal["negate"] = "negate"
+    input: DeltaInput
+
+    def expand(self, inputs: Sequence[Expr | None], p: Parameters, space: Space) -> Expr:
+        return linear([(-_ONE, operand) for operand in inputs if operand is not None], space)
+
+
+class Sum(Combination):
+    """Everything added up: deltas to each other, or deltas to one model.
+
+    y = x_1 + x_2 + … (at most one of them weights)
+
+    Ilharco et al., "Editing models with task arithmetic", ICLR 2023, arXiv 2212.04089.
+    """
+
+    example = "merged: {op: sum, inputs: [base, d_code, anti]}"
+
+    op: Literal["sum"] = "sum"
+    inputs: Inputs
+
+    def space(self, spaces: Sequence[Space]) -> Space:
+        weights = [index for index, space in enumerate(spaces) if space == "weights"]
+        if len(weights) > 1:
+            first, second = (self.edges()[index].node for index in weights[:2])
+            raise SpaceError(
+                f'two weights are summed: "{first}" and "{second}"',
+                weights[1],
+                f"use {{op: soup, inputs: [{first}, {second}]}} to average them, or add a delta: "
+                f"{{op: delta, model: {second}, base: BASE}}",
+            )
+        return "weights" if weights else "delta"
+
+    def expand(self, inputs: Sequence[Expr | None], p: Parameters, space: Space) -> Expr:
+        return linear([(_ONE, operand) for operand in inputs if operand is not None], space)
+
+
+class Soup(Combination):
+    """A weighted average of models, or of deltas.
+
+    y = sum_i weight_i x_i / sum_i weight_i   (without the division when normalize is false)
+
+    Wortsman et al., "Model soups", ICML 2022, arXiv 2203.05482.
+    """
+
+    example = "avg: {op: soup, inputs: [a, {from: b, weight: 2}]}"
+
+    op: Literal["soup"] = "soup"
+    inputs: tuple[WeightedInput, ...] = ()
+    models: str | None = Field(None, description="instead of inputs: a glob of checkpoints, in natural order")
+    last: int | None = Field(None, ge=1, description="with models: only the last so many")
+    normalize: bool = True
+
+    @model_validator(mode="after")
+    def _inputs_or_models(self) -> Self:
+        if bool(self.inputs) == bool(self.models):
+            raise ValueError("soup takes `inputs: [A, B]` or `models: GLOB`, one of the two")
+        if self.last is not None and not self.models:
+            raise ValueError("`last` goes with `models: GLOB`")
+        return self
+
+    def weights(self, p: Parameters) -> list[Fraction]:
+        """The weight of each input for one tensor, before normalising."""
+        return [p["inputs", index, "weight"] for index in range(len(self.inputs))]
+
+    def objection(self, p: Parameters) -> Problem | None:
+        if self.normalize and sum(self.weights(p)) == 0:
+            shown = ", ".join(f"{float(weight):g}" for weight in self.weights(p))
+            return Problem(
+                "The weights of a soup add up to zero.",
+                why=f"weights {shown}: their sum divides the average",
+                fix="change a weight, or set `normalize: false`",
+            )
+        return None
+
+    def expand(self, inputs: Sequence[Expr | None], p: Parameters, space: Space) -> Expr:
+        weights = self.weights(p)
+        total = sum(weights, Fraction(0)) if self.normalize else _ONE
+        return linear([(w / total, x) for w, x in zip(weights, inputs, strict=True) if x is not None], space)

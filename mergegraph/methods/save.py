@@ -1,0 +1,58 @@
+"""Where results leave the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from mergegraph.dtypes import SAVE_NAMES
+from mergegraph.expr import Expr, Space, linear
+from mergegraph.fields import Either
+from mergegraph.methods.base import Method, Parameters
+from mergegraph.units import parse_bytes
+
+
+class Save(Method):
+    """A folder that any tool of the ecosystem loads: shards, index, config, tokenizer, model card.
+
+    y = x, each floating tensor rounded once to `dtype` (by default the dtype the trunk stores it in)
+
+    Hugging Face, the layout `save_pretrained` writes.
+    """
+
+    example = "out: {op: save, input: merged, path: ./out/merged, dtype: bfloat16}"
+
+    op: Literal["save"] = "save"
+    input: Either
+    path: str = Field("", description="the folder to make, relative to the recipe; -o overrides it")
+    dtype: str | None = Field(None, description="one dtype for every floating tensor; default: the trunk's, per tensor")
+    max_shard_size: str = Field("5GB", description="a file is closed before it would grow past this")
+    files_from: str | None = Field(None, description="the load node whose config, tokenizer and card are used")
+    tokenizer_from: str | None = Field(None, description="the load node whose tokenizer is used")
+    chat_template: str | None = Field(None, description="a file with the chat template to write instead")
+    format: Literal["weights", "delta"] = Field("weights", description="delta: the input is a delta, and stays one")
+
+    @field_validator("dtype")
+    @classmethod
+    def _known_dtype(cls, name: str | None) -> str | None:
+        if name is not None and name not in SAVE_NAMES:
+            raise ValueError(f'"{name}" is not a dtype to save in; there are {", ".join(SAVE_NAMES)}')
+        return name
+
+    @field_validator("max_shard_size", mode="before")
+    @classmethod
+    def _size(cls, size: object) -> object:
+        if isinstance(size, int | str) and not isinstance(size, bool):
+            parse_bytes(size)
+            return str(size)
+        return size
+
+    def expand(self, inputs: Sequence[Expr | None], p: Parameters, space: Space) -> Expr:
+        (operand,) = inputs
+        return operand if operand is not None else linear([], space)
+
+    @property
+    def max_shard_bytes(self) -> int:
+        return parse_bytes(self.max_shard_size)

@@ -1,0 +1,179 @@
+"""Models assembled from runs of layers of other models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from mergegraph.errors import Problem, RecipeError
+from mergegraph.expr import Expr, Space
+from mergegraph.fields import Slice, Weights
+from mergegraph.methods.base import Assembly, Method, NodeTensors, Parameters, TensorType
+from mergegraph.naming import layer_counts, renumbered, role
+from mergegraph.schedule import parse_layers
+
+_COUNT_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers", "encoder_layers")
+_PREFIX_KEYS = ("max_window_layers", "first_k_dense_replace")
+_INDEX_KEYS = ("mlp_only_layers",)
+_NOT_PER_LAYER = ("architectures", "bos_token_id", "eos_token_id", "pad_token_id")
+_UNSTACKABLE_KEYS = {"decoder_sparse_step": 1, "attn_layer_period": None, "expert_layer_period": None}
+
+
+class Stack(Method):
+    """A new model from slices of layers, numbered in the order they are written.
+
+    y.layers = slices_1.layers[a:b] + slices_2.layers[c:d] + …
+
+    The practice of "passthrough" merges such as Goliath-120B, https://huggingface.co/alpindale/goliath-120b
+    """
+
+    gives = "weights"
+    example = 'tall: {op: stack, slices: [{from: a, layers: "0:24"}, {from: b, layers: "8:32"}]}'
+
+    op: Literal["stack"] = "stack"
+    slices: Annotated[tuple[Slice, ...], Field(min_length=1)]
+    embed_from: Weights | None = Field(None, description="gives the embeddings; default: the first slice's model")
+    head_from: Weights | None = Field(None, description="gives final norm and head; default: the last slice's model")
+    tower: str | None = Field(None, description="the name before the layer number, where a model has several stacks")
+
+    def _outer_edges(self) -> tuple[int, int]:
+        """The edges (by index) that give the embeddings and the head."""
+        count = len(self.slices)
+        embed = count if self.embed_from is not None else 0
+        head = count + (self.embed_from is not None) if self.head_from is not None else count - 1
+        return embed, head
+
+    def assemble(self, inputs: Sequence[NodeTensors], space: Space) -> Assembly:
+        try:
+            tower = self._tower(inputs[0].tensors)
+            order = self._layer_order(inputs, tower)
+        except ValueError as problem:
+            return Assembly({}, problems=(Problem(str(problem)),))
+        routes: dict[str, tuple[int, str]] = {}
+        embed, head = self._outer_edges()
+        routes |= {name: (embed, name) for name in inputs[embed].tensors if _is_embedding_side(name, tower)}
+        layers = [_names_by_layer(node.tensors, tower) for node in inputs]
+        for new, (edge, old) in enumerate(order):
+            routes |= {renumbered(name, new): (edge, name) for name in layers[edge].get(old, ())}
+        routes |= {name: (head, name) for name in inputs[head].tensors if _is_head_side(name, tower)}
+        tensors: dict[str, TensorType] = {name: inputs[i].tensors[source] for name, (i, source) in routes.items()}
+        return Assembly(tensors, routes)
+
+    def _tower(self, names: Mapping[str, TensorType]) -> str:
+        counts = layer_counts(names)
+        if self.tower is not None:
+            if self.tower not in counts:
+                raise ValueError(f'there is no stack of layers "{self.tower}"; there are {", ".join(counts) or "none"}')
+            return self.tower
+        if len(counts) != 1:
+            raise ValueError(
+                f"the model has {len(counts)} stacks of layers ({', '.join(counts) or 'none'}); "
+                "say which one is meant with `tower: NAME`"
+                if counts
+                else "the model has no numbered layers, so there is nothing to stack"
+            )
+        return next(iter(counts))
+
+    def _layer_order(self, inputs: Sequence[NodeTensors], tower: str) -> list[tuple[int, int]]:
+        """(edge, layer there) of every layer of the result, in order. ValueError for a range out of bounds."""
+        order: list[tuple[int, int]] = []
+        for edge, piece in enumerate(self.slices):
+            count = layer_counts(inputs[edge].tensors).get(tower, 0)
+            if not count:
+                raise ValueError(f'"{piece.from_}" has no stack of layers "{tower}"')
+            order += [(edge, layer) for layer in parse_layers(piece.layers, count)]
+        return order
+
+    def expand(self, inputs: Sequence[Expr | None], p: Parameters, space: Space) -> Expr:
+        return next(operand for operand in inputs if operand is not None)
+
+    def repair_config(self, configs: Sequence[Mapping[str, Any]], trunk: int) -> dict[str, Any]:
+        """The first slice's config with the layer count, every per-layer list and layer indices of the stack.
+
+        RecipeError names a key whose meaning does not survive stacking.
+        """
+        config = dict(configs[0])
+        nested = next((key for key, value in config.items() if isinstance(value, dict) and _count_key(value)), None)
+        if _count_key(config):
+            return _restacked(list(configs[: len(self.slices)]), self.slices)
+        if nested is not None:
+            inner = [config_of.get(nested, {}) for config_of in configs[: len(self.slices)]]
+            config[nested] = _restacked(inner, self.slices)
+        return config
+
+
+def _is_embedding_side(name: str, tower: str) -> bool:
+    """Embeddings, and whole other towers, stand before the layers."""
+    spot = role(name)
+    return spot.kind == "embedding" and spot.layer is None or (spot.layer is not None and spot.tower != tower)
+
+
+def _is_head_side(name: str, tower: str) -> bool:
+    return role(name).layer is None and not _is_embedding_side(name, tower)
+
+
+def _names_by_layer(names: Mapping[str, TensorType], tower: str) -> dict[int, list[str]]:
+    by_layer: dict[int, list[str]] = {}
+    for name in names:
+        spot = role(name)
+        if spot.layer is not None and spot.tower == tower:
+            by_layer.setdefault(spot.layer, []).append(name)
+    return by_layer
+
+
+def _count_key(config: Mapping[str, Any]) -> str | None:
+    return next((key for key in _COUNT_KEYS if type(config.get(key)) is int), None)
+
+
+def _restacked(configs: list[Mapping[str, Any]], slices: Sequence[Slice]) -> dict[str, Any]:
+    """The first config as the stack needs it; `configs` follow `slices`."""
+    first = dict(configs[0])
+    key = _count_key(first)
+    assert key is not None
+    counts = [int(config.get(key, first[key])) for config in configs]
+    order = [
+        (edge, layer)
+        for edge, (piece, count) in enumerate(zip(slices, counts, strict=True))
+        for layer in parse_layers(piece.layers, count)
+    ]
+    for name, harmless in _UNSTACKABLE_KEYS.items():
+        if first.get(name, harmless) != harmless:
+            raise _refused(name, first[name])
+    for name, value in list(first.items()):
+        if name in _PREFIX_KEYS and type(value) is int:
+            first[name] = _prefix_length(name, value, [layer < configs[edge].get(name, value) for edge, layer in order])
+        elif name in _INDEX_KEYS and isinstance(value, list):
+            first[name] = [new for new, (edge, layer) in enumerate(order) if layer in configs[edge].get(name, [])]
+        elif name not in _NOT_PER_LAYER and isinstance(value, list) and len(value) == counts[0]:  # pyright: ignore[reportUnknownArgumentType]
+            first[name] = list(_relisted(name, order, configs, counts))
+    first[key] = len(order)
+    return first
+
+
+def _relisted(
+    name: str, order: list[tuple[int, int]], configs: list[Mapping[str, Any]], counts: list[int]
+) -> Iterator[Any]:
+    for edge, layer in order:
+        entries = configs[edge].get(name)
+        if not isinstance(entries, list) or len(entries) != counts[edge]:  # pyright: ignore[reportUnknownArgumentType]
+            raise _refused(name, entries)  # pyright: ignore[reportUnknownArgumentType]
+        yield entries[layer]
+
+
+def _prefix_length(name: str, value: int, flags: list[bool]) -> int:
+    """How many leading layers are flagged; the key can say nothing else."""
+    if True in flags[flags.index(False) :] if False in flags else False:
+        raise _refused(name, value)
+    return sum(flags)
+
+
+def _refused(name: str, value: object) -> RecipeError:
+    return RecipeError(
+        Problem(
+            f"config.json says {name}: {value!r}, which this stack of layers cannot keep.",
+            why="the key ties a meaning to the positions of layers, and the stack moves them",
+            fix="choose slices that keep the order of those layers, or edit the key in the input's config.json",
+        )
+    )

@@ -1,0 +1,65 @@
+"""The stages in a row: what the command, the Python builder and the terminal interface call.
+
+Each function goes one stage further than the one before; none imports torch before `execute`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mergegraph.graph import Graph, build
+from mergegraph.lineage import check_lineage
+from mergegraph.plan.outputs import make_plan
+from mergegraph.plan.plan import Plan
+from mergegraph.recipe.model import Recipe
+from mergegraph.resolve import Resolved, open_inputs, resolve
+from mergegraph.tensors.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from mergegraph.execute.control import Control
+    from mergegraph.execute.events import Publisher
+    from mergegraph.execute.run import Options, Report
+
+
+def wire(recipe: Recipe, checkpoints: Mapping[str, Checkpoint]) -> Graph:
+    """The checked graph; each load node has the space its checkpoint is stored in."""
+    return build(recipe, {name: checkpoint.space for name, checkpoint in checkpoints.items()})
+
+
+def check(recipe: Recipe, *, allow_unrelated: bool = False) -> Resolved:
+    """Everything that can be found out without reading more than headers and a few pages of weights.
+
+    RecipeError and InputError list all problems of the stage that finds them.
+    """
+    build(recipe)
+    checkpoints = open_inputs(recipe)
+    resolved = resolve(wire(recipe, checkpoints), checkpoints)
+    lineage = check_lineage(resolved, allow_unrelated=allow_unrelated)
+    return Resolved(resolved.graph, resolved.nodes, (*resolved.warnings, *lineage))
+
+
+def plan(
+    recipe: Recipe,
+    *,
+    budget_bytes: int | None = None,
+    workers: int | None = None,
+    output: Path | None = None,
+    allow_unrelated: bool = False,
+) -> Plan:
+    """What a run of `recipe` will do; see `mergegraph.plan.outputs.make_plan`."""
+    resolved = check(recipe, allow_unrelated=allow_unrelated)
+    return make_plan(resolved, budget_bytes=budget_bytes, workers=workers, output=output)
+
+
+def execute(
+    planned: Plan,
+    options: Options | None = None,
+    publisher: Publisher | None = None,
+    control: Control | None = None,
+) -> Report:
+    """Run a plan; see `mergegraph.execute.run.run`."""
+    from mergegraph.execute.run import Options, run
+
+    return run(planned, options or Options(), publisher, control)

@@ -1,0 +1,108 @@
+"""Simplifications of linear expressions, as small functions in `RULES`, applied bottom-up to a fixed point.
+
+Coefficients are exact fractions, so a term that cancels is gone, and a read that nothing needs disappears.
+A difference (a delta over weights) is computed first and kept: folding it into its surroundings would change
+elements where fine-tune and base are equal. It is folded only where that makes a read disappear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+
+from mergegraph.expr import Cast, Expr, Linear, Read, linear, operands, reads, walk
+
+Rule = Callable[[Linear], Expr]
+Terms = list[tuple[Fraction, Expr]]
+
+
+def simplify(expr: Expr) -> Expr:
+    """`expr` after every rule; its operands are simplified already."""
+    while isinstance(expr, Linear):
+        before = expr
+        for rule in RULES:
+            expr = rule(expr)
+            if not isinstance(expr, Linear):
+                break
+        if expr is before:
+            break
+    return expr
+
+
+def is_difference(expr: Expr) -> bool:
+    """A delta formed from weights: `x - base`, computed first wherever it is used."""
+    return isinstance(expr, Linear) and expr.space == "delta" and any(x.space == "weights" for _, x in expr.terms)
+
+
+def flatten(expr: Linear) -> Linear:
+    """Σ a (Σ b x) → Σ (a b) x, except across differences."""
+    if not any(isinstance(x, Linear) and not is_difference(x) for _, x in expr.terms):
+        return expr
+    terms: Terms = []
+    for coefficient, operand in expr.terms:
+        if isinstance(operand, Linear) and not is_difference(operand):
+            terms += [(coefficient * inner, x) for inner, x in operand.terms]
+        else:
+            terms.append((coefficient, operand))
+    return linear(terms, expr.space)
+
+
+def merge_like_terms(expr: Linear) -> Linear:
+    """One term for each operand, at its first place; a coefficient of 0 drops it and what it would read."""
+    coefficients = [coefficient for coefficient, _ in expr.terms]
+    distinct = {operand for _, operand in expr.terms}
+    if len(distinct) == len(coefficients) and all(coefficients):
+        return expr
+    return linear(_merged(expr.terms), expr.space)
+
+
+def fold_vanishing_reads(expr: Linear) -> Linear:
+    """`base + 1/2 (a - base) + 1/2 (b - base)` → `1/2 a + 1/2 b`: the base is never read.
+
+    Only in weights space, and only across the differences that hold the vanishing read.
+    """
+    if expr.space != "weights" or not any(is_difference(x) for _, x in expr.terms):
+        return expr
+    folded: Terms = []
+    for coefficient, operand in expr.terms:
+        inner = operand.terms if isinstance(operand, Linear) and is_difference(operand) else ((Fraction(1), operand),)
+        folded += [(coefficient * c, x) for c, x in inner]
+    remaining = {x for _, x in _merged(folded)}
+    vanished = {x for _, x in folded if x not in remaining and isinstance(x, Read)}
+    vanished -= {read for x in remaining if not isinstance(x, Read) for read in reads(x)}
+    if not vanished:
+        return expr
+    terms: Terms = []
+    for coefficient, operand in expr.terms:
+        if isinstance(operand, Linear) and is_difference(operand) and any(x in vanished for x in operands(operand)):
+            terms += [(coefficient * c, x) for c, x in operand.terms]
+        else:
+            terms.append((coefficient, operand))
+    return linear(_merged(terms), expr.space)
+
+
+def unwrap(expr: Linear) -> Expr:
+    """A lone `1 x` is x itself."""
+    if len(expr.terms) == 1 and expr.terms[0][0] == 1 and expr.terms[0][1].space == expr.space:
+        return expr.terms[0][1]
+    return expr
+
+
+RULES: tuple[Rule, ...] = (flatten, merge_like_terms, fold_vanishing_reads, unwrap)
+
+
+def _merged(terms: Iterable[tuple[Fraction, Expr]]) -> Terms:
+    total: dict[Expr, Fraction] = {}
+    for coefficient, operand in terms:
+        total[operand] = total[operand] + coefficient if operand in total else coefficient
+    return [(coefficient, operand) for operand, coefficient in total.items() if coefficient]
+
+
+def check(root: Expr) -> None:
+    """Assert what every simplified expression keeps: used by tests after each rewrite, never in a run."""
+    for expr in walk(root):
+        if isinstance(expr, Linear):
+            assert all(coefficient for coefficient, _ in expr.terms), "a zero coefficient was kept"
+            assert len({x for _, x in expr.terms}) == len(expr.terms), "an operand appears twice"
+            assert not any(isinstance(x, Linear) and not is_difference(x) for _, x in expr.terms), "not flat"
+        assert not any(isinstance(x, Cast) for x in operands(expr)), "a cast below the root rounds twice"

@@ -1,0 +1,146 @@
+"""The files beside the weights: which are copied, from which input, and what config.json says after the merge.
+
+An allow-list of names: optimizer states, random states and training arguments never travel.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mergegraph.dtypes import DType
+from mergegraph.errors import Problem
+from mergegraph.graph import GraphNode
+from mergegraph.methods.save import Save
+from mergegraph.plan.plan import Sidecars
+from mergegraph.resolve import Resolved, ResolvedNode
+from mergegraph.tensors.checkpoint import Checkpoint
+
+TOKENIZER_FILES = (
+    "tokenizer*", "vocab.json", "vocab.txt", "merges.txt", "special_tokens_map.json", "added_tokens.json",
+    "spiece.model", "sentencepiece*.model", "chat_template*",
+)  # fmt: skip
+MODEL_FILES = ("generation_config.json", "*processor*.json", "*.py", "model_index.json", "scheduler_config.json")
+_COPIED_UP_TO = 256 << 20
+
+
+def sidecars(resolved: Resolved, save: GraphNode, floats: Iterable[DType], found: list[Problem]) -> Sidecars:
+    """What lies beside a save's weights; `floats` are the dtypes of its floating tensors."""
+    method = save.method
+    assert isinstance(method, Save)
+    files_from = _chosen(resolved, save, "files_from", method.files_from, found) or resolved.trunk_load(save.name)
+    tokenizer_from = _chosen(resolved, save, "tokenizer_from", method.tokenizer_from, found) or files_from
+    assert files_from.checkpoint is not None
+    assert tokenizer_from.checkpoint is not None
+    copies = [
+        *_listed(files_from.checkpoint, MODEL_FILES),
+        *_listed(tokenizer_from.checkpoint, TOKENIZER_FILES),
+    ]
+    template = ""
+    if method.chat_template is not None:
+        template = str(save.source.folder / Path(method.chat_template).expanduser())
+        copies = [copy for copy in copies if not copy[0].startswith("chat_template")]
+        found += _template_problems(save, Path(template))
+    inputs = loads_of(resolved, save.name)
+    found += _disagreements(save, files_from, inputs)
+    base_models = dict.fromkeys(hub_id for node in inputs if node.checkpoint and (hub_id := _hub_id(node.checkpoint)))
+    return Sidecars(repaired_config(resolved.config(save.name), floats), tuple(copies), template, tuple(base_models))
+
+
+def loads_of(resolved: Resolved, name: str) -> list[ResolvedNode]:
+    """The load nodes that a node is made from, in recipe order."""
+    reached: set[str] = set()
+    pending = [name]
+    while pending:
+        current = pending.pop()
+        if current not in reached:
+            reached.add(current)
+            pending += resolved.nodes[current].node.inputs
+    order = {node_name: index for index, node_name in enumerate(resolved.graph.recipe.nodes)}
+    loads = [resolved.nodes[each] for each in reached if resolved.nodes[each].checkpoint is not None]
+    return sorted(loads, key=lambda node: order.get(node.node.name, len(order)))
+
+
+def repaired_config(config: Mapping[str, Any], floats: Iterable[DType]) -> dict[str, Any]:
+    """`config` with the dtype that most floating tensors of the output have, under the key it already uses."""
+    repaired = dict(config)
+    counts = Counter(floats)
+    if counts and repaired:
+        dtype = max(counts, key=counts.__getitem__).torch_name
+        for key in [key for key in ("dtype", "torch_dtype") if key in repaired] or ["dtype"]:
+            repaired[key] = dtype
+    return repaired
+
+
+def _chosen(
+    resolved: Resolved, save: GraphNode, field: str, name: str | None, found: list[Problem]
+) -> ResolvedNode | None:
+    """The load node that `files_from` or `tokenizer_from` names."""
+    if name is None:
+        return None
+    node = resolved.nodes.get(name)
+    if node is not None and node.checkpoint is not None:
+        return node
+    loads = ", ".join(each.node.name for each in loads_of(resolved, save.name))
+    fix = f"name one of the models that are merged: {loads}"
+    found.append(Problem(f'`{field}: {name}` is not a load node of this merge.', at=save.source.where((field,)),
+                         node=save.name, fix=fix))  # fmt: skip
+    return None
+
+
+def _listed(checkpoint: Checkpoint, patterns: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(name, path) of the regular files that match; a single .safetensors file brings none along."""
+    if not checkpoint.is_folder:
+        return
+    for path in sorted(checkpoint.folder.iterdir()):
+        matches = any(fnmatch.fnmatchcase(path.name, pattern) for pattern in patterns)
+        if matches and path.is_file() and path.stat().st_size <= _COPIED_UP_TO:
+            yield path.name, str(path)
+
+
+def _template_problems(save: GraphNode, template: Path) -> Iterator[Problem]:
+    if not template.is_file():
+        yield Problem(
+            f"The chat template {template} is not a file.",
+            at=save.source.where(("chat_template",)),
+            node=save.name,
+            fix="give the path of a Jinja file, relative to the recipe",
+        )
+
+
+def _disagreements(save: GraphNode, files_from: ResolvedNode, inputs: Sequence[ResolvedNode]) -> Iterator[Problem]:
+    """Inputs whose chat template or end-of-text ids differ from the files that are taken."""
+    ours = files_from.checkpoint
+    assert ours is not None
+    for node in inputs:
+        theirs = node.checkpoint
+        if theirs is None or theirs is ours:
+            continue
+        if _template_of(theirs) != _template_of(ours):
+            yield _differs(save, files_from, node, "chat template")
+        eos = [checkpoint.config.get("eos_token_id") for checkpoint in (ours, theirs)]
+        if eos[0] != eos[1]:
+            yield _differs(save, files_from, node, f"eos_token_id ({eos[0]} and {eos[1]})")
+
+
+def _differs(save: GraphNode, ours: ResolvedNode, theirs: ResolvedNode, what: str) -> Problem:
+    return Problem(
+        f'"{ours.node.name}" and "{theirs.node.name}" differ in their {what}; the output takes that of "{ours.node.name}".',
+        at=save.at, node=save.name, severity="warning", fix=f"add `files_from: {theirs.node.name}` to take the other",
+    )  # fmt: skip
+
+
+def _template_of(checkpoint: Checkpoint) -> bytes:
+    path = checkpoint.folder / "chat_template.jinja"
+    return path.read_bytes() if checkpoint.is_folder and path.is_file() else b""
+
+
+def _hub_id(checkpoint: Checkpoint) -> str:
+    """`org/name` where the model lies in a Hub cache; only Hub ids may stand in a card's `base_model`."""
+    for part in checkpoint.folder.parts:
+        if part.startswith("models--") and part.count("--") == 2:
+            return part.removeprefix("models--").replace("--", "/")
+    return ""

@@ -1,0 +1,102 @@
+"""A plan in words: what is read, computed, written and held; and, explained, what every tensor is made of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
+
+from mergegraph.expr import Apply, Cast, Expr, Linear, Read
+from mergegraph.plan.plan import Output, Plan
+from mergegraph.units import format_bytes, format_count
+
+_FORMULAS_SHOWN = 8
+
+
+def plan_text(plan: Plan) -> str:
+    """One screen: inputs, outputs with their distinct formulas, memory, order."""
+    return "\n".join(_lines(plan))
+
+
+def explain(plan: Plan) -> Iterator[str]:
+    """One line for each output tensor: name, shape, dtype, and its formula with the resolved coefficients."""
+    labels = _labels(plan)
+    for output in plan.outputs:
+        yield f"{output.node} -> {output.path}"
+        width = max(len(tensor.name) for tensor in output.tensors)
+        for tensor in output.tensors:
+            shape = f"{list(tensor.shape)} {tensor.dtype.torch_name or tensor.dtype.code}"
+            yield f"  {tensor.name:<{width}}  {shape:<26} {formula(tensor.root, labels)}"
+
+
+def formula(expr: Expr, labels: Mapping[str, str]) -> str:
+    """The expression as a person writes it; `labels` names the node of each file."""
+    return _formula(expr, lambda read: labels.get(read.path, read.path))
+
+
+def _formula(expr: Expr, label: Callable[[Read], str]) -> str:
+    match expr:
+        case Read():
+            return label(expr)
+        case Cast():
+            return _formula(expr.operand, label)
+        case Apply():
+            options = [f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in expr.parameters]
+            return f"{expr.kernel}({', '.join([*(_formula(x, label) for x in expr.operands), *options])})"
+        case Linear():
+            return "".join(_terms(expr, label)) or "0"
+
+
+def _terms(expr: Linear, label: Callable[[Read], str]) -> Iterator[str]:
+    for index, (coefficient, operand) in enumerate(expr.terms):
+        sign = "-" if coefficient < 0 else "+" if index else ""
+        gap = " " if index else ""
+        shown = _formula(operand, label)
+        if isinstance(operand, Linear):
+            shown = f"({shown})"
+        number = "" if abs(coefficient) == 1 else f"{number_text(abs(coefficient))} "
+        yield f"{gap}{sign}{gap}{number}{shown}"
+
+
+def number_text(number: Fraction) -> str:
+    """Six digits, which is what a float32 can tell apart."""
+    return f"{float(number):.6g}"
+
+
+def _labels(plan: Plan) -> dict[str, str]:
+    return {file.path: file.label for file in plan.inputs}
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+    memory = plan.projection
+    yield plan.name or "plan"
+    stored = sum(file.file_bytes for file in plan.inputs)
+    models = ", ".join(dict.fromkeys(file.label for file in plan.inputs))
+    yield f"  reads    {format_bytes(plan.read_bytes)} of {format_bytes(stored)} in {format_count(len(plan.inputs), 'file')}: {models}"
+    yield f"  writes   {format_bytes(plan.write_bytes)}"
+    yield (
+        f"  memory   {format_bytes(memory.pool_bytes)} ({format_count(memory.workers, 'worker')}, tiles of "
+        f"{memory.tile_elements:,} elements) of a budget of {format_bytes(memory.budget_bytes)}"
+    )
+    shared = sum(len(group.members) > 1 for group in plan.groups)
+    yield "  passes   1" + (f", {format_count(shared, 'group')} of tensors read once for several outputs" if shared else "")
+    if plan.comparisons:
+        yield f"  compares {format_count(len(plan.comparisons), 'tensor')} that are not floating point, before the run"
+    for output in plan.outputs:
+        yield from _output_lines(output, _labels(plan))
+
+
+def _output_lines(output: Output, labels: Mapping[str, str]) -> Iterator[str]:
+    copied = sum(tensor.is_copy for tensor in output.tensors)
+    kinds = Counter(tensor.dtype.torch_name or tensor.dtype.code for tensor in output.tensors)
+    yield ""
+    yield f"{output.node} -> {output.path}"
+    yield (
+        f"  {format_count(len(output.tensors), 'tensor')} ({', '.join(kinds)}), {copied:,} copied byte for byte; "
+        f"{format_count(len(output.layout.files), 'file')}, {format_bytes(output.layout.file_bytes)}"
+    )
+    counts = Counter(formula(tensor.root, labels) for tensor in output.tensors)
+    for text, count in counts.most_common(_FORMULAS_SHOWN):
+        yield f"  {count:>6,} x  {text}"
+    if len(counts) > _FORMULAS_SHOWN:
+        yield f"          and {len(counts) - _FORMULAS_SHOWN} more formulas; --explain shows every tensor"

@@ -1,0 +1,255 @@
+"""One node's mapping to its method; what does not fit is said in plain words, with the nearest right spelling.
+
+Validation itself is pydantic's, in strict mode; none of its wording, its classes or its union tags reaches a person.
+Also knows which field names may stand at a place inside a method, for whoever changes a recipe before it is validated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, get_args, get_origin
+
+from pydantic import ValidationError
+
+from mergegraph.errors import Location, Problem, did_you_mean
+from mergegraph.fields import EdgeTo, FieldModel, Input
+from mergegraph.methods.base import Method, Path
+from mergegraph.methods.registry import methods
+from mergegraph.recipe.scalars import FLOAT, Value, as_text
+
+Where = Callable[[Path], Location]
+
+
+def read_method(node: str, fields: dict[str, Value], where: Where) -> Method | tuple[Problem, ...]:
+    """The method that `fields` (with their `op`) describe, or everything that is wrong with them."""
+    cls = method_class(fields)
+    if cls is None:
+        return (_op_problem(fields).located(where(("op",)), node),)
+    try:
+        # Through JSON, because strictness should refuse `last: "3"` and still take a list for a tuple.
+        return cls.model_validate_json(json.dumps(fields), strict=True)
+    except ValidationError as error:
+        found = _problems(cls, fields, error.errors(include_url=False, include_input=False))
+        return tuple(problem.located(where(path), node) for path, problem in found)
+
+
+def method_class(fields: dict[str, Value]) -> type[Method] | None:
+    """The class of the op that `fields` name; None when there is none."""
+    op = fields.get("op")
+    return methods().get(op) if isinstance(op, str) else None
+
+
+def field_names(cls: type[Method], path: Path) -> tuple[str, ...]:
+    """The names that may stand in the mapping at `path` of a method; () where any may, or where there is no mapping."""
+    return tuple(dict.fromkeys(name for model in _models_at(cls, path) for name in _names(model)))
+
+
+def takes_bare_names(cls: type[Method], path: Path) -> bool:
+    """Whether a node name alone may stand at `path` for `{from: NAME}`."""
+    return any(issubclass(model, Input) for model in _models_at(cls, path))
+
+
+def dotted(path: Path) -> str:
+    """`by.0.value`: a place inside a node, as `--set` takes it."""
+    return ".".join(map(str, path))
+
+
+def shown(value: Value) -> str:
+    """`value` in a sentence that says what was found."""
+    if isinstance(value, str):
+        return f'"{value}"' if len(value) <= 60 else f'"{value[:57]}..."'
+    if isinstance(value, list | dict):
+        return ("a list" if isinstance(value, list) else "a mapping") if value else "an empty one"
+    return "nothing" if value is None else as_text(value)
+
+
+def _op_problem(fields: dict[str, Value]) -> Problem:
+    op = fields.get("op")
+    if op is None:
+        return Problem("The node does not say which operation it is.", fix=f"add `op:`; {did_you_mean('', methods(), 'ops')}")
+    if not isinstance(op, str):
+        return Problem(f"`op` takes the name of an operation, not {shown(op)}.", fix=did_you_mean("", methods(), "ops"))
+    return Problem(f'There is no op "{op}".', fix=did_you_mean(op, methods(), "ops"))
+
+
+def _models_at(cls: type[FieldModel], path: Path) -> list[type[FieldModel]]:
+    models: list[type[FieldModel]] = [cls]
+    for part in path:
+        if isinstance(part, str):
+            infos = [info for model in models for name, info in model.model_fields.items() if part in (info.alias, name)]
+            models = [piece for info in infos for piece in _pieces(info.annotation)]
+    return models
+
+
+def _pieces(annotation: Any) -> Iterator[type[FieldModel]]:
+    """The field models that an annotation mentions, not looking inside them."""
+    if isinstance(annotation, type) and issubclass(annotation, FieldModel):
+        yield annotation
+    elif get_origin(annotation) is not None:
+        for argument in get_args(annotation):
+            yield from _pieces(argument)
+
+
+def _names(model: type[FieldModel]) -> Iterator[str]:
+    return (info.alias or name for name, info in model.model_fields.items())
+
+
+def _problems(cls: type[Method], fields: dict[str, Value], errors: Iterable[Any]) -> Iterator[tuple[Path, Problem]]:
+    """One problem for each place that is wrong: the deepest ones, alternatives of a union joined in one sentence."""
+    by_path: dict[Path, list[tuple[str, Any]]] = {}
+    for error in errors:
+        path, tag = _path(fields, error["loc"])
+        by_path.setdefault(path, []).append((tag, error))
+    unknown = [path for path, found in by_path.items() if found[0][1]["type"] == "extra_forbidden"]
+    suggested = {(*path[:-1], _suggestion(cls, path)) for path in unknown}
+    for path, found in by_path.items():
+        is_outer = path and any(other[: len(path)] == path and other != path for other in by_path)
+        is_misspelt = path in suggested and found[0][1]["type"] == "missing"
+        if not is_outer and not is_misspelt:
+            yield path, _problem(cls, fields, path, found)
+
+
+def _path(fields: dict[str, Value], loc: tuple[str | int, ...]) -> tuple[Path, str]:
+    """The place in the recipe that pydantic's `loc` means, and the last union tag on the way there.
+
+    A part that the value there cannot be entered by is a tag.
+    """
+    path: list[str | int] = []
+    value: Value = fields
+    tag = ""
+    for part in loc:
+        if isinstance(value, dict) and isinstance(part, str):
+            path.append(part)
+            value = value.get(part)
+        elif isinstance(value, list) and isinstance(part, int):
+            path.append(part)
+            value = value[part]
+        else:
+            tag = str(part)
+    return tuple(path), tag
+
+
+def _suggestion(cls: type[Method], path: Path) -> str:
+    fix = did_you_mean(str(path[-1]), field_names(cls, path[:-1]))
+    return fix.removeprefix("Did you mean ").removesuffix("?") if fix.startswith("Did") else ""
+
+
+def _problem(cls: type[Method], fields: dict[str, Value], path: Path, found: list[tuple[str, Any]]) -> Problem:
+    error = found[0][1]
+    op, value = cls.op_name(), _value_at(fields, path)
+    match error["type"]:
+        case "extra_forbidden":
+            inside = f" in {dotted(path[:-1])}" if len(path) > 1 else ""
+            names = field_names(cls, path[:-1])
+            fix = did_you_mean(str(path[-1]), [name for name in names if name != "op"], f"{op} takes")
+            return Problem(f'{op} has no "{path[-1]}"{inside}.', fix=fix)
+        case "missing":
+            inside = f" in {dotted(path[:-1])}" if len(path) > 1 else ""
+            return Problem(f'{op} needs "{path[-1]}"{inside}.', fix=f"add `{path[-1]}:`, as in {cls.example}")
+        case "value_error" | "assertion_error":
+            said = str(error["ctx"]["error"]).rstrip(".")
+            return Problem(f"{dotted(path)}: {said}." if path else f"{said}.", fix=_described(cls, path))
+        case _:
+            expected = " or ".join(dict.fromkeys(_expected(cls, path, tag, each) for tag, each in found))
+            fact = f'"{dotted(path)}" takes {expected}, not {shown(value)}.'
+            return Problem(fact, fix=_fix(cls, path, value, error))
+
+
+def _value_at(fields: Value, path: Path) -> Value:
+    for part in path:
+        if isinstance(fields, dict):
+            fields = fields.get(str(part))
+        elif isinstance(fields, list) and isinstance(part, int):
+            fields = fields[part]
+    return fields
+
+
+_EXPECTED = {
+    "float": "a number",
+    "int": "a whole number",
+    "bool": "true or false",
+    "tuple": "a list",
+    "list": "a list",
+    "model": "a mapping",
+    "dict": "a mapping",
+    "finite_number": "a finite number",
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "a number above {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "a number below {lt}",
+    "string_too_short": "text that is not empty",
+    "string_pattern_mismatch": "text of another form",
+    "too_short": "at least {min_length} of them",
+    "too_long": "at most {max_length} of them",
+}
+
+
+def _expected(cls: type[Method], path: Path, tag: str, error: Any) -> str:
+    """What belongs at `path`, from the type of pydantic's error; words for a type not listed are general but true."""
+    kind: str = error["type"]
+    if kind in ("literal_error", "enum"):
+        return f"one of {', '.join(_choices(error))}"
+    if kind.startswith("string_type"):
+        return "the name of a node" if _is_edge(cls, path) else "text"
+    if tag == "number" and kind == "float_type":
+        return "a number, a list of numbers (a gradient over the layers) or a list of rules"
+    if kind.startswith("model") and takes_bare_names(cls, path):
+        return "the name of a node or a mapping with `from:`"
+    sentence = _EXPECTED.get(kind) or _EXPECTED.get(kind.partition("_")[0], "another kind of value")
+    return sentence.format(**error.get("ctx", {}))
+
+
+def _choices(error: Any) -> list[str]:
+    return [word.strip("'") for word in str(error["ctx"]["expected"]).replace(" or ", ", ").split(", ")]
+
+
+def _fix(cls: type[Method], path: Path, value: Value, error: Any) -> str:
+    """Something to type in place of `value`, as far as it can be guessed."""
+    kind: str = error["type"]
+    field = path[-1] if path and isinstance(path[-1], str) else "value"
+    if kind in ("literal_error", "enum"):
+        return did_you_mean(str(value), _choices(error), "choices")
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        return f'to mean the text, put it in quotes: `{field}: "{as_text(value)}"`'
+    if kind == "bool_type" and str(value).lower() in ("yes", "on", "y", "1", "no", "off", "n", "0"):
+        return f"write `{field}: {'true' if str(value).lower() in ('yes', 'on', 'y', '1') else 'false'}`"
+    if kind in ("float_type", "int_type") and isinstance(value, str):
+        return f"write it without quotes: `{field}: {value}`" if FLOAT.fullmatch(value) else f"write a plain number: `{field}: 1`"
+    if kind == "tuple_type" and isinstance(value, str):
+        return f"write `{field}: [{value}]`"
+    if kind == "string_type" and isinstance(value, list) and len(value) == 1:
+        return f"write `{field}: {as_text(value)}`"
+    return _described(cls, path)
+
+
+def _described(cls: type[Method], path: Path) -> str:
+    """The description of the field at `path`, else the example of the op."""
+    info = cls.model_fields.get(str(path[0])) if path else None
+    if info is not None and info.description:
+        return f"`{path[0]}` is {info.description}"
+    return f"an example: {cls.example}" if cls.example else f"`mergegraph ops {cls.op_name()}` shows its fields"
+
+
+def _is_edge(cls: type[Method], path: Path) -> bool:
+    """Whether the field at `path` names a node."""
+    names = [part for part in path if isinstance(part, str)]
+    if not names:
+        return False
+    infos = [
+        info
+        for model in _models_at(cls, tuple(names[:-1]))
+        for name, info in model.model_fields.items()
+        if names[-1] in (info.alias, name)
+    ]
+    return any(_mentions_edge([*info.metadata, info.annotation]) for info in infos)
+
+
+def _mentions_edge(parts: list[Any]) -> bool:
+    for part in parts:
+        if isinstance(part, EdgeTo):
+            return True
+        inner = [*getattr(part, "__metadata__", ()), *(get_args(part) if get_origin(part) is not None else ())]
+        if _mentions_edge(inner):
+            return True
+    return False

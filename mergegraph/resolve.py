@@ -1,0 +1,202 @@
+"""The graph meets the headers: which tensors every node has, of what shape and dtype, with which numbers.
+
+Reads headers and config.json only (`mergegraph.lineage` adds the checks that look at tokenizers and at a few
+pages of weights). Collects every problem before it raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mergegraph.errors import InputError, MergegraphError, Problem, RecipeError, raise_errors
+from mergegraph.graph import Graph, GraphNode, needed_loads
+from mergegraph.methods.base import Method, NodeTensors, Parameters, Path, TensorType
+from mergegraph.methods.load import Load
+from mergegraph.recipe.model import Recipe
+from mergegraph.schedule import ResolvedSchedule, resolve_schedule
+from mergegraph.tensors.checkpoint import Checkpoint, open_checkpoint
+from mergegraph.tensors.header import StoredTensor
+
+
+@dataclass(frozen=True)
+class ResolvedNode:
+    """A node with its tensors. `routes` as in `methods.base.Assembly`; `trunk` is an edge index.
+
+    For a load node `checkpoint` is set and `stored` holds its tensors under the names they have in the graph.
+    `tied`: the trunk's config says that the head is the embedding.
+    """
+
+    node: GraphNode
+    tensors: Mapping[str, TensorType]
+    routes: Mapping[str, tuple[int, str]]
+    schedules: Mapping[Path, ResolvedSchedule]
+    trunk: int
+    checkpoint: Checkpoint | None
+    stored: Mapping[str, StoredTensor]
+    tied: bool
+
+    @property
+    def method(self) -> Method:
+        return self.node.method
+
+    def parameters(self, tensor: str) -> Parameters:
+        """The numbers of one of this node's tensors."""
+        return Parameters({path: schedule.value(tensor) for path, schedule in self.schedules.items()})
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Every node of the graph with its tensors; order as in the graph."""
+
+    graph: Graph
+    nodes: Mapping[str, ResolvedNode]
+    warnings: tuple[Problem, ...]
+
+    def inputs(self, name: str) -> list[ResolvedNode]:
+        """The resolved inputs of a node, by edge."""
+        return [self.nodes[input_name] for input_name in self.nodes[name].node.inputs]
+
+    def trunk_load(self, name: str) -> ResolvedNode:
+        """The load node that a node's trunk leads down to."""
+        resolved = self.nodes[name]
+        while resolved.checkpoint is None:
+            resolved = self.nodes[resolved.node.inputs[resolved.trunk]]
+        return resolved
+
+    def config(self, name: str) -> dict[str, Any]:
+        """The config.json that fits a node's result; {} where the trunk has none."""
+        configs: dict[str, dict[str, Any]] = {}
+        for node_name, resolved in self.nodes.items():
+            if resolved.checkpoint is not None:
+                configs[node_name] = dict(resolved.checkpoint.config)
+            else:
+                inputs = [configs[input_name] for input_name in resolved.node.inputs]
+                configs[node_name] = resolved.method.repair_config(inputs, resolved.trunk)
+            if node_name == name:
+                break
+        return configs[name]
+
+
+def open_inputs(recipe: Recipe) -> dict[str, Checkpoint]:
+    """The checkpoint of every load node that a save needs. InputError lists what cannot be opened."""
+    opened: dict[str, Checkpoint] = {}
+    once: dict[tuple[str, str, str | None], Checkpoint | None] = {}
+    problems: list[Problem] = []
+    for name in needed_loads(recipe):
+        node = recipe.nodes[name]
+        assert isinstance(node.method, Load)
+        key = (node.method.model, str(node.folder), node.method.subfolder)
+        if key not in once:
+            try:
+                once[key] = open_checkpoint(node.method.model, node.folder, node.method.subfolder)
+            except InputError as error:
+                once[key] = None
+                problems += [problem.located(node.where(("model",)), name) for problem in error.problems]
+        checkpoint = once[key]
+        if checkpoint is not None:
+            opened[name] = checkpoint
+    raise_errors(problems, InputError)
+    return opened
+
+
+def resolve(graph: Graph, checkpoints: Mapping[str, Checkpoint]) -> Resolved:
+    """Tensors, shapes and schedules of every node. RecipeError lists everything that does not fit."""
+    nodes: dict[str, ResolvedNode] = {}
+    problems: list[Problem] = list(graph.warnings)
+    failed: set[str] = set()
+    for name, node in graph.nodes.items():
+        if any(input_name in failed for input_name in node.inputs):
+            failed.add(name)
+            continue
+        inputs = [nodes[input_name] for input_name in node.inputs]
+        found: list[Problem] = []
+        resolved = _resolve_load(node, checkpoints[name], found) if name in checkpoints else _resolve(node, inputs, found)
+        nodes[name] = resolved
+        problems += found
+        if any(problem.severity == "error" for problem in found):
+            failed.add(name)
+    for checkpoint in {id(checkpoint): checkpoint for checkpoint in checkpoints.values()}.values():
+        problems += checkpoint.warnings
+    warnings = raise_errors(problems, RecipeError)
+    resolved = Resolved(graph, nodes, warnings)
+    raise_errors(_config_problems(resolved), RecipeError)
+    return resolved
+
+
+def _resolve_load(node: GraphNode, checkpoint: Checkpoint, found: list[Problem]) -> ResolvedNode:
+    method = node.method
+    assert isinstance(method, Load)
+    stored: dict[str, StoredTensor] = {}
+    for name, tensor in checkpoint.tensors.items():
+        renamed = method.renamed(name)
+        if renamed in stored:
+            found.append(
+                Problem(
+                    f"`rename` gives two tensors the name {renamed}.",
+                    at=node.source.where(("rename",)), node=node.name, tensor=name, model=checkpoint.reference,
+                    fix="choose a prefix that no other tensor has",
+                )
+            )
+        stored[renamed] = tensor
+    for prefix in method.rename:
+        if not any(name.startswith(prefix) for name in checkpoint.tensors):
+            first = next(iter(checkpoint.tensors), "none")
+            found.append(
+                Problem(
+                    f'`rename`: no tensor begins with "{prefix}".',
+                    at=node.source.where(("rename", prefix)), node=node.name, model=checkpoint.reference,
+                    why=f"the first tensor of the model is {first}", fix="use a prefix of the names in the model",
+                )
+            )
+    tensors = {name: TensorType(tensor.dtype, tensor.shape) for name, tensor in stored.items()}
+    tied = bool(checkpoint.config.get("tie_word_embeddings"))
+    return ResolvedNode(node, tensors, {}, {}, 0, checkpoint, stored, tied)
+
+
+def _resolve(node: GraphNode, inputs: list[ResolvedNode], found: list[Problem]) -> ResolvedNode:
+    views = [NodeTensors(resolved.node.space, resolved.tensors) for resolved in inputs]
+    assembly = node.method.assemble(views, node.space)
+    found += [problem.located(node.at, node.written_as) for problem in assembly.problems]
+    if not assembly.tensors and not any(problem.severity == "error" for problem in found):
+        found.append(Problem("No tensor is left.", at=node.at, node=node.written_as, fix="widen what the node selects"))
+    schedules = dict(_schedules(node, list(assembly.tensors), inputs, found))
+    trunk = node.method.trunk([view.space for view in views])
+    resolved = ResolvedNode(node, assembly.tensors, assembly.routes, schedules, trunk, None, {}, inputs[trunk].tied)
+    found += [problem.located(node.at, node.written_as) for problem in _objections(resolved)]
+    return resolved
+
+
+def _schedules(
+    node: GraphNode, tensors: list[str], inputs: list[ResolvedNode], found: list[Problem]
+) -> Iterator[tuple[Path, ResolvedSchedule]]:
+    tied = any(resolved.tied for resolved in inputs)
+    for path, schedule in node.method.coefficients():
+        resolved, problems = resolve_schedule(schedule, tensors, field=".".join(map(str, path)), tied=tied)
+        found += [problem.located(node.source.where(path), node.written_as) for problem in problems]
+        yield path, resolved
+
+
+def _objections(resolved: ResolvedNode) -> Iterator[Problem]:
+    """What the method says against any of the distinct sets of numbers its tensors get."""
+    if type(resolved.method).objection is Method.objection:
+        return
+    seen: set[tuple[object, ...]] = set()
+    for tensor in resolved.tensors:
+        numbers = tuple(schedule.value(tensor) for schedule in resolved.schedules.values())
+        if numbers not in seen:
+            seen.add(numbers)
+            if problem := resolved.method.objection(resolved.parameters(tensor)):
+                yield replace(problem, tensor=tensor)
+                return
+
+
+def _config_problems(resolved: Resolved) -> Iterator[Problem]:
+    """A config that a node cannot repair is found here, not after the merge."""
+    for name in resolved.graph.saves:
+        try:
+            resolved.config(name)
+        except MergegraphError as error:
+            at = resolved.nodes[name].node.at
+            yield from (problem.located(at, name) for problem in error.problems)

@@ -1,0 +1,294 @@
+"""Which tensors a selector means, and which number a schedule gives to each of them.
+
+    number      that number for every tensor
+    gradient    straight lines through the values, evenly spaced over layers 0 … L-1 of the tensor's own tower
+    rules       the first rule that matches decides; its value is a number or a gradient
+
+A tensor outside the layers takes a gradient's first value if an embedding holds it, else the last. Numbers are the
+exact fractions of the decimals that were written; nothing is rounded here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase, translate
+from fractions import Fraction
+from functools import lru_cache
+
+from mergegraph.errors import Problem
+from mergegraph.fields import Rule, Selector
+from mergegraph.naming import layer_counts, role, under_embedding
+from mergegraph.units import format_count
+
+ScheduleValue = float | tuple[float, ...] | tuple[Rule, ...]
+
+
+def parse_layers(text: str, count: int) -> range:
+    """The layers that `text` ("0:16", "-4:", ":8") takes of `count`: half-open, negative from the end, as in Python.
+
+    ValueError says what to write instead, also for "0-15" and for a lone "3". Unlike in Python, a bound beyond the
+    layers and an empty run are errors too.
+    """
+    start, stop = _bounds(text)
+    for bound in (start, stop):
+        if bound is not None and not -count <= bound <= count:
+            raise ValueError(f'layers "{text}" reaches to {bound}; there are {format_count(count, "layer")}')
+    layers = range(*slice(start, stop).indices(count))
+    if not layers:
+        raise ValueError(f'layers "{text}" takes none of {format_count(count, "layer")}')
+    return layers
+
+
+class Selection:
+    """A selector, ready to be asked about single tensors. Raises ValueError for `layers` that cannot be read.
+
+    `names` are all the tensors of the model: they say how many layers a tower has, from which negative layers
+    count. Towers differ in length, so layers beyond the end of one are left out of it. A tensor in no layer is
+    never in `layers`.
+    """
+
+    __slots__ = ("_glob", "_kind", "_layers", "_part")
+
+    def __init__(self, selector: Selector, names: Iterable[str]) -> None:
+        self._glob = None if selector.match is None else _glob(selector.match)
+        self._kind = selector.kind
+        self._part = selector.part
+        self._layers: Mapping[str, range] | None = None
+        if selector.layers is not None:
+            run = slice(*_bounds(selector.layers))
+            self._layers = {tower: range(*run.indices(count)) for tower, count in layer_counts(names).items()}
+
+    def matches(self, name: str) -> bool:
+        """Whether every condition holds for the tensor `name`."""
+        if self._glob is not None and not self._glob(name):
+            return False
+        named = role(name)
+        if (self._kind is not None and named.kind != self._kind) or (
+            self._part is not None and named.part != self._part
+        ):
+            return False
+        return self._layers is None or (named.layer is not None and named.layer in self._layers.get(named.tower, ()))
+
+
+class Gradient:
+    """A number or a gradient over the layers; `counts` is the number of layers of each tower."""
+
+    __slots__ = ("_by_layer", "_counts", "_values")
+
+    def __init__(self, values: Sequence[float], counts: Mapping[str, int]) -> None:
+        self._values = tuple(Fraction(repr(value)) for value in values)
+        self._counts = counts
+        self._by_layer: dict[tuple[str, int], Fraction] = {}
+
+    def value(self, name: str) -> Fraction:
+        """The number for the tensor `name`, whose tower must be among the counted ones."""
+        if len(self._values) == 1:
+            return self._values[0]
+        named = role(name)
+        if named.layer is None:
+            return self._values[0 if under_embedding(name) else -1]
+        key = named.tower, named.layer
+        if key not in self._by_layer:
+            self._by_layer[key] = self._at(named.layer, self._counts[named.tower])
+        return self._by_layer[key]
+
+    def _at(self, layer: int, count: int) -> Fraction:
+        """v_i + (p - i) (v_{i+1} - v_i), where p = layer (n - 1) / (count - 1) and i = ⌊p⌋."""
+        if count == 1:
+            return self._values[0]
+        before, rest = divmod(layer * (len(self._values) - 1), count - 1)
+        low = self._values[before]
+        return low + Fraction(rest, count - 1) * (self._values[before + 1] - low) if rest else low
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedSchedule:
+    """A schedule against the tensors of one model. A plain number or gradient is one rule without a condition."""
+
+    rules: tuple[tuple[Selection, Gradient], ...]
+
+    def rule(self, name: str) -> int | None:
+        """Which rule decides the tensor `name`, from 0; None where none does."""
+        return next((index for index, (selection, _) in enumerate(self.rules) if selection.matches(name)), None)
+
+    def value(self, name: str) -> Fraction:
+        """The exact number for `name`, a tensor it was resolved for. KeyError where no rule matches."""
+        for selection, gradient in self.rules:
+            if selection.matches(name):
+                return gradient.value(name)
+        raise KeyError(name)
+
+
+def resolve_schedule(
+    schedule: ScheduleValue, names: Sequence[str], *, field: str, tied: bool = False
+) -> tuple[ResolvedSchedule, tuple[Problem, ...]]:
+    """The number that `schedule` gives to each of `names`, and what is wrong with it.
+
+    `field` is what problems call it (`by`, `weight of input 2`); the caller adds the place. `tied` says that the
+    model's head is its embedding, so that a rule for the head may well match nothing. Where there are errors among
+    the problems, some tensors may have no value.
+    """
+    counts = layer_counts(names)
+    resolved: list[tuple[Selection, Gradient]] = []
+    problems: list[Problem] = []
+    undecided = dict.fromkeys(names)
+    catch_all = 0
+    rules = _as_rules(schedule)
+    for number, rule in enumerate(rules, 1):
+        words = f"Rule {number} of {field}"
+        selection = _compiled(rule, names, words)
+        if isinstance(selection, Problem):
+            problems.append(selection)
+            continue
+        resolved.append((selection, Gradient(_values(rule), counts)))
+        matched = [name for name in names if selection.matches(name)]
+        decided = [name for name in matched if name in undecided]
+        problems += _unmatched(rule, matched, names, words, tied) or _shadowed(words, matched, decided, catch_all)
+        for name in decided:
+            del undecided[name]
+        catch_all = catch_all or (number if _is_catch_all(rule) else 0)
+    # A rule that cannot be read may have been meant for the tensors that are left.
+    if undecided and len(resolved) == len(rules):
+        problems.append(_undecided(tuple(undecided), field))
+    return ResolvedSchedule(tuple(resolved)), tuple(problems)
+
+
+def select(
+    selector: Selector, names: Sequence[str], *, field: str, tied: bool = False
+) -> tuple[frozenset[str], tuple[Problem, ...]]:
+    """The tensors that `selector` means, and what is wrong with it; `field` and `tied` as in `resolve_schedule`."""
+    selection = _compiled(selector, names, field)
+    if isinstance(selection, Problem):
+        return frozenset(), (selection,)
+    matched = [name for name in names if selection.matches(name)]
+    return frozenset(matched), _unmatched(selector, matched, names, field, tied)
+
+
+_ONE_LAYER = re.compile(r"(-?[0-9]+)")
+_CLOSED_RUN = re.compile(r"([0-9]+) *(?:-|–|\.\.) *([0-9]+)")
+_HALF_OPEN = re.compile(r"(-?[0-9]{1,9})? *: *(-?[0-9]{1,9})?")
+
+
+def _bounds(text: str) -> tuple[int | None, int | None]:
+    """The two ends of "0:16", None where one is left out; ValueError for any other form."""
+    text = text.strip()
+    if ends := _HALF_OPEN.fullmatch(text):
+        return (int(ends[1]) if ends[1] else None), (int(ends[2]) if ends[2] else None)
+    if run := _CLOSED_RUN.fullmatch(text):
+        first, last = run.groups()
+        meant = f'write "{first}:{last}" to leave layer {last} out, "{first}:{_after(last)}" to take it in'
+    elif one := _ONE_LAYER.fullmatch(text):
+        meant = f'write "{one[1]}:{_after(one[1])}" for this one layer'
+    else:
+        meant = 'write "0:16" for layers 0 to 15, "-4:" for the last four, ":8" for the first eight'
+    raise ValueError(f'layers "{text}" is not a run of layers: {meant}')
+
+
+def _after(bound: str) -> str:
+    """The end of a run whose last layer is `bound`: left out after -1, the last layer of all."""
+    return "" if bound == "-1" else str(int(bound[:9]) + 1)
+
+
+@lru_cache(maxsize=1024)
+def _glob(pattern: str) -> Callable[[str], object]:
+    return re.compile(translate(pattern)).match
+
+
+def _as_rules(schedule: ScheduleValue) -> tuple[Rule, ...]:
+    if isinstance(schedule, float | int):
+        return (Rule(value=schedule),)
+    values = tuple(item for item in schedule if not isinstance(item, Rule))
+    return (Rule(value=values),) if values else tuple(item for item in schedule if isinstance(item, Rule))
+
+
+def _values(rule: Rule) -> tuple[float, ...]:
+    return rule.value if isinstance(rule.value, tuple) else (rule.value,)
+
+
+def _is_catch_all(selector: Selector) -> bool:
+    return selector.match is None and selector.kind is None and selector.part is None and selector.layers is None
+
+
+def _compiled(selector: Selector, names: Sequence[str], words: str) -> Selection | Problem:
+    try:
+        return Selection(selector, names)
+    except ValueError as error:
+        return Problem(f"{words}: {error}.")
+
+
+def _unmatched(
+    selector: Selector, matched: Sequence[str], names: Sequence[str], words: str, tied: bool
+) -> tuple[Problem, ...]:
+    """An error for a glob that hits nothing, a warning for conditions that hit nothing together."""
+    if matched or _is_catch_all(selector):
+        return ()
+    if selector.match is not None and not any(map(_glob(selector.match), names)):
+        return (_glob_hits_nothing(selector.match, names, words, tied),)
+    if tied and selector.kind == "head":
+        return (Problem(f"{words}: head is tied, the embedding's value applies.", severity="warning"),)
+    fact = f"{words} matches no tensor: {_conditions(selector)}."
+    return (Problem(fact, why=_what_there_is(selector, names), severity="warning"),)
+
+
+def _conditions(selector: Selector) -> str:
+    given = selector.model_dump(include={"match", "kind", "part", "layers"}, exclude_none=True)
+    return ", ".join(
+        f'{key} "{text}"' if key in ("match", "layers") else f"{key} {text}" for key, text in given.items()
+    )
+
+
+def _what_there_is(selector: Selector, names: Sequence[str]) -> str:
+    if selector.layers is not None:
+        counts = layer_counts(names)
+        towers = ", ".join(f"{tower} has {format_count(count, 'layer')}" for tower, count in sorted(counts.items()))
+        return towers or "no tensor is in a layer"
+    return "kinds here: " + (", ".join(sorted({role(name).kind for name in names})) or "none")
+
+
+def _glob_hits_nothing(pattern: str, names: Sequence[str], words: str, tied: bool) -> Problem:
+    why = ""
+    anywhere = f"*{pattern}*"
+    if any(map(_glob(anywhere), names)):
+        why, fix = "the pattern must fit the whole name", f'match: "{anywhere}"'
+    else:
+        nearest = _nearest(pattern, names)
+        fix = f"the nearest tensor is {nearest}" if nearest else "there are no tensors"
+        if tied and fnmatchcase("lm_head.weight", pattern):
+            why = "the head is tied: the embedding's value applies"
+    return Problem(f'{words} matches no tensor: match "{pattern}".', why=why, fix=fix)
+
+
+def _nearest(pattern: str, names: Sequence[str]) -> str:
+    """The name that shares the longest run of letters with the pattern; of each layer stack, one layer is looked at."""
+    comparison = difflib.SequenceMatcher(a="", b=re.sub(r"[*?\[\]]+", "", pattern), autojunk=False)
+
+    def likeness(name: str) -> tuple[int, float]:
+        comparison.set_seq1(name)
+        return comparison.find_longest_match().size, comparison.ratio()
+
+    distinct = {re.sub(r"[0-9]+", "0", name): name for name in reversed(names)}
+    return max(reversed(distinct.values()), key=likeness, default="")
+
+
+def _shadowed(words: str, matched: Sequence[str], decided: Sequence[str], catch_all: int) -> tuple[Problem, ...]:
+    """`catch_all` is the number of an earlier rule that has no condition, 0 where there is none."""
+    if decided or not matched:
+        return ()
+    if catch_all:
+        fact = f"{words} is never reached: rule {catch_all} has no condition."
+        fix = f"move rule {catch_all} to the end"
+    else:
+        taken = format_count(len(matched), "tensor")
+        fact, fix = f"{words} decides nothing: earlier rules take its {taken}.", "move it up, or leave it out"
+    return (Problem(fact, fix=fix, severity="warning"),)
+
+
+def _undecided(names: Sequence[str], field: str) -> Problem:
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+    return Problem(
+        f"No rule of {field} matches {format_count(len(names), 'tensor')}: {shown}.",
+        fix="add a last rule without a condition: {value: …}",
+    )

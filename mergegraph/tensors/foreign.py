@@ -1,0 +1,124 @@
+"""What people give for a safetensors file or a model folder that is something else, and what to do about it.
+
+Recognises by names, first bytes and configuration; converts nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePath
+from typing import Any, cast
+
+from mergegraph.errors import Problem
+from mergegraph.tensors.local_file import opened, read_range
+
+PICKLED_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_TRAINING_STATE = ("optimizer", "scheduler", "training_args", "rng_state", "scaler", "random_states")
+
+_MOST_CONFIG_BYTES = 1_000_000
+_SCALES = ("_scale", "_scale_inv")
+_PICKLE = "it is a pickled file, saved by torch"
+_CONVERT_FIX = "give the safetensors file of the model, or convert this one first"
+_HINTS = (
+    (b"PK\x03\x04", _PICKLE, _CONVERT_FIX),
+    *((bytes((0x80, protocol)), _PICKLE, _CONVERT_FIX) for protocol in range(2, 6)),
+    (b"GGUF", "it is a GGUF file", "give the safetensors checkpoint that it was made from"),
+    (b"version https://git-lfs", "it is a git-lfs pointer, the weights were not downloaded", "git lfs pull"),
+    (b"<", "it is a web page, such as a login or error page", "log in (`hf auth login`) and download it again"),
+)
+
+# Copies each tensor: save_file refuses views and tensors that share storage.
+_CONVERT = (
+    "import sys, torch; from safetensors.torch import save_file; "
+    'load = lambda f: torch.load(f, map_location="cpu", weights_only=True); '
+    '[save_file({k: v.contiguous().clone() for k, v in load(f).items()}, t, {"format": "pt"})'
+    " for f, t in zip(sys.argv[1::2], sys.argv[2::2])]"
+)
+_MERGE_ADAPTER = (
+    "import sys; from peft import PeftModel; from transformers import AutoModelForCausalLM as M; "
+    "PeftModel.from_pretrained(M.from_pretrained(sys.argv[1]), sys.argv[2])"
+    ".merge_and_unload().save_pretrained(sys.argv[3])"
+)
+
+
+def recognise(first_bytes: bytes) -> tuple[str, str] | None:
+    """What a file is that is no safetensors file, and the fix; None when its first bytes say nothing."""
+    start = first_bytes.lstrip() if first_bytes.lstrip()[:1] == b"<" else first_bytes
+    return next(((what, fix) for magic, what, fix in _HINTS if start.startswith(magic)), None)
+
+
+def is_pickled_weights(name: str) -> bool:
+    """Whether a file name is that of weights saved by torch, not of an optimizer or another training state."""
+    return name.lower().endswith(PICKLED_SUFFIXES) and not name.startswith(_TRAINING_STATE)
+
+
+def pickled(paths: Iterable[str]) -> Problem:
+    """Weights are there, but pickled. The fix is a command that converts them beside themselves."""
+    sources = sorted(paths)
+    named = sources[0] + (f" and {len(sources) - 1} more" if len(sources) > 1 else "")
+    pairs = [part for source in sources for part in (source, _converted(source))]
+    return Problem(
+        f"{named} is a pickled checkpoint; mergegraph reads safetensors only.",
+        why="pickled checkpoints can run code when they are opened; they must be converted to safetensors first",
+        fix=shlex.join(["python", "-c", _CONVERT, *pairs]),
+    )
+
+
+def gguf(path: str) -> Problem:
+    """A GGUF file stands where a checkpoint should."""
+    return Problem(
+        f"{path} is a GGUF file; mergegraph reads safetensors only.",
+        why="GGUF holds weights in quantised blocks for inference, not as tensors that can be merged",
+        fix="give the safetensors checkpoint that it was made from, and convert the merged model to GGUF",
+    )
+
+
+def adapter(folder: Path) -> Problem:
+    """`folder` holds what was trained on top of a model, without the model."""
+    base = _base_of(folder)
+    return Problem(
+        f"{folder} is a LoRA adapter, not a model" + (f"; its base is {base}." if base else "."),
+        why="an adapter holds only what was trained on top of its base; it must be merged into it first",
+        fix=shlex.join(["python", "-c", _MERGE_ADAPTER, base or "BASE", str(folder), f"{folder}-merged"]),
+    )
+
+
+def quantised(config: Mapping[str, Any], tensor_names: Iterable[str]) -> Problem | None:
+    """A checkpoint whose numbers mean nothing without their scales. Float8 without scales is none."""
+    method = _quantisation(config)
+    if method is None or (method == "fp8" and not any(name.endswith(_SCALES) for name in tensor_names)):
+        return None
+    return Problem(
+        f"The checkpoint is quantised ({method}), says its config.json.",
+        why="its tensors are codes with scales beside them: a sum of codes is not the code of a sum",
+        fix="give the checkpoint that it was quantised from, in bfloat16, float16 or float32",
+    )
+
+
+def _quantisation(config: Mapping[str, Any]) -> str | None:
+    stated: object = config.get("quantization_config")
+    settings = cast("dict[str, Any]", stated) if isinstance(stated, dict) else {}
+    if settings.get("quant_method"):
+        return str(settings["quant_method"])
+    if settings.get("load_in_4bit") or settings.get("load_in_8bit"):
+        return "bitsandbytes"
+    mlx: object = config.get("quantization")
+    return "mlx" if isinstance(mlx, dict) and "bits" in mlx else None
+
+
+def _base_of(folder: Path) -> str:
+    """What adapter_config.json names as the base; empty when it does not."""
+    try:
+        with opened(str(folder / "adapter_config.json")) as file:
+            config: object = json.loads(read_range(file, 0, _MOST_CONFIG_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return ""
+    base = cast("dict[str, object]", config).get("base_model_name_or_path") if isinstance(config, dict) else ""
+    return base if isinstance(base, str) else ""
+
+
+def _converted(source: str) -> str:
+    path = PurePath(source)
+    return str(path.with_name(path.stem.replace("pytorch_model", "model") + ".safetensors"))

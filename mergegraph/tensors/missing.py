@@ -1,0 +1,98 @@
+"""Where a model reference leads on this machine, and what to say when it leads nowhere.
+
+A reference is a path: absolute, from `~`, or relative to the recipe's folder. Downloads nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path, PureWindowsPath
+
+from mergegraph.errors import InputError, Problem, did_you_mean
+
+_REMOTE = re.compile(r"(?P<scheme>hf|s3|gs|az|abfs|https?)://(?P<rest>.*)")
+_HUB_ID = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/(?P<name>[\w.-]+))(?:@(?P<revision>[\w./-]+))?")
+
+
+def find(reference: str, folder: Path, subfolder: str | None = None) -> Path:
+    """The folder or file that `reference` names, absolute. InputError when there is none."""
+    if not reference.strip():
+        raise InputError(Problem("A model reference is empty.", fix="write the path of a model's folder"))
+    remote = _REMOTE.fullmatch(reference)
+    if remote:
+        raise InputError(_remote(reference, remote["scheme"], remote["rest"]))
+    path = _tidy(folder.absolute() / _expanded(reference) / _inside(subfolder or "."))
+    if not path.exists():
+        raise InputError(_nowhere(reference, path))
+    return path
+
+
+def leads_out(name: str) -> bool:
+    """Whether a relative path leaves its folder, read by the rules of any system (`..`, `/x`, `C:x`, `\\\\x`)."""
+    path = PureWindowsPath(name)
+    return bool(path.drive or path.root or ".." in path.parts)
+
+
+def _expanded(reference: str) -> Path:
+    try:
+        return Path(reference).expanduser()
+    except RuntimeError:  # `~name` of nobody on this machine
+        return Path(reference)
+
+
+def _tidy(path: Path) -> Path:
+    """Without `..`, unless one goes up from a link and so means another place than it seems."""
+    tidy = Path(os.path.normpath(path))
+    return path if path.exists() and not (tidy.exists() and tidy.samefile(path)) else tidy
+
+
+def _inside(subfolder: str) -> str:
+    if leads_out(subfolder):
+        raise InputError(Problem(f'subfolder "{subfolder}" leads out of the model.', fix="name a folder inside it"))
+    return subfolder
+
+
+def _nowhere(reference: str, path: Path) -> Problem:
+    fact, why = f'There is no folder or file "{reference}".', f"looked for {path}"
+    if path.is_symlink():
+        return Problem(fact, why=f"{path} is a link to {path.readlink()}, which is not there")
+    base, plus, adapter = reference.rpartition("+")
+    if plus and base and Path(str(path).removesuffix(plus + adapter)).exists():
+        why = f"{base} is there; an adapter on top of it ({adapter}) is not read"
+        return Problem(fact, why=why, fix="merge the adapter into it first (peft: merge_and_unload, save_pretrained)")
+    hub = _HUB_ID.fullmatch(reference)
+    parent, name = _first_missing(path)
+    siblings = [entry for entry in _names(parent) if not entry.startswith(".")]
+    near = did_you_mean(name, siblings, f"in {parent}")
+    if hub is None or near.startswith("Did you mean"):
+        return Problem(fact, why=why, fix=near)
+    why = f"{why}; mergegraph reads local folders here, and does not download from the Hub"
+    return Problem(fact, why=why, fix=_download(hub))
+
+
+def _remote(reference: str, scheme: str, rest: str) -> Problem:
+    hub = _HUB_ID.fullmatch(rest) if scheme == "hf" else None
+    fix = _download(hub) if hub else "download it, and write the path of its folder"
+    return Problem(f'"{reference}" is not a local path; mergegraph reads local folders here.', fix=fix)
+
+
+def _download(hub: re.Match[str]) -> str:
+    revision = f" --revision {shlex.quote(hub['revision'])}" if hub["revision"] else ""
+    place = f"models/{hub['name']}"
+    return f"hf download {hub['id']}{revision} --local-dir {place}\nand write {place} instead"
+
+
+def _first_missing(path: Path) -> tuple[Path, str]:
+    """The deepest folder of `path` that exists, and the name that is missing there."""
+    while not path.parent.exists():
+        path = path.parent
+    return path.parent, path.name
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return [entry.name for entry in folder.iterdir()]
+    except OSError:
+        return []

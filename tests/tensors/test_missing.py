@@ -1,0 +1,152 @@
+"""References that lead nowhere, and what people give for a model that is none: what is said of each."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mergegraph.errors import InputError
+from mergegraph.tensors.checkpoint import open_checkpoint
+from tests.tensors.stored_files import INDEX, refusal, said, save, save_sharded
+
+NOWHERE = [
+    ("models/lama", ["Did you mean llama?"], "one letter is missing"),
+    ("./moddels/llama", ["Did you mean models?"], "a folder above it is misspelt"),
+    ("./zzz", ["in ", "models"], "nothing is near: what there is"),
+    ("org/name", ["local folders here", "hf download org/name --local-dir models/name"], "an id of the Hub"),
+    ("org/name@v1", ["hf download org/name --revision v1 --local-dir models/name"], "an id with a revision"),
+    ("hf://org/name@v1", ["hf download org/name --revision v1"], "a Hub address"),
+    ("s3://bucket/model", ["not a local path", "download it"], "an object store"),
+    ("models/llama+lora", ["lora", "is not read", "merge the adapter"], "an adapter on top"),
+    ("~nobody-of-this-name/m", ["looked for"], "a home that does not exist"),
+    ("", ["is empty"], "no reference at all"),
+]
+
+
+class TestWhatIsNoModel:
+    @pytest.mark.parametrize(("reference", "messages", "_reason"), NOWHERE, ids=[row[2] for row in NOWHERE])
+    def test_a_reference_that_leads_nowhere(
+        self, tmp_path: Path, reference: str, messages: list[str], _reason: str
+    ) -> None:
+        save(tmp_path / "models" / "llama" / "model.safetensors")
+        text = refusal(reference, tmp_path)
+        assert [message for message in messages if message not in text] == []
+
+    def test_a_subfolder_cannot_lead_out(self, tmp_path: Path) -> None:
+        save(tmp_path / "m" / "model.safetensors")
+        (tmp_path / "x").mkdir()
+        for subfolder in ("../m", "/", "..\\m"):
+            assert "leads out of the model" in refusal("x", tmp_path, subfolder)
+
+    def test_a_folder_without_weights_says_what_it_holds(self, tmp_path: Path) -> None:
+        (tmp_path / "m").mkdir()
+        assert "it is empty" in refusal("m", tmp_path)
+        (tmp_path / "m" / "notes.txt").touch()
+        assert "it holds notes.txt" in refusal("m", tmp_path)
+
+    def test_a_folder_of_models_offers_them(self, tmp_path: Path) -> None:
+        save(tmp_path / "models" / "one" / "model.safetensors")
+        save(tmp_path / "models" / "two" / "model.safetensors")
+        text = refusal("models", tmp_path)
+        assert str(tmp_path / "models" / "one") in text
+        assert str(tmp_path / "models" / "two") in text
+
+    def test_several_files_that_are_no_set_are_named(self, tmp_path: Path) -> None:
+        save(tmp_path / "m" / "one.safetensors")
+        save(tmp_path / "m" / "two.safetensors")
+        text = refusal("m", tmp_path)
+        assert "one.safetensors, two.safetensors" in text
+        assert f"name one file: {tmp_path / 'm' / 'one.safetensors'}" in text
+
+    @pytest.mark.parametrize("name", ["pytorch_model.bin", "weights.pt", "old.PTH", "sd.ckpt"])
+    def test_pickled_weights_are_refused_with_the_reason(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "m").mkdir()
+        (tmp_path / "m" / name).touch()
+        (tmp_path / "m" / "optimizer.pt").touch()
+        for reference in ("m", f"m/{name}"):
+            text = refusal(reference, tmp_path)
+            assert f"{name} is a pickled checkpoint" in text
+            assert "can run code" in text
+            assert "optimizer.pt" not in text
+
+    def test_a_folder_of_training_state_holds_no_weights(self, tmp_path: Path) -> None:
+        (tmp_path / "m").mkdir()
+        (tmp_path / "m" / "optimizer.pt").touch()
+        assert "has no .safetensors file" in refusal("m", tmp_path)
+
+    def test_a_gguf_file_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "m").mkdir()
+        (tmp_path / "m" / "model-q4.gguf").touch()
+        for reference in ("m", "m/model-q4.gguf"):
+            assert "model-q4.gguf is a GGUF file" in refusal(reference, tmp_path)
+
+    def test_an_index_given_as_a_model_offers_its_folder(self, tmp_path: Path) -> None:
+        save_sharded(tmp_path / "m")
+        assert f"name the model's folder: {tmp_path / 'm'}" in refusal(f"m/{INDEX}", tmp_path)
+
+    @pytest.mark.parametrize("weights", ["adapter_model.safetensors", "adapter_model.bin", None])
+    def test_an_adapter_is_no_model(self, tmp_path: Path, weights: str | None) -> None:
+        (tmp_path / "lora").mkdir()
+        (tmp_path / "lora" / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base 7B"}')
+        references = ["lora"]
+        if weights:
+            save(tmp_path / "lora" / weights)
+            references.append(f"lora/{weights}")
+        for reference in references:
+            text = refusal(reference, tmp_path)
+            assert "is a LoRA adapter, not a model; its base is org/base 7B." in text
+            assert "merge_and_unload().save_pretrained(" in text
+            assert f"'org/base 7B' {tmp_path / 'lora'} {tmp_path / 'lora-merged'}" in text
+
+    @pytest.mark.parametrize("config", [None, "", "[]", '{"base_model_name_or_path": 7}'])
+    def test_an_adapter_without_a_base_is_still_named(self, tmp_path: Path, config: str | None) -> None:
+        save(tmp_path / "lora" / "adapter_model.safetensors")
+        if config is not None:
+            (tmp_path / "lora" / "adapter_config.json").write_text(config)
+        assert "is a LoRA adapter, not a model." in refusal("lora", tmp_path)
+
+    def test_an_adapter_beside_a_whole_model_warns(self, tmp_path: Path) -> None:
+        save(tmp_path / "m" / "model.safetensors")
+        save(tmp_path / "m" / "adapter_model.safetensors")
+        (tmp_path / "m" / "adapter_config.json").write_text("{}")
+        checkpoint = open_checkpoint("m", tmp_path)
+        assert "an adapter lies beside the weights" in said(checkpoint.warnings)
+        assert len(checkpoint.files) == 1
+
+    def test_a_file_without_tensors_is_no_model(self, tmp_path: Path) -> None:
+        save(tmp_path / "m" / "model.safetensors", [])
+        assert "holds no tensors" in refusal("m", tmp_path)
+
+    def test_a_truncated_file_gives_both_numbers(self, tmp_path: Path) -> None:
+        path = tmp_path / "m" / "model.safetensors"
+        save(path)
+        whole = path.stat().st_size
+        os.truncate(path, whole - 5)
+        assert f"its header asks for {whole} bytes, the file has {whole - 5}" in refusal("m", tmp_path)
+
+
+def test_the_command_that_converts_pickled_weights_does(tmp_path: Path) -> None:
+    make = (
+        "import sys, torch; a = torch.arange(6.).reshape(2, 3);"
+        "torch.save({'a': a, 'tied': a}, sys.argv[1]); torch.save({'b': a.T}, sys.argv[2])"
+    )
+    folder = tmp_path / "a model's folder"
+    folder.mkdir()
+    sources = [str(folder / f"pytorch_model-0000{number}-of-00002.bin") for number in (1, 2)]
+    subprocess.run([sys.executable, "-c", make, *sources], check=True)
+    with pytest.raises(InputError) as caught:
+        open_checkpoint(str(folder), tmp_path)
+    python, *arguments = shlex.split(caught.value.problems[0].fix)
+    assert python == "python"
+    subprocess.run([sys.executable, *arguments], check=True)
+    checkpoint = open_checkpoint(str(folder), tmp_path)
+    assert {name: tensor.shape for name, tensor in checkpoint.tensors.items()} == {
+        "a": (2, 3),
+        "tied": (2, 3),
+        "b": (3, 2),
+    }
