@@ -16,7 +16,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Problem:
 class MergegraphError(Exception):
     """The root. `problems` is never empty; `exit_code` is what the command returns."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
     def __init__(self, *problems: Problem) -> None:
         assert problems, "an error needs a problem to show"
@@ -117,8 +117,7 @@ class Interrupted(MergegraphError):
 
     def __init__(self, *problems: Problem, by_system: bool = False) -> None:
         super().__init__(*problems)
-        if by_system:
-            self.exit_code = 75
+        self.exit_code = 75 if by_system else 130
 
 
 def raise_errors(problems: Iterable[Problem], error: type[MergegraphError]) -> tuple[Problem, ...]:

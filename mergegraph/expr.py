@@ -41,6 +41,8 @@ class Linear:
 
     terms: tuple[tuple[Fraction, Expr], ...]
     space: Space
+    is_difference: bool
+    """A delta formed from weights, `x - base`: computed first wherever it is used."""
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
@@ -85,7 +87,10 @@ def read(
 def linear(terms: Iterable[tuple[Fraction, Expr]], space: Space) -> Linear:
     """Σ coefficient · operand, exactly as given; `mergegraph.plan.rewrite` simplifies it."""
     kept = tuple(terms)
-    return _intern(Linear(kept, space), kept, space)
+    difference = space == "delta" and any(operand.space == "weights" for _, operand in kept)
+    # Integer pairs hash ten times faster than fractions.
+    key = tuple([(*coefficient.as_integer_ratio(), operand) for coefficient, operand in kept])
+    return _intern(Linear(kept, space, difference), key, space)
 
 
 def apply(kernel: str, operands: Iterable[Expr], parameters: Iterable[tuple[str, Value]], space: Space) -> Apply:

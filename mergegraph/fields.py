@@ -7,8 +7,9 @@ Says what may be written, not what it means for a tensor: that is `mergegraph.sc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Strict, Tag, model_validator
 
@@ -65,14 +66,13 @@ class Rule(Selector):
 
 def _schedule_form(value: object) -> str:
     if isinstance(value, list | tuple):
-        return "rules" if any(isinstance(item, dict | Rule) for item in value) else "gradient"
+        items = cast("Sequence[object]", value)
+        return "rules" if any(isinstance(item, dict | Rule) for item in items) else "gradient"
     return "number"
 
 
 Schedule = Annotated[
-    Annotated[Number, Tag("number")]
-    | Annotated[Gradient, Tag("gradient")]
-    | Annotated[tuple[Rule, ...], Tag("rules")],
+    Annotated[Number, Tag("number")] | Annotated[Gradient, Tag("gradient")] | Annotated[tuple[Rule, ...], Tag("rules")],
     Discriminator(_schedule_form),
 ]
 Coefficient = Annotated[Schedule, CoefficientField()]
@@ -106,8 +106,6 @@ class Slice(FieldModel):
 
     from_: Weights = Field(alias="from")
     layers: str
-
-
 
 
 Inputs = Annotated[tuple[Input, ...], Field(min_length=1)]

@@ -111,21 +111,22 @@ def _order(recipe: Recipe) -> list[str]:
         cycles = [sorted(part, key=position.__getitem__) for part in nx.strongly_connected_components(wiring)]
         looped = [part for part in cycles if len(part) > 1 or wiring.has_edge(part[0], part[0])]
         looped.sort(key=lambda part: position[part[0]])
-        raise RecipeError(*(_cycle_problem(recipe, wiring.subgraph(part), part[0]) for part in looped)) from None
+        raise RecipeError(*(_cycle_problem(recipe, part) for part in looped)) from None
 
 
-def _cycle_problem(recipe: Recipe, part: nx.DiGraph[str], start: str) -> Problem:  # noqa: F821  # pyright: ignore
-    import networkx as nx
-
-    steps = [user for _, user in nx.find_cycle(part, start)]
-    steps = [steps[-1], *steps]
-    shown = " -> ".join(f"{name} ({recipe.nodes[name].at})" for name in steps)
+def _cycle_problem(recipe: Recipe, looped: list[str]) -> Problem:
+    """Walk along inputs inside the loop until a node comes round again."""
+    steps = [looped[0]]
+    while steps[-1] not in steps[:-1]:
+        steps.append(next(name for name in _dependencies(recipe.nodes[steps[-1]]) if name in looped))
+    steps = steps[steps.index(steps[-1]) :]
+    shown = " needs ".join(f"{name} ({recipe.nodes[name].at})" for name in steps)
     return Problem(
         "The nodes form a cycle: each needs the next before it can be computed.",
-        at=recipe.nodes[start].at,
-        node=start,
+        at=recipe.nodes[steps[0]].at,
+        node=steps[0],
         why=shown,
-        fix=f'take one of them out of the inputs of "{start}"',
+        fix=f'take one of them out of the inputs of "{steps[0]}"',
     )
 
 
@@ -147,7 +148,7 @@ def _expand_expression(building: _Building, node: Node, expression: Expression) 
 def _place(building: _Building, node: Node, method: Method) -> None:
     """Check a node's spaces and add it; or let its input stand for it when it is skipped."""
     inputs = tuple(building.stands_for.get(edge.node, edge.node) for edge in method.edges())
-    spaces = [building.nodes[name].space for name in inputs]
+    spaces: list[Space] = [building.nodes[name].space for name in inputs]
     try:
         space = building.load_spaces.get(node.name, "weights") if isinstance(method, Load) else method.space(spaces)
     except SpaceError as error:
@@ -173,8 +174,12 @@ def _save_problems(node: Node, method: Method, space: Space) -> Iterator[Problem
         fix = f"add it to its base first: {{op: sum, inputs: [BASE, {method.input}]}}; or add `format: delta`"
         yield Problem("A save writes weights, and its input is a delta.", at=at, node=node.name, fix=fix)
     if space == "weights" and method.format == "delta":
-        yield Problem("`format: delta` needs a delta, and its input is weights.", at=at, node=node.name,
-                      fix=f"subtract the base: {{op: delta, model: {method.input}, base: BASE}}; or drop `format`")
+        yield Problem(
+            "`format: delta` needs a delta, and its input is weights.",
+            at=at,
+            node=node.name,
+            fix=f"subtract the base: {{op: delta, model: {method.input}, base: BASE}}; or drop `format`",
+        )
 
 
 def _skip_problems(
@@ -195,8 +200,13 @@ def _needed(building: _Building) -> Graph:
     saves.sort(key=list(building.recipe.nodes).index)
     reached = _ancestors(building.nodes, saves)
     warnings = [
-        Problem(f'Node "{name}" is not used by any save.', at=node.at, node=name, severity="warning",
-                fix="remove it, or name it in another node's inputs")
+        Problem(
+            f'Node "{name}" is not used by any save.',
+            at=node.at,
+            node=name,
+            severity="warning",
+            fix="remove it, or name it in another node's inputs",
+        )
         for name, node in building.recipe.nodes.items()
         if name not in reached and name not in building.stands_for and not _skipped(node) and not node.within
     ]

@@ -5,7 +5,9 @@ Each function goes one stage further than the one before; none imports torch bef
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gc
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,11 @@ def check(recipe: Recipe, *, allow_unrelated: bool = False) -> Resolved:
 
     RecipeError and InputError list all problems of the stage that finds them.
     """
+    with _collector_paused():
+        return _check(recipe, allow_unrelated)
+
+
+def _check(recipe: Recipe, allow_unrelated: bool) -> Resolved:
     build(recipe)
     checkpoints = open_inputs(recipe)
     resolved = resolve(wire(recipe, checkpoints), checkpoints)
@@ -49,8 +56,22 @@ def plan(
     allow_unrelated: bool = False,
 ) -> Plan:
     """What a run of `recipe` will do; see `mergegraph.plan.outputs.make_plan`."""
-    resolved = check(recipe, allow_unrelated=allow_unrelated)
-    return make_plan(resolved, budget_bytes=budget_bytes, workers=workers, output=output)
+    with _collector_paused():
+        resolved = _check(recipe, allow_unrelated)
+        return make_plan(resolved, budget_bytes=budget_bytes, workers=workers, output=output)
+
+
+@contextmanager
+def _collector_paused() -> Generator[None]:
+    """Planning makes many small objects and keeps nearly all: the cycle collector would look at them again and
+    again for nothing (a third of the time for 20,000 tensors)."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def execute(

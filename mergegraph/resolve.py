@@ -112,7 +112,9 @@ def resolve(graph: Graph, checkpoints: Mapping[str, Checkpoint]) -> Resolved:
             continue
         inputs = [nodes[input_name] for input_name in node.inputs]
         found: list[Problem] = []
-        resolved = _resolve_load(node, checkpoints[name], found) if name in checkpoints else _resolve(node, inputs, found)
+        resolved = (
+            _resolve_load(node, checkpoints[name], found) if name in checkpoints else _resolve(node, inputs, found)
+        )
         nodes[name] = resolved
         problems += found
         if any(problem.severity == "error" for problem in found):
@@ -135,7 +137,10 @@ def _resolve_load(node: GraphNode, checkpoint: Checkpoint, found: list[Problem])
             found.append(
                 Problem(
                     f"`rename` gives two tensors the name {renamed}.",
-                    at=node.source.where(("rename",)), node=node.name, tensor=name, model=checkpoint.reference,
+                    at=node.source.where(("rename",)),
+                    node=node.name,
+                    tensor=name,
+                    model=checkpoint.reference,
                     fix="choose a prefix that no other tensor has",
                 )
             )
@@ -146,8 +151,11 @@ def _resolve_load(node: GraphNode, checkpoint: Checkpoint, found: list[Problem])
             found.append(
                 Problem(
                     f'`rename`: no tensor begins with "{prefix}".',
-                    at=node.source.where(("rename", prefix)), node=node.name, model=checkpoint.reference,
-                    why=f"the first tensor of the model is {first}", fix="use a prefix of the names in the model",
+                    at=node.source.where(("rename", prefix)),
+                    node=node.name,
+                    model=checkpoint.reference,
+                    why=f"the first tensor of the model is {first}",
+                    fix="use a prefix of the names in the model",
                 )
             )
     tensors = {name: TensorType(tensor.dtype, tensor.shape) for name, tensor in stored.items()}

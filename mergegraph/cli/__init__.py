@@ -1,1 +1,31 @@
-"""."""
+"""The command line. What a command needs is imported when it runs: `--help` costs little more than Python itself.
+
+app.py         the commands and their options
+options.py     option types, and option values that are checked by hand
+source.py      a recipe file, or an expression, to a Recipe
+reporting.py   errors to messages and exit codes
+running.py     `run`: the plan is executed under a reporter
+reporters.py   what a run says on its way: text, JSON lines, or nothing
+progress.py    the bar on a terminal, and how fast a run is
+checking.py    `check` and `plan`
+drawing.py     `graph`: nodes folded and described; rail.py draws the wires
+ops.py         `ops`: the operations; signature.py reads their fields
+schema.py      `schema`: the JSON Schema of a recipe
+demo.py        `demo`: recipes of the repository run and measured
+terminal.py    writing to stdout and stderr
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line (`sys.argv` by default). Returns the exit code."""
+    from mergegraph.cli.app import app
+
+    try:
+        app(args=arguments, prog_name="mergegraph")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    return 0

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -23,6 +24,8 @@ class Control:
         self.pause_files: tuple[Path, ...] = ()
         self._stop = threading.Event()
         self._failed = threading.Event()
+        self._looked = 0.0
+        self._paused = False
 
     @property
     def stopping(self) -> bool:
@@ -31,7 +34,12 @@ class Control:
 
     @property
     def paused(self) -> bool:
-        return any(path.exists() for path in self.pause_files)
+        """Whether a pause file exists; the file system is asked ten times a second, not once a tensor."""
+        now = time.monotonic()
+        if now - self._looked >= _PAUSE_POLL_SECONDS:
+            self._looked = now
+            self._paused = any(path.exists() for path in self.pause_files)
+        return self._paused
 
     def stop(self, signum: int = signal.SIGINT) -> None:
         self.signal = signum
@@ -47,7 +55,7 @@ class Control:
 
 
 @contextmanager
-def stop_on_signals(control: Control) -> Iterator[None]:
+def stop_on_signals(control: Control) -> Generator[None]:
     """SIGINT and SIGTERM ask `control` to stop while the block runs; only in the main thread, where they arrive."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -19,7 +19,9 @@ def explained(error: NonFinite, plan: Plan, source: Source) -> RunError:
     labels = {file.path: file.label for file in plan.inputs}
     found = [(labels[read.path], *count_nonfinite(read, source)) for read in reads(error.tensor.root)]
     guilty = [f'"{label}" holds {nans:,} NaN and {infs:,} Inf' for label, nans, infs in found if nans or infs]
-    origin = "; ".join(guilty) or f'its inputs are finite: node "{error.output.computed_by}" made {error.count:,} of them'
+    origin = (
+        "; ".join(guilty) or f'its inputs are finite: node "{error.output.computed_by}" made {error.count:,} of them'
+    )
     return RunError(
         Problem(
             f"{error.tensor.name} is not finite.",

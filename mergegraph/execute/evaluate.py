@@ -7,6 +7,7 @@ where an input is), rounded once when the result is stored.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from mergegraph.dtypes import BY_CODE
 from mergegraph.expr import Read
 from mergegraph.methods.registry import methods
 from mergegraph.plan.memory import TileShape
-from mergegraph.plan.program import Accumulate, Call, Copy, Fetch, Program, Scaled, Step, Store, Zero
+from mergegraph.plan.program import Accumulate, Call, Computation, Copy, Fetch, Scaled, Step, Store, Zero
 
 TORCH_DTYPES: Mapping[str, torch.dtype] = {
     code: getattr(torch, dtype.torch_name) for code, dtype in BY_CODE.items() if hasattr(torch, dtype.torch_name or "-")
@@ -51,7 +52,8 @@ class Arena:
 
     def __init__(self, shape: TileShape, tile_elements: int) -> None:
         self._bytes = torch.empty(max(shape.tile_set_bytes(tile_elements), 64), dtype=torch.uint8)
-        self._memory = memoryview(self._bytes.numpy())  # pyright: ignore[reportUnknownMemberType]
+        self._memory = byte_view(self._bytes)
+        self._typed: dict[torch.dtype, Tensor] = {}
         self._slot_bytes = _aligned(tile_elements * shape.slot_bits // 8)
         self._raw_at = shape.slots * self._slot_bytes
         self._out_at = self._raw_at + _aligned(-(-tile_elements * shape.raw_bits // 8))
@@ -77,7 +79,11 @@ class Arena:
         return self._memory[self._out_at : self._out_at + nbytes]
 
     def _view(self, start: int, elements: int, dtype: torch.dtype) -> Tensor:
-        return self._bytes[start : start + elements * dtype.itemsize].view(dtype)
+        """Buffers start at multiples of 64 bytes, so that one view of the whole arena serves each dtype."""
+        if dtype not in self._typed:
+            self._typed[dtype] = self._bytes.view(dtype)
+        first = start // dtype.itemsize
+        return self._typed[dtype][first : first + elements]
 
 
 @dataclass
@@ -93,13 +99,13 @@ class _TileKernel:
         return self.spare.pop()
 
 
-def evaluate(program: Program, start: int, elements: int, arena: Arena, source: Source, sink: Sink) -> None:
-    """Run `program` on elements `start … start + elements` of its tensors; each root goes to `sink` in turn.
+def evaluate(work: Computation, start: int, elements: int, arena: Arena, source: Source, sink: Sink) -> None:
+    """Run a program on elements `start … start + elements` of its tensors; each root goes to `sink` in turn.
 
     What `sink` gets is valid until it returns.
     """
-    tile = _Tile(program, start, elements, arena, source)
-    for step in program.steps:
+    tile = _Tile(work, start, elements, arena, source)
+    for step in work.program.steps:
         finished = tile.run(step)
         if finished is not None:
             sink(finished)
@@ -108,15 +114,15 @@ def evaluate(program: Program, start: int, elements: int, arena: Arena, source: 
 class _Tile:
     """The steps of one tile."""
 
-    def __init__(self, program: Program, start: int, elements: int, arena: Arena, source: Source) -> None:
-        self.start, self.elements, self.arena, self.source = start, elements, arena, source
-        self.dtype = torch.float64 if program.double else torch.float32
-        self.slots = [arena.slot(index, elements, self.dtype) for index in range(program.slots)]
+    def __init__(self, work: Computation, start: int, elements: int, arena: Arena, source: Source) -> None:
+        self.reads, self.start, self.elements, self.arena, self.source = work.reads, start, elements, arena, source
+        self.dtype = torch.float64 if work.program.double else torch.float32
+        self.slots = [arena.slot(index, elements, self.dtype) for index in range(work.program.slots)]
 
     def run(self, step: Step) -> Finished | None:
         match step:
             case Fetch(slot, read):
-                self.fetch(slot, read)
+                self.fetch(slot, self.reads[read])
             case Zero(slot):
                 self.slots[slot].zero_()
             case Scaled(slot, source, coefficient):
@@ -131,7 +137,7 @@ class _Tile:
             case Store(root, slot, dtype):
                 return self.store(root, self.slots[slot], dtype)
             case Copy(root, read):
-                return Finished(root, self.raw_bytes(read), 0, 0)
+                return Finished(root, self.raw_bytes(self.reads[read]), 0, 0)
         return None
 
     def raw_bytes(self, read: Read) -> memoryview:
@@ -178,7 +184,7 @@ def _round_overflowing(value: Tensor, rounded: Tensor) -> int:
 
 
 def _sums_finite(value: Tensor) -> bool:
-    return bool(value.sum().isfinite())
+    return math.isfinite(value.sum().item())
 
 
 def _exceeds(value: Tensor, dtype: torch.dtype) -> bool:
@@ -186,6 +192,12 @@ def _exceeds(value: Tensor, dtype: torch.dtype) -> bool:
         return False
     low, high = torch.aminmax(value)
     return max(float(high), -float(low)) > torch.finfo(dtype).max
+
+
+def byte_view(tensor: Tensor) -> memoryview:
+    """The memory of a contiguous uint8 tensor, shared with it."""
+    shared: Any = tensor.numpy()  # pyright: ignore[reportUnknownMemberType]
+    return memoryview(shared)
 
 
 def _aligned(count: int) -> int:

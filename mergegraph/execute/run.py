@@ -109,7 +109,9 @@ def run(
 def _run(running: _Run, started: float) -> Report:
     plan, options = running.plan, running.options
     ids = {output.node: result_id(plan, output) for output in plan.outputs}
-    already = tuple(o.node for o in plan.outputs if completed_result_id(o.path) == ids[o.node] and not options.overwrite)
+    already = tuple(
+        o.node for o in plan.outputs if completed_result_id(o.path) == ids[o.node] and not options.overwrite
+    )
     remaining = plan.without(already)
     _preflight(remaining.outputs, options)
     warm_up()
@@ -181,7 +183,7 @@ def _preflight(outputs: Sequence[Output], options: Options) -> None:
         _fit_together(outputs)
 
 
-def free_bytes_for_all(outputs: Sequence[Output]) -> None:
+def _fit_together(outputs: Sequence[Output]) -> None:
     """Several outputs must fit together, not only one by one. DoesNotFit names the numbers."""
     needed = sum(output.layout.file_bytes for output in outputs)
     free = free_bytes(outputs[0].path)

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mergegraph.errors import Problem, RunError
 from mergegraph.execute.evaluate import Arena, Finished, Source, evaluate
 from mergegraph.execute.events import Progress, Publisher, TensorDone
 from mergegraph.plan.plan import Group, Output, OutputTensor, Plan
-from mergegraph.plan.program import Program, program
+from mergegraph.plan.program import Computation, computation
 from mergegraph.tensors.checksum import block_digests, bytes_per_block, tensor_checksum
 from mergegraph.tensors.writer import OutputFolder
 
@@ -27,7 +27,7 @@ class Task:
     """One tile of one group: `elements` from `start` of every member that is not on disk yet."""
 
     members: tuple[Place, ...]
-    program: Program
+    computation: Computation
     start: int
     elements: int
 
@@ -51,26 +51,19 @@ class Work:
         self.allow_non_finite = allow_non_finite
         self.nonfinite: Counter[str] = Counter()
         self.overflowed: Counter[str] = Counter()
-        self.node_seconds: Counter[str] = Counter()
+        self.node_seconds: defaultdict[str, float] = defaultdict(float)
         self._digests: dict[Place, dict[int, bytes]] = {}
         self._elements_left: dict[Place, int] = {}
         self._lock = threading.Lock()
         self._start_progress()
 
     def _start_progress(self) -> None:
-        done = sum(folder_done(folder, output) for folder, output in zip(self.folders, self.plan.outputs, strict=True))
-        finished = sum(len(folder.finished) for folder in self.folders)
-        self._progress = Progress(
-            state="merging",
-            bytes_done=done,
-            bytes_total=self.plan.write_bytes,
-            tensors_done=finished,
-            tensors_total=sum(len(output.tensors) for output in self.plan.outputs),
-            held_bytes=self.plan.projection.pool_bytes,
-            peak_bytes=self.plan.projection.pool_bytes,
-            budget_bytes=self.plan.projection.budget_bytes,
-        )
-        self.publisher.update(self._progress)
+        folders = zip(self.folders, self.plan.outputs, strict=True)
+        self._bytes_done = sum(bytes_on_disk(folder, output) for folder, output in folders)
+        self._tensors_done = sum(len(folder.finished) for folder in self.folders)
+        self._latest = ("", "")
+        self._tensors_total = sum(len(output.tensors) for output in self.plan.outputs)
+        self.publish()
 
     def arena(self) -> Arena:
         """One worker's memory."""
@@ -84,7 +77,7 @@ class Work:
         """Every tile that is not on disk yet, in order. A group keeps only its unfinished members."""
         tile = self.plan.projection.tile_elements
         for members, group in self.unfinished():
-            steps = program([self.tensor(place).root for place in members])
+            steps = computation([self.tensor(place).root for place in members])
             for start in range(0, max(group.element_count, 1), tile):
                 yield Task(members, steps, start, min(tile, group.element_count - start))
 
@@ -101,7 +94,7 @@ class Work:
         """Compute one task and write its results. RunError names the tensor that cannot be computed."""
         began = time.perf_counter()
         evaluate(
-            task.program, task.start, task.elements, arena, self.source,
+            task.computation, task.start, task.elements, arena, self.source,
             lambda finished: self.finish(task.members[finished.root], task.start, task.elements, finished),
         )  # fmt: skip
         node = self.plan.outputs[task.members[0][0]].computed_by
@@ -146,20 +139,30 @@ class Work:
 
     def _advance(self, output: Output, tensor: OutputTensor, nbytes: int, done: bool) -> None:
         with self._lock:
-            before = self._progress
-            self._progress = replace(
-                before,
-                bytes_done=before.bytes_done + nbytes,
-                tensors_done=before.tensors_done + done,
-                tensor=tensor.name,
-                node=output.computed_by,
-            )
+            self._bytes_done += nbytes
+            self._tensors_done += done
+            self._latest = (tensor.name, output.computed_by)
             if self.publisher.due():
                 self.publish()
 
     def publish(self) -> None:
         """Bring the published record up to date."""
-        self.publisher.update(replace(self._progress, node_seconds=tuple(self.node_seconds.items())))
+        memory = self.plan.projection
+        self.publisher.update(
+            Progress(
+                state=self.publisher.progress.state,
+                bytes_done=self._bytes_done,
+                bytes_total=self.plan.write_bytes,
+                tensors_done=self._tensors_done,
+                tensors_total=self._tensors_total,
+                held_bytes=memory.pool_bytes,
+                peak_bytes=memory.pool_bytes,
+                budget_bytes=memory.budget_bytes,
+                tensor=self._latest[0],
+                node=self._latest[1],
+                node_seconds=tuple(self.node_seconds.items()),
+            )
+        )
 
 
 class NonFinite(RunError):
@@ -170,6 +173,6 @@ class NonFinite(RunError):
         super().__init__(Problem(f"{tensor.name} is not finite.", tensor=tensor.name))
 
 
-def folder_done(folder: OutputFolder, output: Output) -> int:
+def bytes_on_disk(folder: OutputFolder, output: Output) -> int:
     """Bytes of the tensors that an earlier run left on disk."""
     return sum(output.layout.specs[name].nbytes for name in folder.finished)

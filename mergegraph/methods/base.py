@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, cast, get_args, get_origin
 
 from mergegraph.dtypes import DType
 from mergegraph.errors import Problem
@@ -133,7 +133,9 @@ class Method(FieldModel):
     def edges(self) -> tuple[Edge, ...]:
         """The inputs, in the order they are written."""
         return tuple(
-            Edge(path, str(value), marker.accepts) for path, value, marker in _leaves(self) if isinstance(marker, EdgeTo)
+            Edge(path, str(value), marker.accepts)
+            for path, value, marker in _leaves(self)
+            if isinstance(marker, EdgeTo)
         )
 
     def coefficients(self) -> tuple[tuple[Path, Any], ...]:
@@ -156,7 +158,9 @@ class Method(FieldModel):
         for index, (edge, space) in enumerate(zip(edges, spaces, strict=True)):
             if edge.accepts not in ("any", space):
                 raise SpaceError(
-                    f'{self.op} takes {edge.accepts} here, and "{edge.node}" is {space}', index, _conversion(edge, space)
+                    f'{self.op} takes {edge.accepts} here, and "{edge.node}" is {space}',
+                    index,
+                    _conversion(edge, space),
                 )
         if self.gives != "same":
             return self.gives
@@ -235,13 +239,13 @@ def _leaves(model: FieldModel, path: Path = ()) -> Iterator[tuple[Path, Any, Edg
         here = (*path, name.removesuffix("_"))
         marker = _marker(type(model), name)
         if isinstance(marker, EdgeTo) and isinstance(value, tuple):
-            yield from (((*here, index), node, marker) for index, node in enumerate(value))
+            yield from (((*here, index), node, marker) for index, node in enumerate(cast("tuple[str, ...]", value)))
         elif marker is not None:
             yield here, value, marker
         elif isinstance(value, FieldModel):
             yield from _leaves(value, here)
         elif isinstance(value, tuple):
-            for index, item in enumerate(value):
+            for index, item in enumerate(cast("tuple[object, ...]", value)):
                 if isinstance(item, FieldModel):
                     yield from _leaves(item, (*here, index))
 
@@ -257,7 +261,7 @@ def _replace(model: FieldModel, values: Mapping[Path, str]) -> FieldModel:
         if isinstance(value, FieldModel):
             changed[name] = _replace(value, below)
         elif isinstance(value, tuple):
-            items = list(value)
+            items = list(cast("tuple[Any, ...]", value))
             for index in {path[0] for path in below}:
                 inner = {path[1:]: new for path, new in below.items() if path[0] == index}
                 items[int(index)] = inner[()] if () in inner else _replace(items[int(index)], inner)

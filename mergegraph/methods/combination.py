@@ -28,7 +28,7 @@ class Combination(Method):
     extra: Literal["error", "drop"] = "error"
 
     def assemble(self, inputs: Sequence[NodeTensors], space: Space) -> Assembly:
-        spaces = [node.space for node in inputs]
+        spaces: list[Space] = [node.space for node in inputs]
         trunk = self.trunk(spaces)
         if spaces[trunk] == "delta":
             tensors = _union(node.tensors for node in inputs)
@@ -46,7 +46,9 @@ class Combination(Method):
                 dropped.update(absent if self.missing == "drop" else ())
         problems += self._shape_problems(ours, inputs)
         kept = {
-            name: kind for name, kind in ours.items() if name not in dropped and (space == "weights" or kind.dtype.is_float)
+            name: kind
+            for name, kind in ours.items()
+            if name not in dropped and (space == "weights" or kind.dtype.is_float)
         }
         return Assembly(kept, problems=tuple(problems))
 
@@ -76,9 +78,7 @@ class Combination(Method):
 
     def _shape_problems(self, ours: Mapping[str, TensorType], inputs: Sequence[NodeTensors]) -> Iterable[Problem]:
         for index, node in enumerate(inputs):
-            differing = [
-                name for name, kind in node.tensors.items() if name in ours and ours[name].shape != kind.shape
-            ]
+            differing = [name for name, kind in node.tensors.items() if name in ours and ours[name].shape != kind.shape]
             if differing:
                 name = differing[0]
                 first = next(i for i, other in enumerate(inputs) if ours[name] is other.tensors.get(name))
@@ -86,7 +86,8 @@ class Combination(Method):
                 yield Problem(
                     f"Tensor {name} has two shapes{more}.",
                     tensor=name,
-                    why=f"{self._label(first)} is {list(ours[name].shape)}, {self._label(index)} is {list(node.tensors[name].shape)}",
+                    why=f"{self._label(first)} is {list(ours[name].shape)}, "
+                    f"{self._label(index)} is {list(node.tensors[name].shape)}",
                     fix="use fine-tunes of one base; a vocabulary that grew must be cut back to the base's rows first"
                     if len(ours[name].shape) == 2 and ours[name].shape[1:] == node.tensors[name].shape[1:]
                     else "use fine-tunes of one base: their shapes are equal",

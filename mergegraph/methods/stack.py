@@ -95,7 +95,7 @@ class Stack(Method):
         RecipeError names a key whose meaning does not survive stacking.
         """
         config = dict(configs[0])
-        nested = next((key for key, value in config.items() if isinstance(value, dict) and _count_key(value)), None)
+        nested = next((key for key in config if isinstance(config[key], dict) and _count_key(config[key])), None)
         if _count_key(config):
             return _restacked(list(configs[: len(self.slices)]), self.slices)
         if nested is not None:
@@ -107,7 +107,9 @@ class Stack(Method):
 def _is_embedding_side(name: str, tower: str) -> bool:
     """Embeddings, and whole other towers, stand before the layers."""
     spot = role(name)
-    return spot.kind == "embedding" and spot.layer is None or (spot.layer is not None and spot.tower != tower)
+    if spot.layer is None:
+        return spot.kind == "embedding"
+    return spot.tower != tower
 
 
 def _is_head_side(name: str, tower: str) -> bool:

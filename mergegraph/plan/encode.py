@@ -52,17 +52,19 @@ def _encode(expr: Expr, index: Mapping[Expr, int], files: Mapping[str, int]) -> 
 
 
 def _decode(entry: Entry, made: list[Expr], files: Sequence[str]) -> Expr:
-    match entry:
-        case ["read", file, offset, nbytes, name, dtype, shape, space]:
-            return read(files[file], name, dtype, tuple(shape), offset, nbytes, space)
-        case ["linear", terms, space]:
-            return linear([(Fraction(n, d), made[x]) for n, d, x in terms], space)
-        case ["apply", kernel, operands, parameters, space]:
-            return apply(kernel, [made[x] for x in operands], [(k, v) for k, v in parameters], space)
-        case ["cast", operand, dtype]:
-            return cast(made[operand], dtype)
-        case _:
-            raise ValueError(f"not an expression: {entry!r}")
+    kind = entry[0]
+    if kind == "read":
+        _, file, offset, nbytes, name, dtype, shape, space = entry
+        return read(files[file], name, dtype, tuple(shape), offset, nbytes, space)
+    if kind == "linear":
+        _, terms, space = entry
+        return linear([(Fraction(n, d), made[x]) for n, d, x in terms], space)
+    if kind == "apply":
+        _, kernel, operands, parameters, space = entry
+        return apply(kernel, [made[x] for x in operands], [(name, value) for name, value in parameters], space)
+    assert kind == "cast", kind
+    _, operand, dtype = entry
+    return cast(made[operand], dtype)
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:

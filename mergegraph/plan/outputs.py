@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mergegraph.dtypes import DType, by_name
-from mergegraph.errors import Problem, RecipeError, raise_errors
+from mergegraph.errors import Location, Problem, RecipeError, raise_errors
 from mergegraph.expr import Expr, cast, reads
 from mergegraph.graph import GraphNode
 from mergegraph.methods.save import Save
@@ -101,38 +101,43 @@ def _overlaps(resolved: Resolved, paths: Mapping[str, Path]) -> Iterator[Problem
     for name, path in paths.items():
         at = resolved.nodes[name].node.source.where(("path",))
         real = path.resolve()
-        for folder, load in inputs.items():
-            if real == folder or folder in real.parents:
-                where = "is" if real == folder else "lies inside"
-                yield Problem(f'The output {where} an input: "{load.name}".', at=at, node=name, why=f"{path} and {folder}",
-                              fix="choose a path outside the models that are merged")  # fmt: skip
-            elif real in folder.parents:
-                yield Problem(f'The output would replace a folder that holds an input: "{load.name}".', at=at, node=name,
-                              why=f"{path} holds {folder}", fix="choose a path that holds no model")  # fmt: skip
+        overlaps = [_overlap(name, path, real, folder, load, at) for folder, load in inputs.items()]
+        yield from (problem for problem in overlaps if problem is not None)
         if real in taken:
             yield Problem(f'Two saves write to {path}: "{taken[real]}" and "{name}".', at=at, node=name,
                           fix="give one of them another `path:`")  # fmt: skip
         taken[real] = name
 
 
-def _output(
-    resolved: Resolved, save: GraphNode, path: Path, table: Mapping[str, Expr], found: list[Problem]
-) -> Output:
+def _overlap(save: str, path: Path, real: Path, folder: Path, load: GraphNode, at: Location) -> Problem | None:
+    """What is wrong with writing to `real` (`path` as given) while `load` reads from `folder`."""
+    if real == folder or folder in real.parents:
+        fact = f'The output {"is" if real == folder else "lies inside"} an input: "{load.name}".'
+        why, fix = f"{path} and {folder}", "choose a path outside the models that are merged"
+    elif real in folder.parents:
+        fact = f'The output would replace a folder that holds an input: "{load.name}".'
+        why, fix = f"{path} holds {folder}", "choose a path that holds no model"
+    else:
+        return None
+    return Problem(fact, at=at, node=save, why=why, fix=fix)
+
+
+def _output(resolved: Resolved, save: GraphNode, path: Path, table: Mapping[str, Expr], found: list[Problem]) -> Output:
     method = save.method
     assert isinstance(method, Save)
     wanted = by_name(method.dtype) if method.dtype else None
     kinds = resolved.nodes[save.name].tensors
     trunk = resolved.trunk_load(save.name).tensors
-    dtypes = {name: _dtype(kind.dtype, trunk[name].dtype if name in trunk else kind.dtype, wanted) for name, kind in kinds.items()}
+    dtypes = {name: _dtype(kind.dtype, trunk.get(name, kind).dtype, wanted) for name, kind in kinds.items()}
     specs = [TensorSpec(name, dtypes[name], kind.shape) for name, kind in kinds.items()]
     space = save.space
     layout = lay_out(specs, method.max_shard_bytes, {"mergegraph.space": "delta"} if space == "delta" else {})
-    tensors = tuple(
-        OutputTensor(name, dtypes[name], kinds[name].shape, _root(table[name], dtypes[name])) for name in layout.file_of
-    )
+    tensors = tuple(_output_tensor(name, dtypes[name], kinds[name].shape, table[name]) for name in layout.file_of)
     floats = [dtype for dtype in dtypes.values() if dtype.is_float]
     computed_by = resolved.nodes[save.inputs[0]].node.written_as
-    return Output(save.name, computed_by, save.at, path, space, tensors, layout, sidecars(resolved, save, floats, found))
+    return Output(
+        save.name, computed_by, save.at, path, space, tensors, layout, sidecars(resolved, save, floats, found)
+    )
 
 
 def _dtype(stored: DType, trunk: DType, wanted: DType | None) -> DType:
@@ -142,8 +147,9 @@ def _dtype(stored: DType, trunk: DType, wanted: DType | None) -> DType:
     return wanted or (trunk if trunk.is_float else stored)
 
 
-def _root(expr: Expr, dtype: DType) -> Expr:
-    return cast(expr, dtype.code) if dtype.is_float else expr
+def _output_tensor(name: str, dtype: DType, shape: tuple[int, ...], expr: Expr) -> OutputTensor:
+    root = cast(expr, dtype.code) if dtype.is_float else expr
+    return OutputTensor(name, dtype, shape, root, reads(root))
 
 
 def _input_files(
@@ -154,6 +160,6 @@ def _input_files(
     for name, node in resolved.nodes.items():
         for file in node.checkpoint.files if node.checkpoint is not None else ():
             files.setdefault(file.path, InputFile(name, file.path, file.file_bytes, file.identity))
-    needed = dict.fromkeys(read.path for output in outputs for tensor in output.tensors for read in reads(tensor.root))
+    needed = dict.fromkeys(read.path for output in outputs for tensor in output.tensors for read in tensor.reads)
     needed |= dict.fromkeys(read.path for each in comparisons for read in (each.kept, each.other))
     return tuple(files[path] for path in sorted(needed))

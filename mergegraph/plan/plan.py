@@ -15,10 +15,10 @@ from typing import Any
 
 from mergegraph.dtypes import DType
 from mergegraph.errors import DoesNotFit, Location, Problem, raise_errors
-from mergegraph.expr import Expr, Read, Space, reads
+from mergegraph.expr import Expr, Read, Space
 from mergegraph.plan.compile import Comparison
 from mergegraph.plan.memory import DEFAULT_BUDGET, Projection, project, tile_shape
-from mergegraph.plan.program import Program, computes_in_double, program
+from mergegraph.plan.program import computation, computes_in_double
 from mergegraph.tensors.layout import Layout
 from mergegraph.units import format_bytes
 
@@ -38,12 +38,13 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True)
 class OutputTensor:
-    """One tensor of an output: what it is made of (`Cast`, or `Read` for a byte copy)."""
+    """One tensor of an output: what it is made of (`Cast`, or `Read` for a byte copy), and what that reads."""
 
     name: str
     dtype: DType
     shape: tuple[int, ...]
     root: Expr
+    reads: tuple[Read, ...]
 
     @property
     def element_count(self) -> int:
@@ -107,6 +108,10 @@ class Plan:
         """The expressions of a group, in order."""
         return [self.outputs[output].tensors[tensor].root for output, tensor in group.members]
 
+    def reads(self, group: Group) -> set[Read]:
+        """The stored tensors that a group needs."""
+        return {read for output, tensor in group.members for read in self.outputs[output].tensors[tensor].reads}
+
     def without(self, nodes: Sequence[str]) -> Plan:
         """The plan of the other outputs; the projection stays, since it can only be too large."""
         if not nodes:
@@ -117,7 +122,7 @@ class Plan:
     @cached_property
     def read_bytes(self) -> int:
         """Bytes of tensors that the run reads: each shared read once."""
-        return sum(sum(read.nbytes for read in reads(*self.roots(group))) for group in self.groups)
+        return sum(sum(read.nbytes for read in self.reads(group)) for group in self.groups)
 
     @cached_property
     def write_bytes(self) -> int:
@@ -166,8 +171,8 @@ def group_outputs(outputs: Sequence[Output]) -> tuple[Group, ...]:
             index = len(parent)
             parent.append(index)
             places.append((output_index, tensor_index))
-            way = "copy" if tensor.is_copy else "double" if computes_in_double(tensor.root) else "single"
-            for read in reads(tensor.root):
+            way = "copy" if tensor.is_copy else "double" if computes_in_double(tensor.reads) else "single"
+            for read in tensor.reads:
                 parent[find(index)] = find(leader.setdefault((way, read), index))
     members: dict[int, list[tuple[int, int]]] = {}
     for index, place in enumerate(places):
@@ -184,11 +189,6 @@ def _position(outputs: Sequence[Output], place: tuple[int, int]) -> tuple[int, i
     layout, name = outputs[output].layout, outputs[output].tensors[tensor].name
     file = layout.file_of[name]
     return file, layout.files[file].offsets[name], output
-
-
-def group_programs(outputs: Sequence[Output], groups: Sequence[Group]) -> list[Program]:
-    """The program of every group; used for the projection and by the executors."""
-    return [program([outputs[o].tensors[t].root for o, t in group.members]) for group in groups]
 
 
 def default_budget() -> int:
@@ -209,4 +209,6 @@ def default_workers() -> int:
 def projection(outputs: Sequence[Output], groups: Sequence[Group], budget_bytes: int, workers: int) -> Projection:
     """The tile and worker count for these outputs inside the budget."""
     largest = max((group.element_count for group in groups), default=1)
-    return project(tile_shape(group_programs(outputs, groups)), budget_bytes, workers, largest)
+    roots = ([outputs[output].tensors[tensor].root for output, tensor in group.members] for group in groups)
+    programs = {computation(each).program for each in roots}
+    return project(tile_shape(programs), budget_bytes, workers, largest)

@@ -9,22 +9,24 @@ from __future__ import annotations
 import math
 import struct
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 
 from mergegraph.dtypes import BY_CODE
 from mergegraph.expr import Apply, Cast, Expr, Linear, Read, Value, operands, walk
+from mergegraph.expr import reads as reads_of
 from mergegraph.methods.registry import methods
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """slot = the read's elements, in the compute dtype."""
+    """slot = the elements of read number `read`, stored as `dtype` (a safetensors code), in the compute dtype."""
 
     slot: int
-    read: Read
+    read: int
+    dtype: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +76,11 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """root number `root` = the read's bytes, unchanged."""
+    """root number `root` = the bytes of read number `read`, unchanged."""
 
     root: int
-    read: Read
+    read: int
+    dtype: str
 
 
 Step = Fetch | Zero | Scaled | Accumulate | Call | Store | Copy
@@ -97,26 +100,74 @@ class Program:
     out_bits: int
 
 
-def computes_in_double(root: Expr) -> bool:
+def computes_in_double(reads: Iterable[Read]) -> bool:
     """Float64 where any input of the tensor is float64."""
-    return any(isinstance(expr, Read) and expr.dtype == "F64" for expr in walk(root))
+    return any([read.dtype == "F64" for read in reads])
 
 
-def program(roots: Sequence[Expr]) -> Program:
-    """The steps that compute `roots` (each a `Cast`, or a `Read` to copy), in order."""
-    double = any(computes_in_double(root) for root in roots if isinstance(root, Cast))
+@dataclass(frozen=True, slots=True)
+class Computation:
+    """A program and the stored tensors its steps name by number."""
+
+    program: Program
+    reads: tuple[Read, ...]
+
+
+def computation(roots: Sequence[Expr]) -> Computation:
+    """The steps that compute `roots` (each a `Cast`, or a `Read` to copy), in order.
+
+    Most tensors of a model differ only in what they read, so the programs of equal outlines are one object.
+    """
+    key, reads = outline(roots)
+    if key not in _programs:
+        _programs[key] = _program(roots, reads)
+    return Computation(_programs[key], reads)
+
+
+_programs: dict[object, Program] = {}
+
+
+def outline(roots: Sequence[Expr]) -> tuple[object, tuple[Read, ...]]:
+    """(what the roots are, up to which tensors they read; the reads in the order they are first needed)."""
+    index: dict[Expr, int] = {}
+    entries: list[object] = []
+    reads: list[Read] = []
+    for root in roots:
+        _outline(root, index, entries, reads)
+    return (tuple(entries), tuple([index[root] for root in roots])), tuple(reads)
+
+
+def _outline(expr: Expr, index: dict[Expr, int], entries: list[object], reads: list[Read]) -> int:
+    if expr in index:
+        return index[expr]
+    match expr:
+        case Read():
+            reads.append(expr)
+            entry: object = expr.dtype
+        case Linear():
+            entry = tuple([(*c.as_integer_ratio(), _outline(x, index, entries, reads)) for c, x in expr.terms])
+        case Apply():
+            operands = tuple([_outline(x, index, entries, reads) for x in expr.operands])
+            entry = (expr.kernel, operands, expr.parameters)
+        case Cast():
+            entry = (_outline(expr.operand, index, entries, reads), expr.dtype)
+    index[expr] = len(entries)
+    entries.append(entry)
+    return index[expr]
+
+
+def _program(roots: Sequence[Expr], reads: Sequence[Read]) -> Program:
+    double = any(computes_in_double(reads_of(root)) for root in roots if isinstance(root, Cast))
     uses = Counter(operand for expr in walk(*roots) if not isinstance(expr, Cast) for operand in operands(expr))
     uses.update(root.operand for root in roots if isinstance(root, Cast))
-    builder = _Builder(uses, as_double if double else as_single)
-    for index, root in enumerate(roots):
-        builder.root(index, root)
-    width = 64 if double else 32
-    staged = [BY_CODE[step.read.dtype].bits for step in builder.steps if isinstance(step, Copy)]
-    staged += [
-        BY_CODE[step.read.dtype].bits
-        for step in builder.steps
-        if isinstance(step, Fetch) and BY_CODE[step.read.dtype].bits != width
-    ]
+    number = as_double if double else as_single
+    builder = _Builder(uses, number, {read: position for position, read in enumerate(reads)})
+    for position, root in enumerate(roots):
+        builder.root(position, root)
+    compute_bits = 64 if double else 32
+    fetched = [BY_CODE[step.dtype].bits for step in builder.steps if isinstance(step, Fetch)]
+    staged = [bits for bits in fetched if bits != compute_bits]
+    staged += [BY_CODE[step.dtype].bits for step in builder.steps if isinstance(step, Copy)]
     out = [BY_CODE[step.dtype].bits for step in builder.steps if isinstance(step, Store)]
     return Program(tuple(builder.steps), builder.count, double, max(staged, default=0), max(out, default=0))
 
@@ -127,6 +178,7 @@ class _Builder:
 
     uses: Counter[Expr]
     number: Callable[[Fraction], float]
+    read_number: Mapping[Read, int]
     steps: list[Step] = field(default_factory=list[Step])
     holds: dict[Expr, int] = field(default_factory=dict[Expr, int])
     free: list[int] = field(default_factory=list[int])
@@ -151,7 +203,7 @@ class _Builder:
             self.release(root.operand)
         else:
             assert isinstance(root, Read), "a root is cast or copied"
-            self.steps.append(Copy(index, root))
+            self.steps.append(Copy(index, self.read_number[root], root.dtype))
 
     def value(self, expr: Expr) -> int:
         """The slot that holds `expr`, computed now if it is not held yet."""
@@ -160,7 +212,7 @@ class _Builder:
         match expr:
             case Read():
                 slot = self.take()
-                self.steps.append(Fetch(slot, expr))
+                self.steps.append(Fetch(slot, self.read_number[expr], expr.dtype))
             case Linear():
                 slot = self.linear(expr)
             case Apply():

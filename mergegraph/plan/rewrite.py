@@ -29,18 +29,13 @@ def simplify(expr: Expr) -> Expr:
     return expr
 
 
-def is_difference(expr: Expr) -> bool:
-    """A delta formed from weights: `x - base`, computed first wherever it is used."""
-    return isinstance(expr, Linear) and expr.space == "delta" and any(x.space == "weights" for _, x in expr.terms)
-
-
 def flatten(expr: Linear) -> Linear:
     """Σ a (Σ b x) → Σ (a b) x, except across differences."""
-    if not any(isinstance(x, Linear) and not is_difference(x) for _, x in expr.terms):
+    if not any([type(x) is Linear and not x.is_difference for _, x in expr.terms]):
         return expr
     terms: Terms = []
     for coefficient, operand in expr.terms:
-        if isinstance(operand, Linear) and not is_difference(operand):
+        if isinstance(operand, Linear) and not operand.is_difference:
             terms += [(coefficient * inner, x) for inner, x in operand.terms]
         else:
             terms.append((coefficient, operand))
@@ -49,9 +44,8 @@ def flatten(expr: Linear) -> Linear:
 
 def merge_like_terms(expr: Linear) -> Linear:
     """One term for each operand, at its first place; a coefficient of 0 drops it and what it would read."""
-    coefficients = [coefficient for coefficient, _ in expr.terms]
     distinct = {operand for _, operand in expr.terms}
-    if len(distinct) == len(coefficients) and all(coefficients):
+    if len(distinct) == len(expr.terms) and all([coefficient for coefficient, _ in expr.terms]):
         return expr
     return linear(_merged(expr.terms), expr.space)
 
@@ -61,12 +55,9 @@ def fold_vanishing_reads(expr: Linear) -> Linear:
 
     Only in weights space, and only across the differences that hold the vanishing read.
     """
-    if expr.space != "weights" or not any(is_difference(x) for _, x in expr.terms):
+    if expr.space != "weights" or not any([type(x) is Linear for _, x in expr.terms]):
         return expr
-    folded: Terms = []
-    for coefficient, operand in expr.terms:
-        inner = operand.terms if isinstance(operand, Linear) and is_difference(operand) else ((Fraction(1), operand),)
-        folded += [(coefficient * c, x) for c, x in inner]
+    folded = [term for coefficient, operand in expr.terms for term in _unfolded(coefficient, operand)]
     remaining = {x for _, x in _merged(folded)}
     vanished = {x for _, x in folded if x not in remaining and isinstance(x, Read)}
     vanished -= {read for x in remaining if not isinstance(x, Read) for read in reads(x)}
@@ -74,11 +65,16 @@ def fold_vanishing_reads(expr: Linear) -> Linear:
         return expr
     terms: Terms = []
     for coefficient, operand in expr.terms:
-        if isinstance(operand, Linear) and is_difference(operand) and any(x in vanished for x in operands(operand)):
-            terms += [(coefficient * c, x) for c, x in operand.terms]
-        else:
-            terms.append((coefficient, operand))
+        holds_one = isinstance(operand, Linear) and any(x in vanished for _, x in operand.terms)
+        terms += _unfolded(coefficient, operand) if holds_one else [(coefficient, operand)]
     return linear(_merged(terms), expr.space)
+
+
+def _unfolded(coefficient: Fraction, operand: Expr) -> Terms:
+    """A term with its difference multiplied out."""
+    if isinstance(operand, Linear) and operand.is_difference:
+        return [(coefficient * inner, x) for inner, x in operand.terms]
+    return [(coefficient, operand)]
 
 
 def unwrap(expr: Linear) -> Expr:
@@ -104,5 +100,5 @@ def check(root: Expr) -> None:
         if isinstance(expr, Linear):
             assert all(coefficient for coefficient, _ in expr.terms), "a zero coefficient was kept"
             assert len({x for _, x in expr.terms}) == len(expr.terms), "an operand appears twice"
-            assert not any(isinstance(x, Linear) and not is_difference(x) for _, x in expr.terms), "not flat"
+            assert not any(isinstance(x, Linear) and not x.is_difference for _, x in expr.terms), "not flat"
         assert not any(isinstance(x, Cast) for x in operands(expr)), "a cast below the root rounds twice"

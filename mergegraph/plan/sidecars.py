@@ -127,8 +127,9 @@ def _disagreements(save: GraphNode, files_from: ResolvedNode, inputs: Sequence[R
 
 
 def _differs(save: GraphNode, ours: ResolvedNode, theirs: ResolvedNode, what: str) -> Problem:
+    names = f'"{ours.node.name}" and "{theirs.node.name}"'
     return Problem(
-        f'"{ours.node.name}" and "{theirs.node.name}" differ in their {what}; the output takes that of "{ours.node.name}".',
+        f'{names} differ in their {what}; the output takes that of "{ours.node.name}".',
         at=save.at, node=save.name, severity="warning", fix=f"add `files_from: {theirs.node.name}` to take the other",
     )  # fmt: skip
 

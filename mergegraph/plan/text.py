@@ -41,7 +41,10 @@ def _formula(expr: Expr, label: Callable[[Read], str]) -> str:
         case Cast():
             return _formula(expr.operand, label)
         case Apply():
-            options = [f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in expr.parameters]
+            options = [
+                f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+                for name, value in expr.parameters
+            ]
             return f"{expr.kernel}({', '.join([*(_formula(x, label) for x in expr.operands), *options])})"
         case Linear():
             return "".join(_terms(expr, label)) or "0"
@@ -72,14 +75,17 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield plan.name or "plan"
     stored = sum(file.file_bytes for file in plan.inputs)
     models = ", ".join(dict.fromkeys(file.label for file in plan.inputs))
-    yield f"  reads    {format_bytes(plan.read_bytes)} of {format_bytes(stored)} in {format_count(len(plan.inputs), 'file')}: {models}"
+    files = format_count(len(plan.inputs), "file")
+    yield f"  reads    {format_bytes(plan.read_bytes)} of {format_bytes(stored)} in {files}: {models}"
     yield f"  writes   {format_bytes(plan.write_bytes)}"
     yield (
         f"  memory   {format_bytes(memory.pool_bytes)} ({format_count(memory.workers, 'worker')}, tiles of "
         f"{memory.tile_elements:,} elements) of a budget of {format_bytes(memory.budget_bytes)}"
     )
     shared = sum(len(group.members) > 1 for group in plan.groups)
-    yield "  passes   1" + (f", {format_count(shared, 'group')} of tensors read once for several outputs" if shared else "")
+    yield "  passes   1" + (
+        f", {format_count(shared, 'group')} of tensors read once for several outputs" if shared else ""
+    )
     if plan.comparisons:
         yield f"  compares {format_count(len(plan.comparisons), 'tensor')} that are not floating point, before the run"
     for output in plan.outputs:

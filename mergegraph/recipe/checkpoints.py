@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import re
 from collections.abc import Iterator
 from pathlib import Path as FilePath
@@ -14,22 +13,6 @@ from mergegraph.methods.load import Load
 from mergegraph.recipe.model import Node
 
 
-def expanded(node: Node) -> tuple[Node, ...]:
-    """`node`, after the load nodes it averages when it is a soup with `models: GLOB`. ValueError carries a Problem."""
-    soup = node.method
-    if not isinstance(soup, Soup) or soup.models is None:
-        return (node,)
-    models = _chosen(node, soup, soup.models)
-    names = list(_names(node.name, models))
-    loads = [
-        Node(name, Load(model=model), node.at, {("model",): node.where(("models",))}, node.folder, node.name)
-        for name, model in zip(names, models, strict=True)
-    ]
-    inputs = tuple(WeightedInput.model_validate(name) for name in names)
-    plain = soup.model_copy(update={"inputs": inputs, "models": None, "last": None})
-    return (*loads, Node(node.name, plain, node.at, node.lines, node.folder, node.within))
-
-
 class NoCheckpoints(ValueError):
     """The glob does not give the checkpoints that are asked for."""
 
@@ -38,9 +21,32 @@ class NoCheckpoints(ValueError):
         self.problem = problem
 
 
+def expanded(node: Node) -> tuple[Node, ...]:
+    """`node`, after the load nodes it averages when it is a soup with `models: GLOB`. May raise NoCheckpoints."""
+    soup = node.method
+    if not isinstance(soup, Soup) or soup.models is None:
+        return (node,)
+    models = _chosen(node, soup, soup.models)
+    names = list(_names(node.name, models))
+    loads = [
+        Node(
+            name,
+            Load.model_validate({"model": model}),
+            node.at,
+            {("model",): node.where(("models",))},
+            node.folder,
+            node.name,
+        )
+        for name, model in zip(names, models, strict=True)
+    ]
+    inputs = tuple(WeightedInput.model_validate(name) for name in names)
+    plain = soup.model_copy(update={"inputs": inputs, "models": None, "last": None})
+    return (*loads, Node(node.name, plain, node.at, node.lines, node.folder, node.within))
+
+
 def _chosen(node: Node, soup: Soup, pattern: str) -> list[str]:
     """The models that match, in natural order, the last `last` of them."""
-    matched = glob.glob(pattern, root_dir=node.folder, recursive=True)
+    matched = _matches(node.folder, pattern)
     models = sorted((path for path in matched if _is_checkpoint(node.folder / path)), key=_natural)
     at = node.where(("models",))
     if not models:
@@ -56,6 +62,18 @@ def _chosen(node: Node, soup: Soup, pattern: str) -> list[str]:
     return [path if FilePath(path).is_absolute() or path.startswith(".") else f"./{path}" for path in kept]
 
 
+def _matches(folder: FilePath, pattern: str) -> list[str]:
+    """What the glob matches, relative to `folder` unless the glob is absolute; hidden files only where it says so."""
+    anchor = FilePath(pattern).anchor
+    root = FilePath(anchor) if anchor else folder
+    try:
+        paths = list(root.glob(pattern[len(anchor) :]))
+    except (ValueError, NotImplementedError):
+        return []
+    shown = [path for path in paths if FilePath(pattern).name.startswith(".") or not path.name.startswith(".")]
+    return [str(path if anchor else path.relative_to(folder)) for path in shown]
+
+
 def _is_checkpoint(path: FilePath) -> bool:
     """A .safetensors file, or a folder; not the folder of an unfinished run."""
     return path.suffix == ".safetensors" if path.is_file() else path.is_dir() and path.suffix != ".partial"
@@ -63,7 +81,8 @@ def _is_checkpoint(path: FilePath) -> bool:
 
 def _natural(path: str) -> list[tuple[int, int, str]]:
     """Sorts `epoch-9` before `epoch-16`: runs of digits compare as numbers."""
-    return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in re.split("([0-9]+)", path)]
+    parts = re.split("([0-9]+)", path)
+    return [(0, int(part), part) if index % 2 else (1, 0, part) for index, part in enumerate(parts)]
 
 
 def _names(node: str, models: list[str]) -> Iterator[str]:

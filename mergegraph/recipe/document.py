@@ -93,7 +93,8 @@ class _Reader:
 
     def read(self, text: str) -> None:
         loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        events: Iterator[Any] = yaml.parse(text, Loader=loader)
+        parse: Any = yaml.parse  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        events: Iterator[Any] = parse(text, Loader=loader)
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if self.value_count:
@@ -112,7 +113,9 @@ class _Reader:
         if isinstance(event, yaml.AliasEvent):
             return self.aliased(event, path)
         if event.tag is not None:
-            self.refuse(event, f"A recipe has no YAML tags, and this is {event.tag}.", "write the value without its tag")
+            self.refuse(
+                event, f"A recipe has no YAML tags, and this is {event.tag}.", "write the value without its tag"
+            )
         self.check_depth(event, len(path))
         before = self.value_count
         self.count(event, 1)
@@ -194,7 +197,11 @@ def _depth(value: Value) -> int:
 _IN_WORDS = (
     ("found unexpected end of stream", "a quoted text is not closed", "close the quote"),
     ("did not find expected ',' or ']'", "a list opened with [ is not closed", "add ] or a comma"),
-    ("did not find expected ',' or '}'", "a mapping opened with { is not closed", "add } or a comma"),
+    (
+        "did not find expected ',' or '}'",
+        "a mapping opened with { is not closed",
+        'add } or a comma; text with { } [ ] or a comma in it needs quotes here: path: "out/{boost.by}"',
+    ),
     (
         "mapping values are not allowed",
         "a second colon stands where none can",
@@ -225,15 +232,21 @@ _IN_WORDS = (
 
 def _syntax_problem(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
     mark: Any = error.problem_mark or error.context_mark
-    lines = text.splitlines()
-    line = lines[mark.line] if mark and mark.line < len(lines) else ""
+    line = _line(text, mark.line) if mark else ""
     said = error.problem or "it cannot be read"
     words, fix = _in_words(said, line[mark.column : mark.column + 1] if mark else "")
     opened: Any = error.context_mark
-    context = f"{error.context}, from line {opened.line + 1}, column {opened.column + 1}" if error.context and opened else ""
+    context = (
+        f"{error.context}, from line {opened.line + 1}, column {opened.column + 1}" if error.context and opened else ""
+    )
     shown = f"{line}\n{' ' * mark.column}^" if line.strip() and len(line) < 200 and "\t" not in line else ""
     why = "\n".join(part for part in (shown, f"the YAML reader says: {said} {context}".rstrip()) if part)
     return Problem(f"This is not valid YAML: {words}.", Location(file, mark.line + 1 if mark else 0), why=why, fix=fix)
+
+
+def _line(text: str, index: int) -> str:
+    lines = text.splitlines()
+    return lines[index] if index < len(lines) else ""
 
 
 def _in_words(said: str, character: str) -> tuple[str, str]:

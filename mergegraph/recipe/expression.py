@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from math import prod
 from pathlib import Path as FilePath
 from typing import TypeAlias
 
@@ -25,7 +24,7 @@ from mergegraph.methods.load import Load
 from mergegraph.methods.save import Save
 from mergegraph.recipe import grammar
 from mergegraph.recipe.grammar import ExpressionError as ExpressionError
-from mergegraph.recipe.grammar import Factors, Group, Name, Scaled, Sum, Tree, is_exact, times
+from mergegraph.recipe.grammar import Factors, Group, Name, Scaled, Sum, Tree, is_exact, times, value_of
 from mergegraph.recipe.model import Expression, Node, Recipe
 from mergegraph.recipe.scalars import plain_decimal
 
@@ -105,7 +104,9 @@ class _Expansion:
         if weights and _sum(weights) == 0:
             left = _merged([*self.differences(weights), *deltas])
             if not left:
-                raise self.error("The models cancel out: nothing is left.", "change a coefficient, or remove the expression")
+                raise self.error(
+                    "The models cancel out: nothing is left.", "change a coefficient, or remove the expression"
+                )
             return left
         if len(weights) > 1 and _sum(weights) == 1:
             return [(_ONE, _Soup(tuple(weights))), *deltas]
@@ -113,38 +114,40 @@ class _Expansion:
 
     def differences(self, weights: list[_Term]) -> list[_Term]:
         """Weights whose coefficients add to 0, as deltas against the one that stands alone on its side."""
-        added = [term for term in weights if prod(term[0]) > 0]
-        taken = [term for term in weights if prod(term[0]) < 0]
-        if len(added) > 1 and len(taken) > 1:
-            shown = f"{_text(added[0][1])} - {_text(taken[0][1])}"
+        added = [term for term in weights if value_of(term[0]) > 0]
+        taken = [term for term in weights if value_of(term[0]) < 0]
+        bases, models = (taken, added) if len(taken) == 1 else (added, taken)
+        if len(bases) > 1:
             raise self.error(
                 f"A difference of {len(added)} models and {len(taken)} models has no one base.",
-                f"put each difference in its own parentheses, as ({shown})",
+                f"put each difference in its own parentheses, as ({_text(bases[0][1])} - {_text(models[0][1])})",
             )
-        base, models = (taken, added) if len(taken) == 1 else (added, taken)
-        return [(factors, _Delta(atom, base[0][1])) for factors, atom in models]
+        return [(factors, _Delta(atom, base)) for factors, atom in models for _, base in bases]
 
     def root(self, terms: list[_Term]) -> _Atom:
         """The whole expression as one atom that is not a bare name."""
         if not terms:
-            raise self.error("Everything cancels out: nothing is left.", "change a coefficient, or remove the expression")
+            raise self.error(
+                "Everything cancels out: nothing is left.", "change a coefficient, or remove the expression"
+            )
         terms = self.grouped(terms)
         weights = [term for term in terms if self.is_weights(term[1])]
         if weights and _sum(weights) != 1:
             raise self.not_an_average(weights, has_deltas=len(weights) < len(terms))
         deltas = [term for term in terms if not self.is_weights(term[1])]
-        parts = tuple(_scaled(factors, atom) for factors, atom in (*weights, *deltas))
-        if len(parts) > 1:
-            return _Total(parts)
-        return _Scale(Fraction(1), parts[0]) if isinstance(parts[0], str) else parts[0]
+        first, *rest = [_scaled(factors, atom) for factors, atom in (*weights, *deltas)]
+        if rest:
+            return _Total((first, *rest))
+        return _Scale(Fraction(1), first) if isinstance(first, str) else first
 
     def not_an_average(self, weights: list[_Term], *, has_deltas: bool) -> ExpressionError:
         total = _sum(weights)
-        fact = f"The expression adds weights with coefficients that add to {_shown(total)}: an average needs them to add to 1."
-        (first, atom), *rest = weights
-        shares = [(prod(factors) / total, each) for factors, each in weights]
+        fact = f"The expression adds weights with coefficients that add to {_shown(total)}: "
+        fact += "an average needs them to add to 1."
+        (first, atom), rest = weights[0], weights[1:]
+        shares = [(value_of(factors) / total, each) for factors, each in weights]
         if not rest:
-            fix = f"scale what training changed: BASE + {_shown(prod(first))}*({_text(atom)} - BASE)"
+            fix = f"scale what training changed: BASE + {_shown(value_of(first))}*({_text(atom)} - BASE)"
         elif not has_deltas and all(_is_short(share) for share, _ in shares):
             fix = f"to average, write {_written_sum(shares)}; to add what training changed, subtract a base: "
             fix += f"{_text(atom)} + ({_text(rest[0][1])} - BASE)"
@@ -186,7 +189,7 @@ class _Expansion:
                 sources = [{"from": name, "weight": weight} for name, weight in zip(inputs, weights, strict=True)]
                 is_average = all(len(factors) == 1 for factors, _ in terms)
                 models = tuple(WeightedInput.model_validate(source) for source in sources)
-                return linear.Soup(inputs=models, normalize=is_average)
+                return linear.Soup(inputs=models, models=None, last=None, normalize=is_average)
             case str():
                 raise AssertionError("a name is a node already")
 
@@ -211,11 +214,11 @@ def _merged(terms: Iterable[_Term]) -> list[_Term]:
     merged: dict[tuple[_Atom, int], Factors] = {}
     for factors, atom in terms:
         copy = 0
-        while (atom, copy) in merged and not is_exact(prod(merged[atom, copy]) + prod(factors)):
+        while (atom, copy) in merged and not is_exact(value_of(merged[atom, copy]) + value_of(factors)):
             copy += 1
         if (atom, copy) not in merged:
             merged[atom, copy] = factors
-        elif total := prod(merged[atom, copy]) + prod(factors):
+        elif total := value_of(merged[atom, copy]) + value_of(factors):
             merged[atom, copy] = (total,)
         else:
             del merged[atom, copy]
@@ -223,7 +226,7 @@ def _merged(terms: Iterable[_Term]) -> list[_Term]:
 
 
 def _sum(terms: list[_Term]) -> Fraction:
-    return sum((prod(factors) for factors, _ in terms), Fraction(0))
+    return sum((value_of(factors) for factors, _ in terms), Fraction(0))
 
 
 def _scaled(factors: Factors, atom: _Atom) -> _Atom:
@@ -255,7 +258,7 @@ def _text(atom: _Atom) -> str:
         case _Delta(model, base):
             return f"({_text(model)} - {_text(base)})"
         case _Soup(terms):
-            return f"({_written_sum([(prod(factors), each) for factors, each in terms])})"
+            return f"({_written_sum([(value_of(factors), each) for factors, each in terms])})"
         case _Scale(by, of):
             return f"{_shown(by)}*{_text(of)}"
         case _Total(terms):
@@ -270,9 +273,12 @@ def from_expression(text: str, models: Mapping[str, str], out: str) -> Recipe:
     at, folder = Location("-e"), FilePath.cwd()
     merged, saved = _free_name("merged", models), _free_name("out", models)
     raise_errors(_command_problems(text, models), RecipeError)
-    nodes = [Node(name, Load(model=ref), Location(f"-m {name}={ref}"), {}, folder) for name, ref in models.items()]
+    nodes = [
+        Node(name, Load.model_validate({"model": ref}), Location(f"-m {name}={ref}"), {}, folder)
+        for name, ref in models.items()
+    ]
     nodes.append(Node(merged, Expression(text), at, {}, folder))
-    nodes.append(Node(saved, Save(input=merged, path=out), Location(f"-o {out}"), {}, folder))
+    nodes.append(Node(saved, Save.model_validate({"input": merged, "path": out}), Location(f"-o {out}"), {}, folder))
     name = FilePath(out).name or "merged"
     return Recipe(name, 0, {node.name: node for node in nodes}, folder, "-e")
 
@@ -287,7 +293,9 @@ def _command_problems(text: str, models: Mapping[str, str]) -> Iterable[Problem]
             fix = "use letters, digits and underscores, and no digit first"
             yield Problem(f'"{name}" cannot name a model.', Location(f"-m {name}={reference}"), fix=fix)
         if not reference:
-            yield Problem(f'The model "{name}" has no reference.', Location(f"-m {name}="), fix=f"write -m {name}=FOLDER")
+            yield Problem(
+                f'The model "{name}" has no reference.', Location(f"-m {name}="), fix=f"write -m {name}=FOLDER"
+            )
     try:
         used = names(text)
     except ExpressionError as error:
@@ -295,5 +303,5 @@ def _command_problems(text: str, models: Mapping[str, str]) -> Iterable[Problem]
         return
     for name in used:
         if name not in models:
-            fix = f"{did_you_mean(name, models, 'models given')} Or add -m {name}=REF"
+            fix = f"{did_you_mean(name, models, 'models given')}; or add -m {name}=REF"
             yield Problem(f'The expression names "{name}", and no model has that name.', Location("-e"), fix=fix)

@@ -14,7 +14,6 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from math import prod
 from typing import NoReturn, TypeAlias
 
 from mergegraph.errors import Problem
@@ -115,6 +114,14 @@ def with_names(text: str, new_name: Callable[[str], str]) -> str:
     return "".join([*pieces, text[end:]])
 
 
+def value_of(factors: Factors) -> Fraction:
+    """The number itself."""
+    value = Fraction(1)
+    for factor in factors:
+        value *= factor
+    return value
+
+
 def is_exact(number: Fraction) -> bool:
     """Whether some float is written as exactly this decimal."""
     try:
@@ -125,7 +132,7 @@ def is_exact(number: Fraction) -> bool:
 
 def times(left: Factors, right: Factors) -> Factors:
     """The exact product, in one factor where a float can say it."""
-    total = prod(left) * prod(right)
+    total = value_of(left) * value_of(right)
     if is_exact(total):
         return (total,)
     factors: list[Fraction] = []
@@ -200,7 +207,7 @@ class _Parser:
     def total(self, numbers: list[Number], start: _Token) -> Number:
         if len(numbers) == 1:
             return numbers[0]
-        total = sum((prod(number.factors) for number in numbers), Fraction(0))
+        total = sum((value_of(number.factors) for number in numbers), Fraction(0))
         if not is_exact(total):
             raise self.error(start, "This sum has more digits than a coefficient keeps.", "write it with 15 digits")
         return Number((total,))
@@ -230,7 +237,9 @@ class _Parser:
         token = self.next
         if self.takes("("):
             if depth == _MAX_DEPTH:
-                raise self.error(token, f"Parentheses are nested more than {_MAX_DEPTH} deep.", "split it into several nodes")
+                raise self.error(
+                    token, f"Parentheses are nested more than {_MAX_DEPTH} deep.", "split it into several nodes"
+                )
             inner = self.sum(depth + 1)
             if not self.takes(")"):
                 self.refuse(self.next, f'the "(" at column {token.column + 1} is not closed')

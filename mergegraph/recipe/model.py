@@ -102,7 +102,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 for _tag, _pattern in (("int", INTEGER), ("float", FLOAT)):
-    _Dumper.add_implicit_resolver(
+    _Dumper.add_implicit_resolver(  # pyright: ignore[reportUnknownMemberType]
         f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern.pattern})$", re.ASCII), list("-+.0123456789")
     )
 

@@ -72,23 +72,25 @@ def _apply(document: Document, setting: Setting) -> str:
     """Set it; or the name of the include that it is for."""
     top = document.value
     assert isinstance(top, dict)
-    words = setting.path
-    if len(words) == 1 and words[0] in _PLAIN:
+    words, first = setting.path, setting.path[0]
+    if len(words) == 1 and first in _PLAIN:
         _put(document, words, (), setting)
-    elif len(words) > 1 and words[0] in _SECTIONS and isinstance(top.get(words[0]), dict):
-        _put(document, *_in_section(top, words[0], words[1:]), setting)
+    elif len(words) > 1 and first in _SECTIONS and isinstance(top.get(first), dict):
+        _put(document, *_in_section(top, first, words[1:]), setting)
     elif (split := _split(_section(top, "nodes"), words)) is not None:
         _put(document, ("nodes", split[0]), split[1], setting)
     elif (split := _split(_section(top, "models"), words)) is not None:
         if split[1] not in ((), ("model",)):
             fact = f'"{split[0]}" is only a reference, so there is no {".".join(split[1])} in it.'
-            raise _NoSuchPlace(fact, f"--set models.{split[0]}=REF, or write it under nodes: as {{op: load, model: REF}}")
+            raise _NoSuchPlace(
+                fact, f"--set models.{split[0]}=REF, or write it under nodes: as {{op: load, model: REF}}"
+            )
         _put(document, ("models", split[0]), (), setting)
-    elif len(words) > 1 and words[0] in _section(top, "include"):
-        return words[0]
+    elif len(words) > 1 and first in _section(top, "include"):
+        return first
     else:
         known = [*_section(top, "nodes"), *_section(top, "models"), *_section(top, "include"), *_PLAIN]
-        raise _NoSuchPlace(f'There is no node "{words[0]}" to set.', did_you_mean(words[0], known, "there are"))
+        raise _NoSuchPlace(f'There is no node "{first}" to set.', did_you_mean(first, known, "there are"))
     return ""
 
 
@@ -139,18 +141,18 @@ def _at(value: Value, path: Sequence[str | int]) -> Value:
 
 
 def _step(document: Document, path: Path, word: str) -> str | int:
-    """The key or index that `word` means in the value at `path`. An absent optional field may be set, nothing deeper."""
+    """The key or index that `word` means in the value at `path`: of an absent field its name, but nothing deeper."""
     top = document.value
     assert isinstance(top, dict)
     try:
         value = _at(top, path)
     except KeyError:
-        here = dotted(path[1:])
+        here = _place(path)
         raise _NoSuchPlace(f'"{here}" is not there, so nothing in it can be set.', f"--set {here}=VALUE") from None
     node = _section(top, str(path[0])).get(str(path[1])) if path[0] == "nodes" else None
     cls = method_class(node) if isinstance(node, dict) else None
     inside = path[2:]
-    if isinstance(value, str) and cls is not None and inside and takes_bare_names(cls, inside) and word != "from":
+    if isinstance(value, str) and cls is not None and inside and takes_bare_names(cls, inside):
         holder, last = _at(top, path[:-1]), path[-1]
         if isinstance(holder, list) and isinstance(last, int):
             value = holder[last] = {"from": value}
@@ -158,18 +160,23 @@ def _step(document: Document, path: Path, word: str) -> str | int:
         return _index(path, word, len(value))
     if not isinstance(value, dict):
         kind = "an expression" if len(path) == 2 and isinstance(value, str) else "one value"
-        here = dotted(path[1:])
+        here = _place(path)
         raise _NoSuchPlace(f'"{here}" is {kind}, so there is no {word} in it.', f"set all of it: --set {here}=VALUE")
     names = field_names(cls, inside) if cls is not None else ()
     if names and word not in names:
-        raise _NoSuchPlace(f'"{dotted(path[1:])}" has no "{word}".', did_you_mean(word, names, "it takes"))
+        raise _NoSuchPlace(f'"{_place(path)}" has no "{word}".', did_you_mean(word, names, "it takes"))
     if path[0] == "include" and len(path) == 2 and word not in ("recipe", "with"):
         raise _NoSuchPlace(f'An include has no "{word}".', did_you_mean(word, ("recipe", "with"), "it takes"))
     return word
 
 
+def _place(path: Path) -> str:
+    """A place as `--set` takes it: a node's own name is enough."""
+    return dotted(path[1:] if path[0] == "nodes" else path)
+
+
 def _index(path: Path, word: str, count: int) -> int:
-    here = dotted(path[1:])
+    here = _place(path)
     if not (word.isascii() and word.isdigit()) or int(word) >= count:
         entries = "1 entry" if count == 1 else f"{count} entries"
         fix = f"--set {here}.{max(count - 1, 0)}=VALUE is the last one"

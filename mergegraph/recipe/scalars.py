@@ -9,7 +9,7 @@ import re
 from decimal import Decimal
 from typing import TypeAlias
 
-Scalar: TypeAlias = "None | bool | int | float | str"
+Scalar: TypeAlias = "bool | int | float | str | None"
 Value: TypeAlias = "Scalar | list[Value] | dict[str, Value]"
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
@@ -35,9 +35,11 @@ def resolve(text: str) -> Scalar:
 
 
 def as_text(value: Value) -> str:
-    """`value` as a person would type it in a path or an expression: 1e-3 → `0.001`, True → `true`, a list with commas."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
+    """`value` as typed in a path or an expression: 1e-3 → `0.001`, True → `true`, a list with commas."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, float) and value == value and abs(value) != float("inf"):
         return plain_decimal(Decimal(repr(value)))
     if isinstance(value, list):

@@ -60,8 +60,8 @@ class _Filling:
         self.missing: set[str] = set()
         self.used: set[str] = set()
 
-    def problem(self, fact: str, at: Location, fix: str, **more: str) -> None:
-        self.filled.problems.append(Problem(fact, at, fix=fix, **more))
+    def problem(self, fact: str, at: Location, fix: str, node: str = "") -> None:
+        self.filled.problems.append(Problem(fact, at, node, fix=fix))
 
     def declare(self, given: Given | None) -> None:
         """Take the defaults, then what the include gives."""
@@ -73,16 +73,18 @@ class _Filling:
             self.problem("`parameters:` is not a mapping of names to defaults.", at, "write parameters: {t: 0.5}")
             declared = {}
         self.values = dict(declared)
-        for name, value in (given.values if given else {}).items():
-            if name in declared:
-                self.values[name] = value
+        for name in given.values if given else ():
+            if given and name in declared:
+                self.values[name] = given.values[name]
             elif given:
                 fact = f'{self.document.file} has no parameter "{name}".'
                 self.problem(fact, given.lines.get(name, given.at), did_you_mean(name, declared, "it has"))
         self.missing = {name for name, value in self.values.items() if value is None}
         for name in sorted(self.missing):
             at = given.at if given else self.document.where(("parameters", name))
-            fix = f"add it: with: {{{name}: VALUE}}" if given else f"--set parameters.{name}=VALUE, or give it a default"
+            fix = (
+                f"add it: with: {{{name}: VALUE}}" if given else f"--set parameters.{name}=VALUE, or give it a default"
+            )
             self.problem(f'The parameter "{name}" has no value.', at, fix)
 
     def check_used(self) -> None:
@@ -128,7 +130,11 @@ class _Filling:
         name = name.strip()
         self.used.add(name)
         if name not in self.values:
-            fix = did_you_mean(name, self.values, "parameters") if self.values else f"declare it: parameters: {{{name}: VALUE}}"
+            fix = (
+                did_you_mean(name, self.values, "parameters")
+                if self.values
+                else f"declare it: parameters: {{{name}: VALUE}}"
+            )
             self.unreadable(path, f'There is no parameter "{name}".', fix)
         elif name in self.missing:
             self.filled.unfilled.add(path)

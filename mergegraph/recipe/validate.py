@@ -6,7 +6,6 @@ Also knows which field names may stand at a place inside a method, for whoever c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, get_args, get_origin
 
@@ -27,11 +26,17 @@ def read_method(node: str, fields: dict[str, Value], where: Where) -> Method | t
     if cls is None:
         return (_op_problem(fields).located(where(("op",)), node),)
     try:
-        # Through JSON, because strictness should refuse `last: "3"` and still take a list for a tuple.
-        return cls.model_validate_json(json.dumps(fields), strict=True)
+        return cls.model_validate(_with_tuples(fields), strict=True)
     except ValidationError as error:
         found = _problems(cls, fields, error.errors(include_url=False, include_input=False))
         return tuple(problem.located(where(path), node) for path, problem in found)
+
+
+def _with_tuples(value: Value) -> Any:
+    """`value` with tuples for lists: what the frozen fields of a method hold, and all that strict mode takes there."""
+    if isinstance(value, list):
+        return tuple(map(_with_tuples, value))
+    return {key: _with_tuples(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def method_class(fields: dict[str, Value]) -> type[Method] | None:
@@ -67,7 +72,9 @@ def shown(value: Value) -> str:
 def _op_problem(fields: dict[str, Value]) -> Problem:
     op = fields.get("op")
     if op is None:
-        return Problem("The node does not say which operation it is.", fix=f"add `op:`; {did_you_mean('', methods(), 'ops')}")
+        return Problem(
+            "The node does not say which operation it is.", fix=f"add `op:`; {did_you_mean('', methods(), 'ops')}"
+        )
     if not isinstance(op, str):
         return Problem(f"`op` takes the name of an operation, not {shown(op)}.", fix=did_you_mean("", methods(), "ops"))
     return Problem(f'There is no op "{op}".', fix=did_you_mean(op, methods(), "ops"))
@@ -77,7 +84,9 @@ def _models_at(cls: type[FieldModel], path: Path) -> list[type[FieldModel]]:
     models: list[type[FieldModel]] = [cls]
     for part in path:
         if isinstance(part, str):
-            infos = [info for model in models for name, info in model.model_fields.items() if part in (info.alias, name)]
+            infos = [
+                info for model in models for name, info in model.model_fields.items() if part in (info.alias, name)
+            ]
             models = [piece for info in infos for piece in _pieces(info.annotation)]
     return models
 
@@ -119,15 +128,18 @@ def _path(fields: dict[str, Value], loc: tuple[str | int, ...]) -> tuple[Path, s
     value: Value = fields
     tag = ""
     for part in loc:
-        if isinstance(value, dict) and isinstance(part, str):
+        if isinstance(value, dict if isinstance(part, str) else list):
             path.append(part)
-            value = value.get(part)
-        elif isinstance(value, list) and isinstance(part, int):
-            path.append(part)
-            value = value[part]
+            value = _value_at(value, (part,))
         else:
             tag = str(part)
     return tuple(path), tag
+
+
+def _in_mapping(path: Path) -> str:
+    """` in inputs.0`: the mapping that the last part of `path` belongs to, where it is not the node itself."""
+    around = dotted(path[:-1])
+    return f" in {around}" if around else ""
 
 
 def _suggestion(cls: type[Method], path: Path) -> str:
@@ -140,13 +152,13 @@ def _problem(cls: type[Method], fields: dict[str, Value], path: Path, found: lis
     op, value = cls.op_name(), _value_at(fields, path)
     match error["type"]:
         case "extra_forbidden":
-            inside = f" in {dotted(path[:-1])}" if len(path) > 1 else ""
             names = field_names(cls, path[:-1])
             fix = did_you_mean(str(path[-1]), [name for name in names if name != "op"], f"{op} takes")
-            return Problem(f'{op} has no "{path[-1]}"{inside}.', fix=fix)
+            return Problem(f'{op} has no "{path[-1]}"{_in_mapping(path)}.', fix=fix)
         case "missing":
-            inside = f" in {dotted(path[:-1])}" if len(path) > 1 else ""
-            return Problem(f'{op} needs "{path[-1]}"{inside}.', fix=f"add `{path[-1]}:`, as in {cls.example}")
+            return Problem(
+                f'{op} needs "{path[-1]}"{_in_mapping(path)}.', fix=f"add `{path[-1]}:`, as in {cls.example}"
+            )
         case "value_error" | "assertion_error":
             said = str(error["ctx"]["error"]).rstrip(".")
             return Problem(f"{dotted(path)}: {said}." if path else f"{said}.", fix=_described(cls, path))
@@ -215,7 +227,11 @@ def _fix(cls: type[Method], path: Path, value: Value, error: Any) -> str:
     if kind == "bool_type" and str(value).lower() in ("yes", "on", "y", "1", "no", "off", "n", "0"):
         return f"write `{field}: {'true' if str(value).lower() in ('yes', 'on', 'y', '1') else 'false'}`"
     if kind in ("float_type", "int_type") and isinstance(value, str):
-        return f"write it without quotes: `{field}: {value}`" if FLOAT.fullmatch(value) else f"write a plain number: `{field}: 1`"
+        return (
+            f"write it without quotes: `{field}: {value}`"
+            if FLOAT.fullmatch(value)
+            else f"write a plain number: `{field}: {'0.5' if kind == 'float_type' else '1'}`"
+        )
     if kind == "tuple_type" and isinstance(value, str):
         return f"write `{field}: [{value}]`"
     if kind == "string_type" and isinstance(value, list) and len(value) == 1:

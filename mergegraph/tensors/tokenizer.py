@@ -29,7 +29,8 @@ def _difference(ours: dict[str, int], theirs: dict[str, int]) -> str:
     by_row = {row: token for token, row in ours.items()}, {row: token for token, row in theirs.items()}
     rows = [row for row in sorted(by_row[0] | by_row[1]) if by_row[0].get(row) != by_row[1].get(row)]
     shown = "; ".join(
-        f"row {row} is {by_row[0].get(row, 'absent')!r} and {by_row[1].get(row, 'absent')!r}" for row in rows[:_ROWS_SHOWN]
+        f"row {row} is {by_row[0].get(row, 'absent')!r} and {by_row[1].get(row, 'absent')!r}"
+        for row in rows[:_ROWS_SHOWN]
     )
     sizes = f"{len(ours):,} tokens each" if len(ours) == len(theirs) else f"{len(ours):,} and {len(theirs):,} tokens"
     return f"{sizes}, {len(rows):,} rows differ: {shown}"
@@ -45,7 +46,9 @@ def _tokens(path: Path) -> dict[str, int]:
         return {}
     if "model" not in document:
         return {token: row for token, row in document.items() if isinstance(row, int)}
-    vocabulary: Any = document["model"].get("vocab", {})
-    pairs = vocabulary.items() if isinstance(vocabulary, dict) else ((item[0], i) for i, item in enumerate(vocabulary))
-    tokens: dict[str, int] = {str(token): int(row) for token, row in cast("Any", pairs)}
+    vocabulary = document["model"].get("vocab", {})
+    if isinstance(vocabulary, dict):
+        tokens = dict(cast("dict[str, int]", vocabulary))
+    else:
+        tokens = {str(item[0]): row for row, item in enumerate(cast("list[list[Any]]", vocabulary))}
     return tokens | {str(added["content"]): int(added["id"]) for added in document.get("added_tokens", [])}

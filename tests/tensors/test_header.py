@@ -8,13 +8,14 @@ import re
 import struct
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariableType]
 
 from mergegraph.errors import InputError
 from mergegraph.tensors.header import MOST_HEADER_BYTES, parse_header
@@ -36,8 +37,9 @@ def tensor(dtype: str, shape: str, begin: str | int, end: str | int, name: str =
 def of_library(path: str) -> dict[str, tuple[str, tuple[int, ...]]] | None:
     """What safetensors reads: dtype and shape by name; None when it refuses the file."""
     try:
-        with safe_open(path, "np") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        opened: Any = safe_open(path, "np")
+        with opened as file:
+            slices: dict[str, Any] = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             return {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
     except SafetensorError:
         return None
@@ -107,7 +109,7 @@ REFUSED: list[tuple[str, str | bytes, bytes, str]] = [
     ("UTF-16", "{}".encode("utf-16-le"), b"", "property name"),
     ("not UTF-8", b'{"\xff":{' + F32.encode() + b"}}", WORD, "byte 2 is not UTF-8"),
     ("a surrogate in UTF-8", b'{"\xed\xa0\x80":{' + F32.encode() + b"}}", WORD, "not UTF-8"),
-    ("half a surrogate pair, escaped", '{"\\ud800":{' + F32 + "}}", WORD, "surrogate"),
+    ("half a surrogate pair, escaped", '{"\\ud800":{' + F32 + "}}", WORD, "half of a surrogate"),
     ("a raw control character", '{"a\n":{' + F32 + "}}", WORD, "control character"),
     ("metadata holds a number", '{"__metadata__":{"a":1}}', b"", "__metadata__"),
     ("metadata is a text", '{"__metadata__":"a"}', b"", "__metadata__"),

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from mergegraph.execute.control import Control
-from mergegraph.execute.evaluate import TORCH_DTYPES, Finished, Source
+from mergegraph.execute.evaluate import TORCH_DTYPES, Finished, Source, byte_view
 from mergegraph.execute.work import Work
-from mergegraph.expr import Apply, Cast, Expr, Linear, Read
+from mergegraph.expr import Apply, Cast, Expr, Linear, Read, reads
 from mergegraph.methods.registry import methods
 from mergegraph.plan.program import as_double, as_single, computes_in_double
 
@@ -36,11 +36,10 @@ def whole_tensor(root: Expr, elements: int, source: Source) -> Finished:
     if isinstance(root, Read):
         return Finished(0, memoryview(_raw(root, source)), 0, 0)
     assert isinstance(root, Cast)
-    dtype = torch.float64 if computes_in_double(root) else torch.float32
+    dtype = torch.float64 if computes_in_double(reads(root)) else torch.float32
     value = _Whole(dtype, elements, source).value(root.operand)
     rounded = value.to(TORCH_DTYPES[root.dtype])
-    content = rounded.reshape(-1).view(torch.uint8).numpy()  # pyright: ignore[reportUnknownMemberType]
-    return Finished(0, memoryview(content), int((~value.isfinite()).sum()), 0)
+    return Finished(0, byte_view(rounded.view(torch.uint8)), int((~value.isfinite()).sum()), 0)
 
 
 class _Whole:

@@ -1,0 +1,155 @@
+"""`graph`: the nodes of a recipe in order, with their wires. Needs no checkpoints; one that opens says its space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from mergegraph.cli.rail import rail
+from mergegraph.cli.terminal import heading, say, say_styled
+from mergegraph.errors import InputError, printable
+from mergegraph.expr import Space
+from mergegraph.fields import FieldModel, Rule
+from mergegraph.graph import Graph, GraphNode, build, needed_loads
+from mergegraph.methods.base import Method, Path
+from mergegraph.methods.load import Load
+from mergegraph.methods.save import Save
+from mergegraph.recipe.model import Expression, Recipe
+from mergegraph.tensors.checkpoint import open_checkpoint
+
+_SHOWN_INPUTS = 4
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One line of the drawing: a node as it was written. `inputs` are the names of other lines."""
+
+    name: str
+    inputs: tuple[str, ...]
+    text: str
+    space: Space
+
+
+def show_graph(recipe: Recipe) -> None:
+    """Draw the nodes that a save needs; the others are warnings, and are named below."""
+    graph = build(recipe, stored_spaces(recipe))
+    drawn = fold(graph)
+    names = max((len(node.name) for node in drawn.values()), default=0)
+    for drawing, name in rail({node.name: node.inputs for node in drawn.values()}):
+        node = drawn[name]
+        label = heading(f"{node.name:<{names}}")
+        say_styled(f"{drawing}  {label}  {node.space:<7}  {printable(node.text)}")
+    unused = [problem.node for problem in graph.warnings if problem.node in recipe.nodes and problem.node not in drawn]
+    if unused:
+        say(f"not used by any save: {', '.join(unused)}")
+
+
+def stored_spaces(recipe: Recipe) -> dict[str, Space]:
+    """The space of every load node whose checkpoint can be opened."""
+    spaces: dict[str, Space] = {}
+    for name in needed_loads(recipe):
+        node = recipe.nodes[name]
+        assert isinstance(node.method, Load)
+        try:
+            spaces[name] = open_checkpoint(node.method.model, node.folder, node.method.subfolder).space
+        except InputError:
+            continue
+    return spaces
+
+
+def fold(graph: Graph) -> dict[str, Drawn]:
+    """The nodes in order, those that a written node was expanded into folded back into it."""
+    line_of = _lines(graph)
+    inputs: dict[str, list[str]] = {}
+    for name, node in graph.nodes.items():
+        line = line_of[name]
+        outside = [line_of[source] for source in node.inputs if line_of[source] != line]
+        inputs.setdefault(line, []).extend(outside)
+    return {
+        name: Drawn(name, tuple(dict.fromkeys(inputs[name])), _described(graph, node, line_of), node.space)
+        for name, node in graph.nodes.items()
+        if line_of[name] == name
+    }
+
+
+def _lines(graph: Graph) -> dict[str, str]:
+    """The line each node is drawn on: its own, or that of the node it was expanded from and alone is used by."""
+    users: dict[str, set[str]] = {name: set() for name in graph.nodes}
+    for name, node in graph.nodes.items():
+        for source in node.inputs:
+            users[source].add(name)
+    lines: dict[str, str] = {}
+    for name, node in reversed(list(graph.nodes.items())):
+        within = node.source.within
+        is_inner = within in graph.nodes and within != name and all(lines[user] == within for user in users[name])
+        lines[name] = within if is_inner else name
+    return lines
+
+
+def _described(graph: Graph, node: GraphNode, line_of: Mapping[str, str]) -> str:
+    """`scale(d_code, by: 0.5)`, `= base + 0.6*(code - base)`, `load ./models/base`, `save out/merged, dtype: bf16`."""
+    written = graph.recipe.nodes.get(node.name)
+    if written is not None and isinstance(written.method, Expression):
+        return f"= {written.method.text}"
+    method = node.method
+    options = [f"{name}: {_value(value)}" for name, value in _parameters(method)]
+    if isinstance(method, Load):
+        return ", ".join([f"load {method.model}", *options])
+    if isinstance(method, Save):
+        return ", ".join([f"save {method.path or '(-o)'}", *options])
+    return f"{method.op}({', '.join([*_inputs(node, line_of), *options])})"
+
+
+def _inputs(node: GraphNode, line_of: Mapping[str, str]) -> list[str]:
+    """The inputs that are lines of their own, each with what is said of it: `b (weight: 2)`."""
+    own_line = line_of[node.name]
+    shown = [
+        f"{name}{_said(node.method, edge.path)}"
+        for name, edge in zip(node.inputs, node.method.edges(), strict=True)
+        if line_of[name] != own_line
+    ]
+    if len(shown) > _SHOWN_INPUTS:
+        shown = [*shown[: _SHOWN_INPUTS - 1], f"and {len(shown) - _SHOWN_INPUTS + 1} more"]
+    folded = sum(line_of[name] == own_line for name in dict.fromkeys(node.inputs))
+    return [*shown, f"{folded} checkpoints"] if folded else shown
+
+
+def _said(method: Method, path: Path) -> str:
+    """The other fields of the piece that holds the edge at `path`."""
+    piece: Any = method
+    for part in path[:-1]:
+        piece = piece[part] if isinstance(part, int) else getattr(piece, part)
+    if not isinstance(piece, FieldModel) or piece is method:
+        return ""
+    said = ", ".join(f"{name}: {_value(value)}" for name, value in _given(piece) if name != path[-1])
+    return f" ({said})" if said else ""
+
+
+def _parameters(method: Method) -> Iterator[tuple[str, Any]]:
+    """The fields that are given, but for edges and what the line says anyway."""
+    apart = {"op", "skip", *(edge.path[0] for edge in method.edges())}
+    apart |= {"model"} if isinstance(method, Load) else {"path"} if isinstance(method, Save) else set()
+    yield from ((name, value) for name, value in _given(method) if name not in apart)
+
+
+def _given(piece: FieldModel) -> Iterator[tuple[str, Any]]:
+    """The fields that are not at their defaults, under the names they have in a recipe."""
+    for name, info in type(piece).model_fields.items():
+        value = getattr(piece, name)
+        if info.is_required() or value != info.get_default(call_default_factory=True):
+            yield info.alias or name, value
+
+
+def _value(value: Any) -> str:
+    """A field's value in a few characters."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Rule):
+        conditions = [str(part) for part in (value.kind, value.part, value.layers, value.match) if part is not None]
+        return f"{' '.join(conditions) or 'else'} {_value(value.value)}"
+    if isinstance(value, tuple):
+        items = cast("tuple[Any, ...]", value)
+        between = "; " if any(isinstance(item, Rule) for item in items) else ", "
+        return f"[{between.join(map(_value, items))}]"
+    return str(value)

@@ -1,0 +1,57 @@
+"""The options that commands share, and the values that typer does not check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from mergegraph.errors import Location, Problem, RecipeError
+from mergegraph.units import parse_bytes
+
+RecipeFile: TypeAlias = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
+Output: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="DIR", help="Where the output goes, for a recipe with one save."),
+]
+Budget: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE", help="Memory for tiles, as 512MiB or 2GiB. Default: 2GiB or a quarter of what is free."
+    ),
+]
+Threads: TypeAlias = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Worker threads. Default: one for each processor.")
+]
+Sets: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NODE.FIELD=VALUE", help="Change the recipe. May be repeated.")
+]
+Sweeps: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--sweep", metavar="NODE.FIELD=A:B:STEP", help="One output for each value, inputs read once."),
+]
+AllowUnrelated: TypeAlias = Annotated[
+    bool, typer.Option("--allow-unrelated", help="Only warn where models have different bases or architectures.")
+]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on stdout, one object a line.")]
+
+
+def budget_bytes(text: str | None) -> int | None:
+    """The bytes that `--budget` means. RecipeError says which forms are accepted."""
+    if text is None:
+        return None
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise RecipeError(Problem(f"{error}.", Location(f"--budget {text}"), fix="--budget 2GiB")) from error
+
+
+def require_cpu(device: str) -> None:
+    """Refuse a device that nothing here runs on; `auto` is the CPU."""
+    if device in ("auto", "cpu"):
+        return
+    at = Location(f"--device {device}")
+    if device.partition(":")[0] == "cuda":
+        raise RecipeError(Problem("This version computes on the CPU only.", at, fix="--device cpu, or leave it out"))
+    raise RecipeError(Problem(f'There is no device "{device}".', at, fix="--device auto or --device cpu"))

@@ -1,0 +1,92 @@
+"""How a command ends: every error becomes a message and an exit code; nothing but a bug shows a traceback.
+
+Exit codes: 0 done, 1 failed while running, 2 the recipe or the command line is wrong, 3 does not fit, 130 interrupted,
+75 terminated.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+import typer
+
+from mergegraph.cli.terminal import note, say_json
+from mergegraph.errors import Interrupted, MergegraphError, Problem, RunError
+
+
+@contextmanager
+def reporting(*, as_json: bool = False) -> Generator[None]:
+    """Run the body of a command; `as_json` says an error on stdout too, as the last object."""
+    try:
+        with _terminated_as_error():
+            yield
+    except MergegraphError as error:
+        _end(error, as_json=as_json)
+    except KeyboardInterrupt:
+        _end(Interrupted(Problem("Interrupted.", fix="run the same command again")), as_json=as_json)
+    except typer.Exit:
+        raise
+    except OSError as error:
+        if error.filename is None:
+            _bug(error, as_json=as_json)
+        _end(RunError(Problem(f"{error.filename}: {error.strerror}.")), as_json=as_json)
+    except Exception as error:
+        _bug(error, as_json=as_json)
+
+
+def problem_json(problem: Problem) -> dict[str, object]:
+    """A problem's parts by name; `line` is 0 where only the file is known."""
+    return {
+        "fact": problem.fact,
+        "where": problem.where,
+        "file": problem.at.file if problem.at else "",
+        "line": problem.at.line if problem.at else 0,
+        "node": problem.node,
+        "tensor": problem.tensor,
+        "model": problem.model,
+        "why": problem.why,
+        "fix": problem.fix,
+        "severity": problem.severity,
+    }
+
+
+def _end(error: MergegraphError, *, as_json: bool) -> NoReturn:
+    note(str(error))
+    if as_json:
+        problems = [problem_json(problem) for problem in error.problems]
+        say_json({"kind": "error", "exit_code": error.exit_code, "problems": problems})
+    raise typer.Exit(error.exit_code) from error
+
+
+def _bug(error: Exception, *, as_json: bool) -> NoReturn:
+    fact = f"This is a bug in mergegraph: {type(error).__name__}: {error}"
+    note(f"{fact}\nPlease report it with the recipe and the lines below.")
+    traceback.print_exception(error, file=sys.stderr)
+    if as_json:
+        say_json({"kind": "error", "exit_code": 1, "problems": [problem_json(Problem(fact))]})
+    raise typer.Exit(1) from error
+
+
+@contextmanager
+def _terminated_as_error() -> Generator[None]:
+    """SIGTERM before or after the run ends the command as in the run, which has a handler of its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminated(signum: int, frame: FrameType | None) -> None:
+        problem = Problem("Stopped by SIGTERM outside the run.", fix="run the same command again")
+        raise Interrupted(problem, by_system=True)
+
+    previous = signal.signal(signal.SIGTERM, terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

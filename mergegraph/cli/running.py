@@ -1,0 +1,37 @@
+"""`run`: a plan is executed while a reporter looks at its progress."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from mergegraph.cli.reporters import reporter
+from mergegraph.execute.events import Publisher
+from mergegraph.execute.run import Options
+from mergegraph.pipeline import execute
+from mergegraph.plan.plan import Plan
+
+
+def execute_plan(
+    plan: Plan,
+    *,
+    as_json: bool,
+    quiet: bool,
+    overwrite: bool,
+    sync: bool,
+    allow_non_finite: bool,
+    strict_integers: bool,
+) -> None:
+    """Run it and report. Raises what the run raises."""
+    publisher = Publisher()
+    with ExitStack() as stack:
+        telling = reporter(stack, as_json=as_json, quiet=quiet)
+        telling.planned(plan)
+        options = Options(
+            overwrite=overwrite,
+            sync=sync,
+            allow_non_finite=allow_non_finite,
+            strict_integers=strict_integers,
+            on_tick=lambda: telling.tick(publisher.progress),
+        )
+        report = execute(plan, options, publisher)
+        telling.done(plan, report)

@@ -1,0 +1,67 @@
+"""Where a command's recipe comes from: a file, or an expression on the command line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mergegraph.errors import Location, Problem, RecipeError, raise_errors
+
+if TYPE_CHECKING:
+    from mergegraph.recipe.model import Recipe
+
+
+def recipe_from_file(path: Path, sets: Sequence[str] = (), sweeps: Sequence[str] = ()) -> Recipe:
+    """The recipe at `path`. RecipeError names the nearest file when there is none."""
+    if not path.is_file():
+        raise RecipeError(_no_file(path))
+    from mergegraph.recipe.load import load_recipe
+
+    return load_recipe(path, sets=sets, sweeps=sweeps)
+
+
+def recipe_from_expression(text: str, models: Sequence[str], output: Path | None) -> Recipe:
+    """The recipe of `-e TEXT -m NAME=REF … -o OUT`, paths relative to the current folder."""
+    from mergegraph.recipe.expression import from_expression
+
+    problems = list(_model_problems(models))
+    if output is None:
+        problems.append(
+            Problem("An expression needs to know where its result goes.", Location("-e"), fix="add -o FOLDER")
+        )
+    raise_errors(problems, RecipeError)
+    references = dict(part.split("=", 1) for part in models)
+    return from_expression(text, references, str(output))
+
+
+def _model_problems(models: Sequence[str]) -> list[Problem]:
+    names = [part.partition("=")[0] for part in models]
+    problems = [
+        Problem(f'"-m {part}" does not name a model.', fix="write -m NAME=FOLDER, as in -m base=./models/base")
+        for part in models
+        if "=" not in part
+    ]
+    return problems + [
+        Problem(f'Two models are called "{name}".', Location("-m"), fix="give each -m a name of its own")
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1
+    ]
+
+
+def _no_file(path: Path) -> Problem:
+    if path.is_dir():
+        return Problem(f"{path} is a folder, not a recipe.", fix=_nearest(path, "recipe.yaml"))
+    return Problem(f"There is no recipe {path}.", fix=_nearest(path.parent, path.name))
+
+
+def _nearest(folder: Path, name: str) -> str:
+    """The file of `folder` that may have been meant, as it would be typed."""
+    if not folder.is_dir():
+        return f"the folder {folder} does not exist; give the path of a .yaml file"
+    names = sorted(entry.name for entry in folder.iterdir() if entry.suffix in (".yaml", ".yml"))
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {folder / close[0]}?"
+    return f"{folder} has {', '.join(names[:8])}" if names else f"there is no .yaml file in {folder}"

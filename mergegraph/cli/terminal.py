@@ -1,0 +1,71 @@
+"""Writing for people and programs: results on stdout, everything else on stderr, colour on a terminal only.
+
+A reader that went away (`mergegraph plan x.yaml | head`) silences the stream; it never ends the work behind it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from typing import TextIO
+
+from mergegraph.errors import printable
+
+_LABEL = re.compile(r"  (where|why|fix)\b")
+
+
+def say(text: str = "") -> None:
+    """A line, or several, of the result."""
+    _write(sys.stdout, printable(text))
+
+
+def say_json(value: Mapping[str, object]) -> None:
+    """One JSON object on a line of its own."""
+    _write(sys.stdout, json.dumps(value, ensure_ascii=False))
+
+
+def note(text: str) -> None:
+    """Something beside the result: a problem or a warning in the form of `str(Problem)`."""
+    text = printable(text)
+    _write(sys.stderr, "\n".join(map(_emphasised, text.split("\n"))) if has_colour(sys.stderr) else text)
+
+
+def heading(text: str) -> str:
+    """`text` in bold where stdout is a terminal."""
+    return f"\x1b[1m{printable(text)}\x1b[0m" if has_colour(sys.stdout) else printable(text)
+
+
+def say_styled(text: str) -> None:
+    """A line that may hold the escape sequences of `heading`; its other parts are printable already."""
+    _write(sys.stdout, text)
+
+
+def has_colour(stream: TextIO) -> bool:
+    """Whether escape sequences belong in `stream`."""
+    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def _emphasised(line: str) -> str:
+    """The fact of a problem in bold, its labels dim."""
+    if _LABEL.match(line):
+        return f"\x1b[2m{line[:9]}\x1b[0m{line[9:]}"
+    return line if not line or line.startswith(" ") else f"\x1b[1m{line}\x1b[0m"
+
+
+def _write(stream: TextIO, text: str) -> None:
+    encoding = stream.encoding or "utf-8"
+    try:
+        stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        _silence(stream)
+
+
+def _silence(stream: TextIO) -> None:
+    """Let whatever is still written to `stream` disappear."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
