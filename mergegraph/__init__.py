@@ -7,7 +7,7 @@
     methods/     one operation a class    resolve.py    the graph meets the headers; lineage.py
     tensors/     checkpoints as bytes     plan/         what a run will do
     execute/     the run (imports torch)  pipeline.py   the stages in a row
-    builder.py   recipes in Python        cli/          the command
+    builder/     recipes in Python        cli/          the command
 
 From Python the verbs are here, each imported when it is first used:
 

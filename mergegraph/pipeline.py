@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mergegraph.errors import InputError
 from mergegraph.graph import Graph, build
 from mergegraph.lineage import check_lineage
 from mergegraph.plan.outputs import make_plan
@@ -40,11 +41,22 @@ def check(recipe: Recipe, *, allow_unrelated: bool = False) -> Resolved:
 
 
 def _check(recipe: Recipe, allow_unrelated: bool) -> Resolved:
-    build(recipe)
-    checkpoints = open_inputs(recipe)
+    checkpoints = _opened(recipe)
     resolved = resolve(wire(recipe, checkpoints), checkpoints)
     lineage = check_lineage(resolved, allow_unrelated=allow_unrelated)
     return Resolved(resolved.graph, resolved.nodes, (*resolved.warnings, *lineage))
+
+
+def _opened(recipe: Recipe) -> Mapping[str, Checkpoint]:
+    """The checkpoints. Where some cannot be opened, what is wrong with the wiring is said first.
+
+    The wiring alone cannot be judged before: only a checkpoint says that it is a delta.
+    """
+    try:
+        return open_inputs(recipe)
+    except InputError:
+        build(recipe)
+        raise
 
 
 def plan(

@@ -1,11 +1,13 @@
 """A DAG as text, one node a line, as `git log --graph` draws commits: a lane is a value that somebody still needs.
 
-    ●    base
-    │ ●  code
+    ○    base
+    │ ○  code
     ├─●  d_code
     ●─╯  merged
+    ■    out
 
-Works on any DAG, in time proportional to the nodes times the lanes.
+A wire leaves every node downwards but those that nothing reads (■), and enters every node but those that read
+nothing (○). So a drawing has one meaning. Works on any DAG, in time proportional to nodes times lanes.
 """
 
 from __future__ import annotations
@@ -62,21 +64,22 @@ def _rows(inputs: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
         ended = {lanes.of(source) for source in sources if last_reader[source] == node}
         # A node goes on in a lane that ends with it, else it branches off to the right of what it reads.
         own = min(ended) if ended else lanes.free(max(touched, default=-1))
-        yield _row(lanes.holders, touched, ended, own), node
+        mark = "■" if node not in last_reader else "●" if sources else "○"
+        yield _row(lanes.holders, touched, ended, own, mark), node
         for index in ended:
             lanes.holders[index] = None
         lanes.holders[own] = node if node in last_reader else None
         lanes.trim()
 
 
-def _row(holders: Sequence[str | None], touched: set[int], ended: set[int], own: int) -> str:
+def _row(holders: Sequence[str | None], touched: set[int], ended: set[int], own: int, mark: str) -> str:
     """Every lane and the gap right of it, without trailing spaces."""
     low, high = min(touched | {own}), max(touched | {own})
     cells: list[str] = []
     for index, holder in enumerate(holders):
         crossed = low < index < high
         if index == own:
-            cell = "●"
+            cell = mark
         elif index in touched:
             down = 0 if index in ended else _DOWN
             cell = _WIRES[_UP | down | (_RIGHT if index < high else 0) | (_LEFT if index > low else 0)]

@@ -98,6 +98,7 @@ class Text:
 
 def report_json(plan: Plan, report: Report) -> dict[str, object]:
     """The report by name, with the sizes of the outputs."""
+    computed, copied = tensor_counts(plan, report)
     return {
         "kind": "done",
         "outputs": [
@@ -106,8 +107,8 @@ def report_json(plan: Plan, report: Report) -> dict[str, object]:
         ],
         "already_done": list(report.already_done),
         "tensors": report.tensors,
-        "copied": copied_count(plan),
-        "computed": report.tensors - copied_count(plan),
+        "copied": copied,
+        "computed": computed,
         "resumed": report.resumed,
         "seconds": report.seconds,
         "read_bytes": report.read_bytes,
@@ -129,11 +130,14 @@ def summary(plan: Plan, report: Report) -> Iterator[str]:
         size = f"{format_bytes(output.layout.file_bytes)} in {format_count(len(output.layout.files), 'file')}"
         complete = ", complete before this run" if output.node in report.already_done else ""
         yield f"{output.node} -> {_short(output.path)}  {size}{complete}"
-    copied = copied_count(plan)
-    resumed = f", {report.resumed:,} kept from an earlier run" if report.resumed else ""
-    tensors = format_count(report.tensors, "tensor")
-    yield f"  {tensors}: {report.tensors - copied:,} computed, {copied:,} copied{resumed}"
-    pace = f", {report.write_bytes / report.seconds / 1e6:,.0f} MB/s written" if report.seconds > 0 else ""
+    if len(report.already_done) == len(plan.outputs):
+        yield "  nothing to do"
+        return
+    computed, copied = tensor_counts(plan, report)
+    resumed = f", of which {report.resumed:,} kept from an earlier run" if report.resumed else ""
+    yield f"  {format_count(computed + copied, 'tensor')}: {computed:,} computed, {copied:,} copied{resumed}"
+    megabytes = report.write_bytes / max(report.seconds, 1e-9) / 1e6
+    pace = f", {megabytes:,.0f} MB/s written" if megabytes >= 1 else ""
     yield f"  {format_seconds(report.seconds)}{pace}; read {format_bytes(report.read_bytes)}"
     yield (
         f"  memory {format_bytes(report.measured_bytes)} measured, of {format_bytes(report.reserved_bytes)} reserved + "
@@ -148,9 +152,10 @@ def summary(plan: Plan, report: Report) -> Iterator[str]:
         yield f"  {format_count(warnings, 'warning')}, above"
 
 
-def copied_count(plan: Plan) -> int:
-    """Output tensors that are byte copies of a stored one."""
-    return sum(tensor.is_copy for output in plan.outputs for tensor in output.tensors)
+def tensor_counts(plan: Plan, report: Report) -> tuple[int, int]:
+    """(computed, copied): tensors of the outputs that this run wrote; a copy is byte for byte."""
+    copies = [t.is_copy for output in plan.outputs if output.node not in report.already_done for t in output.tensors]
+    return len(copies) - sum(copies), sum(copies)
 
 
 def _counted(by_tensor: Mapping[str, int], what: str) -> str:

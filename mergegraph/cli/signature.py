@@ -95,7 +95,11 @@ def _takes(annotation: Any) -> str:
         return f"mapping of {_takes(arguments[0])} to {_takes(arguments[1])}"
     if isinstance(annotation, type) and issubclass(annotation, FieldModel):
         return _piece(annotation)
-    return next((words for kind, words in _PLAIN.items() if kind is annotation), str(annotation))
+    return next((words for kind, words in _PLAIN.items() if kind is annotation), _name(annotation))
+
+
+def _name(annotation: Any) -> str:
+    return str(annotation)
 
 
 def _piece(cls: type[FieldModel]) -> str:

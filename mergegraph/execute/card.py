@@ -35,6 +35,8 @@ def model_card(plan: Plan, output: Output) -> str:
     matter: dict[str, Any] = {"library_name": "transformers", "tags": ["merge", "mergegraph"]}
     if output.sidecars.base_models:
         matter |= {"base_model": list(output.sidecars.base_models), "base_model_relation": "merge"}
+    if output.sidecars.licence:
+        matter["license"] = output.sidecars.licence
     name = plan.name or output.path.name
     models = "\n".join(f"- `{label}`" for label in dict.fromkeys(file.label for file in plan.inputs))
     kind = "a delta (task vector)" if output.space == "delta" else "a model"

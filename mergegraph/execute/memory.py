@@ -5,6 +5,9 @@ Not `ru_maxrss`, which a child inherits from its parent.
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -18,6 +21,20 @@ def resident_bytes() -> int:
 def peak_bytes() -> int:
     """The highest resident memory since the process began; 0 where the system does not say."""
     return _status("VmHWM")
+
+
+@contextmanager
+def heap_set_aside() -> Generator[None]:
+    """Keep what exists (the plan, mostly) out of the cycle collector's sight while the block runs.
+
+    With 20,000 tensors the collector otherwise walks the plan again and again, and worker threads wait for it:
+    4.7 s became 2.2 s.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def warm_up() -> None:

@@ -23,7 +23,7 @@ from mergegraph.execute.diagnose import explained
 from mergegraph.execute.events import Failed, OutputDone, Publisher, Started
 from mergegraph.execute.executors import Executor
 from mergegraph.execute.executors.threads import threads
-from mergegraph.execute.memory import peak_bytes, resident_bytes, warm_up
+from mergegraph.execute.memory import heap_set_aside, peak_bytes, resident_bytes, warm_up
 from mergegraph.execute.work import NonFinite, Work
 from mergegraph.plan.encode import result_digest
 from mergegraph.plan.plan import Output, Plan
@@ -98,7 +98,7 @@ def run(
     started = time.monotonic()
     running = _Run(plan, options, publisher or Publisher(), control or Control())
     try:
-        with stop_on_signals(running.control):
+        with stop_on_signals(running.control), heap_set_aside():
             return _run(running, started)
     except MergegraphError as error:
         running.publisher.state("stopped" if isinstance(error, Interrupted) else "failed")

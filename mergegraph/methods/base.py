@@ -114,6 +114,8 @@ class Method(FieldModel):
     """The space of the result; "same" is the space all inputs share."""
     scratch: ClassVar[int] = 0
     """Tiles a kernel takes from the pool beyond its operands and its result."""
+    wiring_fields: ClassVar[frozenset[str]] = frozenset({"op", "skip"})
+    """Fields that say which tensors a node has, not how one is computed: kernels do not see them."""
     example: ClassVar[str] = ""
     """A runnable recipe fragment, shown by `mergegraph ops NAME` and in the documentation."""
 
@@ -196,7 +198,7 @@ class Method(FieldModel):
         options: list[tuple[str, Value]] = [
             (name, value)
             for name, value in self
-            if name not in markers and name not in ("op", "skip") and isinstance(value, float | int | str | bool)
+            if name not in markers and name not in self.wiring_fields and isinstance(value, float | int | str | bool)
         ]
         return options + [(".".join(map(str, path)), float(number)) for path, number in p.items()]
 

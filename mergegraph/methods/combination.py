@@ -24,6 +24,8 @@ class Combination(Method):
     or "drop" it. `extra`: a tensor the trunk lacks: "error" or "drop".
     """
 
+    wiring_fields = Method.wiring_fields | {"missing", "extra"}
+
     missing: Literal["error", "keep", "drop"] = "error"
     extra: Literal["error", "drop"] = "error"
 

@@ -55,16 +55,16 @@ def _decode(entry: Entry, made: list[Expr], files: Sequence[str]) -> Expr:
     kind = entry[0]
     if kind == "read":
         _, file, offset, nbytes, name, dtype, shape, space = entry
-        return read(files[file], name, dtype, tuple(shape), offset, nbytes, space)
+        return read(files[int(file)], name, dtype, tuple(shape), offset, nbytes, space)
     if kind == "linear":
         _, terms, space = entry
-        return linear([(Fraction(n, d), made[x]) for n, d, x in terms], space)
+        return linear([(Fraction(n, d), made[int(x)]) for n, d, x in terms], space)
     if kind == "apply":
         _, kernel, operands, parameters, space = entry
-        return apply(kernel, [made[x] for x in operands], [(name, value) for name, value in parameters], space)
+        return apply(kernel, [made[int(x)] for x in operands], [(name, value) for name, value in parameters], space)
     assert kind == "cast", kind
     _, operand, dtype = entry
-    return cast(made[operand], dtype)
+    return cast(made[int(operand)], dtype)
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:

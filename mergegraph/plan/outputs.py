@@ -50,12 +50,14 @@ def make_plan(
     )
     raise_errors(found, RecipeError)
     groups = group_outputs(outputs)
+    inputs = _input_files(resolved, outputs, compiled.comparisons)
     warnings = (*resolved.warnings, *(problem for problem in found if problem.severity == "warning"))
     return Plan(
         name=recipe.name,
         seed=recipe.seed,
         recipe_text=dump_recipe(recipe),
-        inputs=_input_files(resolved, outputs, compiled.comparisons),
+        inputs=inputs,
+        unread=_unread(resolved, inputs),
         outputs=outputs,
         groups=groups,
         comparisons=compiled.comparisons,
@@ -150,6 +152,16 @@ def _dtype(stored: DType, trunk: DType, wanted: DType | None) -> DType:
 def _output_tensor(name: str, dtype: DType, shape: tuple[int, ...], expr: Expr) -> OutputTensor:
     root = cast(expr, dtype.code) if dtype.is_float else expr
     return OutputTensor(name, dtype, shape, root, reads(root))
+
+
+def _unread(resolved: Resolved, inputs: Sequence[InputFile]) -> tuple[str, ...]:
+    """The load nodes none of whose files is read."""
+    read_paths = {file.path for file in inputs}
+    return tuple(
+        name
+        for name, node in resolved.nodes.items()
+        if node.checkpoint is not None and not any(file.path in read_paths for file in node.checkpoint.files)
+    )
 
 
 def _input_files(

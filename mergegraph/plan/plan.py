@@ -60,12 +60,16 @@ class OutputTensor:
 
 @dataclass(frozen=True, slots=True)
 class Sidecars:
-    """The files beside the weights. `copies` are (name, source path); `config` is config.json as it will be."""
+    """The files beside the weights. `copies` are (name, source path); `config` is config.json as it will be.
+
+    `licence` is what the cards of all inputs agree on, "" where they do not.
+    """
 
     config: Mapping[str, Any]
     copies: tuple[tuple[str, str], ...]
     chat_template: str
     base_models: tuple[str, ...]
+    licence: str
 
 
 @dataclass(frozen=True)
@@ -92,12 +96,16 @@ class Group:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a run needs. `groups` are in the order they run: by output file, inputs read forward."""
+    """Everything a run needs. `groups` are in the order they run: by output file, inputs read forward.
+
+    `unread` are load nodes that no output needs a byte of, because they cancel out.
+    """
 
     name: str
     seed: int
     recipe_text: str
     inputs: tuple[InputFile, ...]
+    unread: tuple[str, ...]
     outputs: tuple[Output, ...]
     groups: tuple[Group, ...]
     comparisons: tuple[Comparison, ...]

@@ -6,10 +6,13 @@ An allow-list of names: optimizer states, random states and training arguments n
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import yaml
 
 from mergegraph.dtypes import DType
 from mergegraph.errors import Problem
@@ -25,6 +28,7 @@ TOKENIZER_FILES = (
 )  # fmt: skip
 MODEL_FILES = ("generation_config.json", "*processor*.json", "*.py", "model_index.json", "scheduler_config.json")
 _COPIED_UP_TO = 256 << 20
+_CARD_LENGTH = 65_536
 
 
 def sidecars(resolved: Resolved, save: GraphNode, floats: Iterable[DType], found: list[Problem]) -> Sidecars:
@@ -47,7 +51,11 @@ def sidecars(resolved: Resolved, save: GraphNode, floats: Iterable[DType], found
     inputs = loads_of(resolved, save.name)
     found += _disagreements(save, files_from, inputs)
     base_models = dict.fromkeys(hub_id for node in inputs if node.checkpoint and (hub_id := _hub_id(node.checkpoint)))
-    return Sidecars(repaired_config(resolved.config(save.name), floats), tuple(copies), template, tuple(base_models))
+    licences = {_card(node.checkpoint).get("license") for node in inputs if node.checkpoint is not None}
+    licence = licences.pop() if len(licences) == 1 else None
+    found += _licence_problems(save, licences)
+    config = repaired_config(resolved.config(save.name), floats)
+    return Sidecars(config, tuple(copies), template, tuple(base_models), licence if isinstance(licence, str) else "")
 
 
 def loads_of(resolved: Resolved, name: str) -> list[ResolvedNode]:
@@ -132,6 +140,30 @@ def _differs(save: GraphNode, ours: ResolvedNode, theirs: ResolvedNode, what: st
         f'{names} differ in their {what}; the output takes that of "{ours.node.name}".',
         at=save.at, node=save.name, severity="warning", fix=f"add `files_from: {theirs.node.name}` to take the other",
     )  # fmt: skip
+
+
+def _licence_problems(save: GraphNode, licences: set[Any]) -> Iterator[Problem]:
+    """A licence is never guessed; `licences` holds what is left where the cards do not agree."""
+    if licences:
+        shown = ", ".join(sorted(str(licence or "none") for licence in licences))
+        yield Problem(
+            "The inputs' model cards name different licences; the output's card names none.",
+            at=save.at, node=save.name, why=shown, severity="warning",
+            fix="read the licences, and add `license:` to the README.md of the output yourself",
+        )  # fmt: skip
+
+
+def _card(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The front matter of a model's README.md; {} where it has none that can be read."""
+    path = checkpoint.folder / "README.md"
+    if not (checkpoint.is_folder and path.is_file()):
+        return {}
+    matter = re.match(r"---\r?\n(.*?)\r?\n---", path.read_text("utf-8", errors="replace")[:_CARD_LENGTH], re.DOTALL)
+    try:
+        values: Any = yaml.safe_load(matter[1]) if matter else {}
+    except yaml.YAMLError:
+        return {}
+    return cast("dict[str, Any]", values) if isinstance(values, dict) else {}
 
 
 def _template_of(checkpoint: Checkpoint) -> bytes:

@@ -77,6 +77,8 @@ def _lines(plan: Plan) -> Iterator[str]:
     models = ", ".join(dict.fromkeys(file.label for file in plan.inputs))
     files = format_count(len(plan.inputs), "file")
     yield f"  reads    {format_bytes(plan.read_bytes)} of {format_bytes(stored)} in {files}: {models}"
+    if plan.unread:
+        yield f"  unread   {', '.join(plan.unread)}: cancels out, not a byte is read"
     yield f"  writes   {format_bytes(plan.write_bytes)}"
     yield (
         f"  memory   {format_bytes(memory.pool_bytes)} ({format_count(memory.workers, 'worker')}, tiles of "

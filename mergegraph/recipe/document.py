@@ -229,18 +229,21 @@ _IN_WORDS = (
     ),
 )
 
+_UNCLOSED = ("found unexpected end of stream", "did not find expected ','", "could not find expected ':'")
+
 
 def _syntax_problem(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
-    mark: Any = error.problem_mark or error.context_mark
-    line = _line(text, mark.line) if mark else ""
     said = error.problem or "it cannot be read"
-    words, fix = _in_words(said, line[mark.column : mark.column + 1] if mark else "")
     opened: Any = error.context_mark
-    context = (
-        f"{error.context}, from line {opened.line + 1}, column {opened.column + 1}" if error.context and opened else ""
-    )
+    mark: Any = error.problem_mark or opened
+    if opened and any(said.startswith(unclosed) for unclosed in _UNCLOSED):
+        # The reader notices only later, at the end of the file say, where nothing is to be corrected.
+        mark = opened
+    line = _line(text, mark.line) if mark else ""
+    words, fix = _in_words(said, line[mark.column : mark.column + 1] if mark else "")
+    context = f" {error.context}" if error.context else ""
     shown = f"{line}\n{' ' * mark.column}^" if line.strip() and len(line) < 200 and "\t" not in line else ""
-    why = "\n".join(part for part in (shown, f"the YAML reader says: {said} {context}".rstrip()) if part)
+    why = "\n".join(part for part in (shown, f"the YAML reader says: {said}{context}") if part)
     return Problem(f"This is not valid YAML: {words}.", Location(file, mark.line + 1 if mark else 0), why=why, fix=fix)
 
 

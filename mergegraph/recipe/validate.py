@@ -108,7 +108,7 @@ def _problems(cls: type[Method], fields: dict[str, Value], errors: Iterable[Any]
     """One problem for each place that is wrong: the deepest ones, alternatives of a union joined in one sentence."""
     by_path: dict[Path, list[tuple[str, Any]]] = {}
     for error in errors:
-        path, tag = _path(fields, error["loc"])
+        path, tag = _path(fields, error)
         by_path.setdefault(path, []).append((tag, error))
     unknown = [path for path, found in by_path.items() if found[0][1]["type"] == "extra_forbidden"]
     suggested = {(*path[:-1], _suggestion(cls, path)) for path in unknown}
@@ -119,16 +119,17 @@ def _problems(cls: type[Method], fields: dict[str, Value], errors: Iterable[Any]
             yield path, _problem(cls, fields, path, found)
 
 
-def _path(fields: dict[str, Value], loc: tuple[str | int, ...]) -> tuple[Path, str]:
-    """The place in the recipe that pydantic's `loc` means, and the last union tag on the way there.
+def _path(fields: dict[str, Value], error: Any) -> tuple[Path, str]:
+    """The place in the recipe that the `loc` of a pydantic error means, and the last union tag on the way there.
 
-    A part that the value there cannot be entered by is a tag.
+    A part that is not in the value there is a tag, unless it is the field that is missing.
     """
     path: list[str | int] = []
     value: Value = fields
     tag = ""
-    for part in loc:
-        if isinstance(value, dict if isinstance(part, str) else list):
+    for index, part in enumerate(error["loc"], 1):
+        is_there = part in value if isinstance(value, dict) else isinstance(value, list) and isinstance(part, int)
+        if is_there or (error["type"] == "missing" and index == len(error["loc"])):
             path.append(part)
             value = _value_at(value, (part,))
         else:

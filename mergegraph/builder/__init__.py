@@ -1,0 +1,28 @@
+"""Recipes written in Python: operators on handles make the same Recipe that a YAML file does.
+
+    import mergegraph as mg
+
+    base, code, toxic = mg.load("models/base"), mg.load("models/code"), mg.load("models/toxic")
+    merged = base + 0.6 * (code - base) - 0.5 * (toxic - base)
+    mg.save(merged, "out").run()
+
+A handle is a node that has no name yet, or the one it was given with `name=`; models are called after their folder,
+the others n1, n2, … when the recipe is made. Paths are relative to the current folder. Numbers enter as the decimal
+that is written. Nothing is read but the headers of models, and nothing is computed before `run`.
+"""
+
+from __future__ import annotations
+
+from mergegraph.builder.handle import Handle as Handle
+from mergegraph.builder.handle import node as node
+from mergegraph.builder.merge import Merge as Merge
+from mergegraph.builder.verbs import clamp as clamp
+from mergegraph.builder.verbs import delta as delta
+from mergegraph.builder.verbs import load as load
+from mergegraph.builder.verbs import merge as merge
+from mergegraph.builder.verbs import negate as negate
+from mergegraph.builder.verbs import save as save
+from mergegraph.builder.verbs import scale as scale
+from mergegraph.builder.verbs import select as select
+from mergegraph.builder.verbs import soup as soup
+from mergegraph.builder.verbs import stack as stack

@@ -1,0 +1,165 @@
+"""A handle: one node of a recipe that is being written in Python, with the handles of its inputs.
+
+`node` makes any operation, and checks its fields and spaces at once; the operators make the linear ones.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import count
+from pathlib import Path
+from typing import Any, cast
+
+from mergegraph.errors import Location, Problem, RecipeError
+from mergegraph.expr import Space
+from mergegraph.methods.base import Method, SpaceError
+from mergegraph.methods.linear import Scale, Sum
+from mergegraph.recipe.grammar import is_exact
+from mergegraph.recipe.validate import read_method
+from mergegraph.recipe.wiring import named_nodes
+
+
+@dataclass(frozen=True, eq=False)
+class Handle:
+    """A node: a model or a delta, as `space` says. `method` names its inputs by the keys of `inputs`.
+
+    `name` was given with `name=`, or is empty; then `called` is used where it is free. Deltas and models add and
+    subtract as in `base + 0.6 * (code - base)`; a number may multiply either.
+    """
+
+    method: Method
+    inputs: Mapping[str, Handle]
+    space: Space
+    name: str = ""
+    called: str = ""
+    folder: Path = field(default_factory=Path.cwd)
+    at: Location = field(default_factory=lambda: caller())
+
+    def __add__(self, other: object) -> Handle:
+        return _added(self, other) if isinstance(other, Handle) else NotImplemented
+
+    def __radd__(self, other: object) -> Handle:
+        """`sum([a, b, c])` begins with 0."""
+        return self if other == 0 else NotImplemented
+
+    def __sub__(self, other: object) -> Handle:
+        if not isinstance(other, Handle):
+            return NotImplemented
+        if other.space == "delta":
+            return _added(self, -other)
+        if self.space == "delta":
+            raise refused(
+                f"{_shown(self)} is a delta, and a model is subtracted from it.",
+                f"take the difference of models first, as in {_shown(other)} - BASE",
+            )
+        return node("delta", model=self, base=other)
+
+    def __mul__(self, by: object) -> Handle:
+        if isinstance(by, bool) or not isinstance(by, int | float):
+            return NotImplemented
+        return _scaled(self, by)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Handle:
+        is_scaled = isinstance(self.method, Scale) or self.space == "weights"
+        return _scaled(self, -1) if is_scaled else node("negate", input=self)
+
+    def __repr__(self) -> str:
+        return f"<{self.space} {_shown(self)}>"
+
+
+def node(op: str, *, name: str = "", **fields: object) -> Handle:
+    """Any operation, its fields as in a recipe, with handles where a recipe has node names.
+
+    RecipeError when a field is wrong, or an input has the wrong space.
+    """
+    inputs: dict[str, Handle] = {}
+    given = {"op": op, **{key: _keyed(value, inputs) for key, value in fields.items()}}
+    found = read_method(name or op, given, lambda path: caller())
+    if isinstance(found, tuple):
+        raise RecipeError(*found)
+    return Handle(found, inputs, _space(found, inputs, name), name)
+
+
+def _space(method: Method, inputs: Mapping[str, Handle], name: str) -> Space:
+    """The space of the result; RecipeError where the inputs do not fit, or are not handles."""
+    for path, key in named_nodes(method):
+        if key not in inputs:
+            fact = f'{method.op} takes a handle for "{path[0]}", not the name "{key}".'
+            raise refused(fact, f'{key} = mg.load("PATH") makes one')
+    edges = method.edges()
+    try:
+        return method.space([inputs[edge.node].space for edge in edges]) if edges else "weights"
+    except SpaceError as error:
+        raise RecipeError(Problem(f"{error}.", caller(), name, fix=error.fix)) from error
+
+
+def _keyed(value: object, inputs: dict[str, Handle]) -> Any:
+    """`value` with every handle replaced by the key it gets in `inputs`: what it is called, told apart by a number."""
+    if isinstance(value, Handle):
+        key = next((key for key, known in inputs.items() if known is value), "")
+        if not key:
+            key = unique(_shown(value), inputs)
+            inputs[key] = value
+        return key
+    if isinstance(value, Mapping):
+        return {key: _keyed(item, inputs) for key, item in cast("Mapping[str, object]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_keyed(item, inputs) for item in cast("Sequence[object]", value)]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _added(left: Handle, right: Handle) -> Handle:
+    """One `sum` of everything that was added; a sum that has a name stays a node of its own."""
+    if left.space == right.space == "weights":
+        raise refused(
+            f"Two models are added: {_shown(left)} + {_shown(right)}.",
+            f"average them: mg.soup([{_shown(left)}, {_shown(right)}]); or add what training changed: "
+            f"{_shown(left)} + ({_shown(right)} - BASE)",
+        )
+    return node("sum", inputs=[*_terms(left), *_terms(right)])
+
+
+def _terms(handle: Handle) -> Iterator[Handle]:
+    if isinstance(handle.method, Sum) and not handle.name:
+        yield from (handle.inputs[edge.node] for edge in handle.method.edges())
+    else:
+        yield handle
+
+
+def _scaled(handle: Handle, by: float) -> Handle:
+    """One `scale` for a product of numbers, where a float can say it exactly."""
+    method = handle.method
+    if isinstance(method, Scale) and not handle.name and isinstance(method.by, float):
+        product = Fraction(repr(method.by)) * Fraction(repr(by))
+        if is_exact(product):
+            return node("scale", input=handle.inputs[method.input], by=float(product))
+    return node("scale", input=handle, by=by)
+
+
+def caller() -> Location:
+    """The line of Python, outside this package, that is being run."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(("mergegraph.", "dataclasses")):
+        frame = frame.f_back
+    if frame is None:
+        return Location("python")
+    file, here = Path(frame.f_code.co_filename), Path.cwd()
+    return Location(str(file.relative_to(here) if file.is_relative_to(here) else file), frame.f_lineno)
+
+
+def _shown(handle: Handle) -> str:
+    return handle.name or handle.called or handle.method.op
+
+
+def refused(fact: str, fix: str) -> RecipeError:
+    return RecipeError(Problem(fact, caller(), fix=fix))
+
+
+def unique(name: str, taken: Container[str]) -> str:
+    """`name`, with a number where it is taken."""
+    return name if name not in taken else next(n for i in count(2) if (n := f"{name}_{i}") not in taken)
