@@ -41,6 +41,9 @@ class Combination(Method):
         for index, node in enumerate(inputs):
             if index == trunk:
                 continue
+            if ours.keys().isdisjoint(node.tensors):
+                problems.append(self._unrelated(index, trunk, list(ours), list(node.tensors)))
+                continue
             problems += self._extra(index, trunk, [name for name in node.tensors if name not in ours], node.space)
             if node.space == "weights":
                 absent = [name for name in ours if name not in node.tensors]
@@ -53,6 +56,15 @@ class Combination(Method):
             if name not in dropped and (space == "weights" or kind.dtype.is_float)
         }
         return Assembly(kept, problems=tuple(problems))
+
+    def _unrelated(self, index: int, trunk: int, ours: list[str], theirs: list[str]) -> Problem:
+        return Problem(
+            f"{self._label(trunk)} and {self._label(index)} have no tensor in common.",
+            tensor=theirs[0],
+            why=f"{self._label(trunk)} has {_listed(ours)}; {self._label(index)} has {_listed(theirs)}",
+            fix="merge fine-tunes of one base; where only a prefix differs, add `rename: {OLD_PREFIX: NEW_PREFIX}` "
+            "to its load node",
+        )
 
     def _extra(self, index: int, trunk: int, names: list[str], space: Space) -> Iterable[Problem]:
         """Names that the trunk does not have. A delta has no business there at all."""

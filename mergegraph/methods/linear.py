@@ -95,7 +95,7 @@ class Sum(Combination):
         if len(weights) > 1:
             first, second = (self.edges()[index].node for index in weights[:2])
             raise SpaceError(
-                f'two weights are summed: "{first}" and "{second}"',
+                f'Two weights are summed: "{first}" and "{second}"',
                 weights[1],
                 f"use {{op: soup, inputs: [{first}, {second}]}} to average them, or add a delta: "
                 f"{{op: delta, model: {second}, base: BASE}}",

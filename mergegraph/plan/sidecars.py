@@ -51,11 +51,10 @@ def sidecars(resolved: Resolved, save: GraphNode, floats: Iterable[DType], found
     inputs = loads_of(resolved, save.name)
     found += _disagreements(save, files_from, inputs)
     base_models = dict.fromkeys(hub_id for node in inputs if node.checkpoint and (hub_id := _hub_id(node.checkpoint)))
-    licences = {_card(node.checkpoint).get("license") for node in inputs if node.checkpoint is not None}
-    licence = licences.pop() if len(licences) == 1 else None
+    licences = {str(_card(node.checkpoint).get("license", "")) for node in inputs if node.checkpoint is not None}
     found += _licence_problems(save, licences)
     config = repaired_config(resolved.config(save.name), floats)
-    return Sidecars(config, tuple(copies), template, tuple(base_models), licence if isinstance(licence, str) else "")
+    return Sidecars(config, tuple(copies), template, tuple(base_models), "" if len(licences) > 1 else licences.pop())
 
 
 def loads_of(resolved: Resolved, name: str) -> list[ResolvedNode]:
@@ -142,10 +141,10 @@ def _differs(save: GraphNode, ours: ResolvedNode, theirs: ResolvedNode, what: st
     )  # fmt: skip
 
 
-def _licence_problems(save: GraphNode, licences: set[Any]) -> Iterator[Problem]:
-    """A licence is never guessed; `licences` holds what is left where the cards do not agree."""
-    if licences:
-        shown = ", ".join(sorted(str(licence or "none") for licence in licences))
+def _licence_problems(save: GraphNode, licences: set[str]) -> Iterator[Problem]:
+    """A licence is never guessed: it is kept where all cards name the same, "" being none."""
+    if len(licences) > 1:
+        shown = ", ".join(sorted(licence or "none" for licence in licences))
         yield Problem(
             "The inputs' model cards name different licences; the output's card names none.",
             at=save.at, node=save.name, why=shown, severity="warning",
