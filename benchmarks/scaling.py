@@ -129,6 +129,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure how planning, running and starting grow.")
     parser.add_argument("--folder", metavar="DIR", type=Path, help="where to put the temporary folder (0.5 GB)")
     options = parser.parse_args()
+    if options.folder is not None:
+        options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="mergegraph-scaling-") as scratch:
         folder = Path(scratch).resolve()
         families = {count: make_family(folder / str(count), count, ELEMENTS_EACH) for count in COUNTS}

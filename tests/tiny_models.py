@@ -48,7 +48,7 @@ def llama_tensors(
     noise_of: Mapping[str, torch.Tensor] | None = None,
     scale: float = 0.01,
 ) -> Tensors:
-    """A Llama's tensors from `seed`. With `noise_of`, a fine-tune of those: each plus noise of `scale` times its spread.
+    """A Llama's tensors from `seed`. With `noise_of`, a fine-tune of those: each plus noise, `scale` of its spread.
 
     `noise_of` gives names and shapes then; its tensors that are not floating point are kept as they are.
     """

@@ -92,11 +92,11 @@ def test_expressions_and_globs_are_folded_into_what_was_written(tmp_path: Path) 
         "  avg: {op: soup, models: './run-*'}\n  m: base + 0.5*(avg - base)\n  out: {op: save, input: m, path: out}\n"
     )
     drawn = fold(build(parse_recipe(text, file="x.yaml", folder=tmp_path)))
-    assert {name: node.inputs for name, node in drawn.items()} == {
-        "base": (),
-        "avg": (),
-        "m": ("base", "avg"),
-        "out": ("m",),
+    assert {name: set(node.inputs) for name, node in drawn.items()} == {
+        "base": set(),
+        "avg": set(),
+        "m": {"base", "avg"},
+        "out": {"m"},
     }
     assert drawn["avg"].text == "soup(2 checkpoints)"
     assert drawn["m"].text == "= base + 0.5*(avg - base)"
