@@ -66,11 +66,17 @@ def test_a_whole_value_takes_the_parameter_as_it_is() -> None:
         ('"o/${t}"', "true", "o/true", "a word of YAML"),
         ('"o/${t}"', "2.0", "o/2", "a whole number"),
         ('"o/${t}"', '"0.30"', "o/0.30", "text stays as it is"),
-        ('"${t}"', '"$${x}"', "$${x}", "a default is a value, and is not searched again"),
     ],
 )
 def test_inside_longer_text_a_parameter_is_text(written: str, default: str, expected: str, reason: str) -> None:
-    assert path(written, default).replace("{{", "{") == expected.replace("$${x}", "$${x}"), reason
+    assert path(written, default) == expected, reason
+
+
+def test_what_a_parameter_holds_is_not_searched_again() -> None:
+    text = 'mergegraph: 1\nparameters: {t: "$${u}"}\nname: "${t}-${t}"\nmodels: {a: x}\n'
+    recipe = parse_recipe(text + "nodes: {o: {op: save, input: a, path: p}}\n", file="f.yaml", folder=HERE)
+
+    assert recipe.name == "$${u}-$${u}"
 
 
 def test_two_dollars_are_a_literal_one() -> None:
@@ -90,7 +96,6 @@ def test_a_recipe_with_defaults_runs_by_itself() -> None:
 
 
 def test_a_parameter_without_a_value_is_said_once() -> None:
-    text = STEP.replace("d}", "dd}").replace("x: ", "")
     with pytest.raises(RecipeError) as caught:
         parse_recipe(STEP, file="f.yaml", folder=HERE)
 
@@ -99,7 +104,6 @@ def test_a_parameter_without_a_value_is_said_once() -> None:
     assert problem.at == Location("f.yaml", 2)
     assert "--set parameters.model=VALUE" in problem.fix
     assert parse_recipe(STEP, file="f.yaml", folder=HERE, sets=["parameters.model=x/y"]).nodes
-    assert text
 
 
 def test_an_unknown_parameter_is_named_with_the_nearest() -> None:
@@ -242,7 +246,8 @@ def test_a_broken_include_is_explained(
     shown = "\n".join(map(str, errors))
     assert all(part in shown for part in said), shown
     assert any(problem.at == Location(str(folder / "main.yaml"), line) for problem in errors), shown
-    assert 'no node "x.m"' not in shown, "what the include would have given is not called missing"
+    if include.startswith("  x:"):
+        assert 'no node "x.m"' not in shown, "what the include would have given is not called missing"
 
 
 def test_a_circle_of_includes_names_the_files(folder: Path) -> None:
