@@ -64,7 +64,7 @@ def build(recipe: Recipe, load_spaces: Mapping[str, Space] | None = None) -> Gra
 
     `load_spaces`: the space stored in each load node's checkpoint; weights where it is not said.
     """
-    building = _Building(recipe, load_spaces or {})
+    building = _Building(recipe, load_spaces or {}, failed=_unopened(recipe, load_spaces))
     for name in _order(recipe):
         node = recipe.nodes[name]
         inputs = _dependencies(node)
@@ -74,13 +74,30 @@ def build(recipe: Recipe, load_spaces: Mapping[str, Space] | None = None) -> Gra
             _expand_expression(building, node, node.method)
         else:
             _place(building, node, node.method)
+    building.problems += _nothing_saved(recipe)
     raise_errors(building.problems, RecipeError)
     return _needed(building)
 
 
+def _unopened(recipe: Recipe, load_spaces: Mapping[str, Space] | None) -> set[str]:
+    """The load nodes that no save needs: nobody looked whether they hold weights, so their users cannot be judged."""
+    if load_spaces is None:
+        return set()
+    known = {*load_spaces, *needed_loads(recipe)}
+    return {name for name, node in recipe.nodes.items() if isinstance(node.method, Load) and name not in known}
+
+
+def _nothing_saved(recipe: Recipe) -> Iterator[Problem]:
+    saves = [node for node in recipe.nodes.values() if isinstance(node.method, Save)]
+    if saves and all(_skipped(node) for node in saves):
+        first = saves[0]
+        fix = "remove `skip: true` from one of them"
+        yield Problem("Every save is skipped: nothing is left to do.", first.where(("skip",)), first.name, fix=fix)
+
+
 def needed_loads(recipe: Recipe) -> tuple[str, ...]:
     """The load nodes that some save can reach, in recipe order; what is not needed is not opened."""
-    pending = [name for name, node in recipe.nodes.items() if isinstance(node.method, Save)]
+    pending = [name for name, node in recipe.nodes.items() if isinstance(node.method, Save) and not _skipped(node)]
     reached: set[str] = set()
     while pending:
         name = pending.pop()

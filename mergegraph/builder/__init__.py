@@ -1,10 +1,23 @@
 """Recipes written in Python: operators on handles make the same Recipe that a YAML file does.
 
-    import mergegraph as mg
+    >>> import mergegraph as mg
+    >>> base, code = mg.load("./models/base"), mg.load("./models/code")
+    >>> merged = base + 0.6 * (code - base)
+    >>> print(mg.save(merged, "out/coder"))
+    mergegraph: 1
+    name: coder
+    nodes:
+      base: {op: load, model: ./models/base}
+      code: {op: load, model: ./models/code}
+      n1: {op: delta, model: code, base: base}
+      n2: {op: scale, input: n1, by: 0.6}
+      n3:
+        op: sum
+        inputs: [base, n2]
+      out: {op: save, input: n3, path: out/coder}
+    <BLANKLINE>
 
-    base, code, toxic = mg.load("models/base"), mg.load("models/code"), mg.load("models/toxic")
-    merged = base + 0.6 * (code - base) - 0.5 * (toxic - base)
-    mg.save(merged, "out").run()
+`mg.save(merged, "out/coder").run()` merges.
 
 A handle is a node that has no name yet, or the one it was given with `name=`; models are called after their folder,
 the others n1, n2, … when the recipe is made. Paths are relative to the current folder. Numbers enter as the decimal

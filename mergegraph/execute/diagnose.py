@@ -40,11 +40,12 @@ def count_nonfinite(read: Read, source: Source) -> tuple[int, int]:
     if not dtype.is_float:
         return 0, 0
     nans = infs = 0
+    compute_dtype = torch.float64 if read.dtype == "F64" else torch.float32
     step = _CHUNK_ELEMENTS * dtype.itemsize
     for offset in range(0, read.nbytes, step):
         raw = bytearray(min(step, read.nbytes - offset))
         source(read.path, read.offset + offset, memoryview(raw))
-        values = torch.frombuffer(raw, dtype=TORCH_DTYPES[read.dtype]).to(torch.float32)
+        values = torch.frombuffer(raw, dtype=TORCH_DTYPES[read.dtype]).to(compute_dtype)
         nans += int(values.isnan().sum())
         infs += int(values.isinf().sum())
     return nans, infs

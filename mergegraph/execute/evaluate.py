@@ -162,25 +162,55 @@ class _Tile:
         dtype = TORCH_DTYPES[code]
         rounded = self.arena.out(self.elements, dtype)
         nonfinite = 0 if _sums_finite(value) else int(value.isfinite().logical_not_().sum())
-        overflowed = 0
-        if dtype in _NARROW_RANGE and _exceeds(value, dtype):
-            overflowed = _round_overflowing(value, rounded)
-        else:
-            rounded.copy_(value)
+        overflowed = round_once(value, rounded)
         return Finished(root, self.arena.out_bytes(self.elements * dtype.itemsize), nonfinite, overflowed)
 
 
-_NARROW_RANGE = (torch.float16, torch.float8_e4m3fn, torch.float8_e5m2)
+_FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+_NARROW_RANGE = (torch.float16, *_FLOAT8)
+_CAREFUL_ELEMENTS = 8_192
+"""What needs temporaries works in pieces of this, so that they stay small beside the pool."""
 
 
-def _round_overflowing(value: Tensor, rounded: Tensor) -> int:
-    """float16 overflows to infinity; float8 has little or no infinity and saturates. Counts either."""
-    limit = torch.finfo(rounded.dtype).max
-    if rounded.dtype == torch.float16:
+def round_once(value: Tensor, rounded: Tensor) -> int:
+    """Write `value` to `rounded` in its dtype, to nearest. Returns how many finite values were too large for it.
+
+    float16 overflows to infinity; float8 has little or no infinity and saturates.
+    """
+    dtype = rounded.dtype
+    from_double = value.dtype == torch.float64 and dtype != torch.float64
+    is_direct = not from_double or dtype == torch.float32
+    narrows = from_double or dtype in _NARROW_RANGE
+    if is_direct and not (narrows and _exceeds(value, dtype)):
         rounded.copy_(value)
-        return int(rounded.isinf().sum()) - int(value.isinf().sum())
-    rounded.copy_(value.clamp(-limit, limit))
-    return int((value.abs() > limit).sum())
+        return 0
+    pieces = zip(value.split(_CAREFUL_ELEMENTS), rounded.split(_CAREFUL_ELEMENTS), strict=True)
+    return sum([_round_carefully(*piece) for piece in pieces])
+
+
+def _round_carefully(value: Tensor, rounded: Tensor) -> int:
+    dtype = rounded.dtype
+    single = _as_single_to_odd(value) if value.dtype == torch.float64 and dtype != torch.float32 else value
+    if dtype in _FLOAT8:
+        limit = torch.finfo(dtype).max
+        rounded.copy_(single.clamp(-limit, limit))
+        return int((value.isfinite() & (value.abs() > limit)).sum())
+    rounded.copy_(single)
+    return int((rounded.isinf() & value.isfinite()).sum())
+
+
+def _as_single_to_odd(value: Tensor) -> Tensor:
+    """float64 as float32, cut towards zero, with the last bit set where that loses something.
+
+    torch rounds float64 to a half type through float32, and so twice; from a number that was rounded to odd, the
+    second rounding gives what a single one gives.
+    """
+    single = value.to(torch.float32)
+    back = single.to(torch.float64)
+    bits = single.view(torch.int32)
+    bits -= (back.abs() > value.abs()).to(torch.int32)
+    bits |= (back != value).to(torch.int32)
+    return single
 
 
 def _sums_finite(value: Tensor) -> bool:
@@ -188,10 +218,11 @@ def _sums_finite(value: Tensor) -> bool:
 
 
 def _exceeds(value: Tensor, dtype: torch.dtype) -> bool:
+    """Whether a value lies beyond the dtype's largest. Also where a NaN hides whether one does."""
     if not value.numel():
         return False
     low, high = torch.aminmax(value)
-    return max(float(high), -float(low)) > torch.finfo(dtype).max
+    return not max(float(high), -float(low)) <= torch.finfo(dtype).max
 
 
 def byte_view(tensor: Tensor) -> memoryview:

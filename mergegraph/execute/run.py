@@ -150,8 +150,8 @@ def _run(running: _Run, started: float) -> Report:
         pool_bytes=plan.projection.pool_bytes,
         measured_bytes=peak_bytes(),
         seconds=time.monotonic() - started,
-        nonfinite=+work.nonfinite,
-        overflowed=+work.overflowed,
+        nonfinite=work.nonfinite,
+        overflowed=work.overflowed,
         node_seconds=dict(work.node_seconds),
         warnings=tuple(running.warnings),
     )
@@ -236,12 +236,13 @@ def _interrupted(running: _Run) -> Interrupted:
 
 def _publish(running: _Run, plan: Plan, work: Work, ids: Mapping[str, str]) -> None:
     """Finish every folder, then rename them all, in recipe order."""
+    work.publish()
     running.publisher.state("finishing")
     running.tick()
     versions = {"mergegraph": engine_version(), "torch": torch.__version__, "device": "cpu"}
-    for output, folder in zip(plan.outputs, running.folders, strict=True):
+    for index, (output, folder) in enumerate(zip(plan.outputs, running.folders, strict=True)):
         folder.commit()
-        facts = {**folder.finished_facts, **work.facts()}
+        facts = {**folder.finished_facts, **work.facts(index)}
         folder.write_sidecar(
             "mergegraph.json", provenance(plan, output, ids[output.node], versions, folder.checksums, facts)
         )

@@ -49,8 +49,8 @@ class Work:
     ) -> None:
         self.plan, self.folders, self.source, self.publisher = plan, folders, source, publisher
         self.allow_non_finite = allow_non_finite
-        self.nonfinite: Counter[str] = Counter()
-        self.overflowed: Counter[str] = Counter()
+        self._nonfinite: Counter[Place] = Counter()
+        self._overflowed: Counter[Place] = Counter()
         self.node_seconds: defaultdict[str, float] = defaultdict(float)
         self._digests: dict[Place, dict[int, bytes]] = {}
         self._elements_left: dict[Place, int] = {}
@@ -115,8 +115,8 @@ class Work:
             collected[start] = digests
             left = self._elements_left.get(place, tensor.element_count) - elements
             self._elements_left[place] = left
-            self.nonfinite[tensor.name] += finished.nonfinite
-            self.overflowed[tensor.name] += finished.overflowed
+            self._nonfinite[place] += finished.nonfinite
+            self._overflowed[place] += finished.overflowed
         if left == 0:
             self._tensor_done(place, output, tensor, folder)
         self._advance(output, tensor, finished.content.nbytes, left == 0)
@@ -126,15 +126,32 @@ class Work:
             collected = self._digests.pop(place)
             del self._elements_left[place]
         checksum = tensor_checksum(collected[start] for start in sorted(collected))
-        folder.tensor_done(tensor.name, checksum, **self._facts(tensor.name))
+        folder.tensor_done(tensor.name, checksum, **self._facts(place))
         self.publisher.emit(TensorDone(output.node, tensor.name, checksum))
 
-    def facts(self) -> dict[str, dict[str, int]]:
-        """Non-finite and overflowed elements by tensor, for those that have any."""
-        return {name: facts for name in {*self.nonfinite, *self.overflowed} if (facts := self._facts(name))}
+    @property
+    def nonfinite(self) -> dict[str, int]:
+        """NaN and Inf by tensor name, over all outputs."""
+        return self._by_name(self._nonfinite)
 
-    def _facts(self, name: str) -> dict[str, int]:
-        counts = {"nonfinite": self.nonfinite[name], "overflowed": self.overflowed[name]}
+    @property
+    def overflowed(self) -> dict[str, int]:
+        """Finite values that the output dtype could not hold, by tensor name, over all outputs."""
+        return self._by_name(self._overflowed)
+
+    def _by_name(self, counts: Counter[Place]) -> dict[str, int]:
+        totals: Counter[str] = Counter()
+        for place, count in counts.items():
+            totals[self.tensor(place).name] += count
+        return dict(+totals)
+
+    def facts(self, output: int) -> dict[str, dict[str, int]]:
+        """Non-finite and overflowed elements of one output's tensors, for those that have any."""
+        places = {place for place in (*+self._nonfinite, *+self._overflowed) if place[0] == output}
+        return {self.tensor(place).name: self._facts(place) for place in places}
+
+    def _facts(self, place: Place) -> dict[str, int]:
+        counts = {"nonfinite": self._nonfinite[place], "overflowed": self._overflowed[place]}
         return {fact: count for fact, count in counts.items() if count}
 
     def _advance(self, output: Output, tensor: OutputTensor, nbytes: int, done: bool) -> None:

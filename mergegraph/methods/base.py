@@ -14,6 +14,8 @@ from fractions import Fraction
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, cast, get_args, get_origin
 
+from pydantic import Field
+
 from mergegraph.dtypes import DType
 from mergegraph.errors import Problem
 from mergegraph.expr import Expr, Space, Value, apply
@@ -120,7 +122,7 @@ class Method(FieldModel):
     """A runnable recipe fragment, shown by `mergegraph ops NAME` and in the documentation."""
 
     op: str
-    skip: bool = False
+    skip: bool = Field(False, description="leave the node out: its first input of its space passes through")
 
     @classmethod
     def op_name(cls) -> str:

@@ -27,8 +27,8 @@ class Clamp(Combination):
     example = "safe: {op: clamp, input: merged, within: [base, a, b]}"
 
     op: Literal["clamp"] = "clamp"
-    input: Weights
-    within: Annotated[tuple[Weights, ...], Field(min_length=1)]
+    input: Weights = Field(description="the merge that is kept in range")
+    within: Annotated[tuple[Weights, ...], Field(min_length=1, description="the models that span the range")]
 
     @classmethod
     def tile(cls, k: Kernel, *operands: Tensor) -> None:

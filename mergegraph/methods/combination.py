@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
+from pydantic import Field
+
 from mergegraph.errors import Problem
 from mergegraph.expr import Space
 from mergegraph.methods.base import Assembly, Method, NodeTensors, TensorType
@@ -18,16 +20,14 @@ _SHOWN = 4
 
 
 class Combination(Method):
-    """A method over several inputs.
-
-    `missing`: a tensor the trunk has and another weights input lacks: "error", "keep" it as the trunk has it,
-    or "drop" it. `extra`: a tensor the trunk lacks: "error" or "drop".
-    """
+    """A method over several inputs, which may have different tensors."""
 
     wiring_fields = Method.wiring_fields | {"missing", "extra"}
 
-    missing: Literal["error", "keep", "drop"] = "error"
-    extra: Literal["error", "drop"] = "error"
+    missing: Literal["error", "keep", "drop"] = Field(
+        "error", description="a tensor the trunk has and another model lacks: keep takes it from the trunk"
+    )
+    extra: Literal["error", "drop"] = Field("error", description="a tensor another model has and the trunk lacks")
 
     def assemble(self, inputs: Sequence[NodeTensors], space: Space) -> Assembly:
         spaces: list[Space] = [node.space for node in inputs]

@@ -30,8 +30,8 @@ class Delta(Combination):
     example = "d_code: {op: delta, model: code, base: base}"
 
     op: Literal["delta"] = "delta"
-    model: Weights
-    base: Weights
+    model: Weights = Field(description="the fine-tune")
+    base: Weights = Field(description="the model it was tuned from")
 
     def trunk(self, spaces: Sequence[Space]) -> int:
         return 1
@@ -52,8 +52,8 @@ class Scale(Method):
     example = "half: {op: scale, input: d_code, by: 0.5}"
 
     op: Literal["scale"] = "scale"
-    input: Either
-    by: Coefficient
+    input: Either = Field(description="what is scaled")
+    by: Coefficient = Field(description="the strength: a number, a gradient over the layers, or rules")
 
     def expand(self, inputs: Sequence[Expr | None], p: Parameters, space: Space) -> Expr:
         return linear([(p.by, operand) for operand in inputs if operand is not None], space)
@@ -71,7 +71,7 @@ class Negate(Method):
     example = "anti: {op: negate, input: d_toxic}"
 
     op: Literal["negate"] = "negate"
-    input: DeltaInput
+    input: DeltaInput = Field(description="the delta to turn round")
 
     def expand(self, inputs: Sequence[Expr | None], p: Parameters, space: Space) -> Expr:
         return linear([(-_ONE, operand) for operand in inputs if operand is not None], space)
@@ -88,7 +88,7 @@ class Sum(Combination):
     example = "merged: {op: sum, inputs: [base, d_code, anti]}"
 
     op: Literal["sum"] = "sum"
-    inputs: Inputs
+    inputs: Inputs = Field(description="deltas, and at most one model")
 
     def space(self, spaces: Sequence[Space]) -> Space:
         weights = [index for index, space in enumerate(spaces) if space == "weights"]
@@ -117,10 +117,10 @@ class Soup(Combination):
     example = "avg: {op: soup, inputs: [a, {from: b, weight: 2}]}"
 
     op: Literal["soup"] = "soup"
-    inputs: tuple[WeightedInput, ...] = ()
+    inputs: tuple[WeightedInput, ...] = Field((), description="what is averaged; a bare name weighs 1")
     models: str | None = Field(None, description="instead of inputs: a glob of checkpoints, in natural order")
     last: int | None = Field(None, ge=1, description="with models: only the last so many")
-    normalize: bool = True
+    normalize: bool = Field(True, description="divide by the sum of the weights")
 
     @model_validator(mode="after")
     def _inputs_or_models(self) -> Self:

@@ -25,7 +25,7 @@ class Save(Method):
     example = "out: {op: save, input: merged, path: ./out/merged, dtype: bfloat16}"
 
     op: Literal["save"] = "save"
-    input: Either
+    input: Either = Field(description="what is written")
     path: str = Field("", description="the folder to make, relative to the recipe; -o overrides it")
     dtype: str | None = Field(None, description="one dtype for every floating tensor; default: the trunk's, per tensor")
     max_shard_size: str = Field("5GB", description="a file is closed before it would grow past this")

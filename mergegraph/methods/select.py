@@ -25,8 +25,8 @@ class Select(Method):
     example = "mix: {op: select, cases: [{kind: attention, from: a}], otherwise: b}"
 
     op: Literal["select"] = "select"
-    cases: Annotated[tuple[Case, ...], Field(min_length=1)]
-    otherwise: Either | None = None
+    cases: Annotated[tuple[Case, ...], Field(min_length=1, description="selections of tensors, each from a node")]
+    otherwise: Either | None = Field(None, description="gives the tensors that no case matches")
 
     def trunk(self, spaces: Sequence[Space]) -> int:
         return len(spaces) - 1 if self.otherwise is not None else 0

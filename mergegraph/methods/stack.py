@@ -33,7 +33,7 @@ class Stack(Method):
     example = 'tall: {op: stack, slices: [{from: a, layers: "0:24"}, {from: b, layers: "8:32"}]}'
 
     op: Literal["stack"] = "stack"
-    slices: Annotated[tuple[Slice, ...], Field(min_length=1)]
+    slices: Annotated[tuple[Slice, ...], Field(min_length=1, description="runs of layers, in order")]
     embed_from: Weights | None = Field(None, description="gives the embeddings; default: the first slice's model")
     head_from: Weights | None = Field(None, description="gives final norm and head; default: the last slice's model")
     tower: str | None = Field(None, description="the name before the layer number, where a model has several stacks")

@@ -53,28 +53,31 @@ def merge_like_terms(expr: Linear) -> Linear:
 def fold_vanishing_reads(expr: Linear) -> Linear:
     """`base + 1/2 (a - base) + 1/2 (b - base)` → `1/2 a + 1/2 b`: the base is never read.
 
-    Only in weights space, and only across the differences that hold the vanishing read.
+    Only in weights space, and only across the differences that need the vanishing read.
     """
     if expr.space != "weights" or not any([type(x) is Linear for _, x in expr.terms]):
         return expr
-    folded = [term for coefficient, operand in expr.terms for term in _unfolded(coefficient, operand)]
-    remaining = {x for _, x in _merged(folded)}
-    vanished = {x for _, x in folded if x not in remaining and isinstance(x, Read)}
-    vanished -= {read for x in remaining if not isinstance(x, Read) for read in reads(x)}
-    if not vanished:
+    terms = _multiplied_out(expr.terms)
+    remaining = _merged(terms)
+    if len(remaining) == len({x for _, x in terms}):
         return expr
-    terms: Terms = []
-    for coefficient, operand in expr.terms:
-        holds_one = isinstance(operand, Linear) and any(x in vanished for _, x in operand.terms)
-        terms += _unfolded(coefficient, operand) if holds_one else [(coefficient, operand)]
-    return linear(_merged(terms), expr.space)
+    vanished = frozenset(reads(expr)).difference(reads(*(x for _, x in remaining)))
+    return linear(_merged(_multiplied_out(expr.terms, vanished)), expr.space) if vanished else expr
 
 
-def _unfolded(coefficient: Fraction, operand: Expr) -> Terms:
-    """A term with its difference multiplied out."""
-    if isinstance(operand, Linear) and operand.is_difference:
-        return [(coefficient * inner, x) for inner, x in operand.terms]
-    return [(coefficient, operand)]
+def _multiplied_out(terms: Iterable[tuple[Fraction, Expr]], needing: frozenset[Read] | None = None) -> Terms:
+    """The terms with their differences multiplied out, and those inside them: all, or those that need these reads."""
+    multiplied: Terms = []
+    for coefficient, operand in terms:
+        if (
+            isinstance(operand, Linear)
+            and operand.is_difference
+            and (needing is None or not needing.isdisjoint(reads(operand)))
+        ):
+            multiplied += [(coefficient * inner, x) for inner, x in _multiplied_out(operand.terms, needing)]
+        else:
+            multiplied.append((coefficient, operand))
+    return multiplied
 
 
 def unwrap(expr: Linear) -> Expr:

@@ -101,6 +101,13 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _represented(dumper: _Dumper, text: str) -> Any:
+    # Only double quotes escape; in single quotes PyYAML 6.0.3 writes U+0085 as it is, and reads it as a line break.
+    represent: Any = dumper.represent_scalar  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return represent("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _represented)
 for _tag, _pattern in (("int", INTEGER), ("float", FLOAT)):
     _Dumper.add_implicit_resolver(  # pyright: ignore[reportUnknownMemberType]
         f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern.pattern})$", re.ASCII), list("-+.0123456789")

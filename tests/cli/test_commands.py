@@ -208,7 +208,10 @@ def test_a_signal_in_the_run_ends_it_in_order(
 def test_a_signal_before_the_run_ends_the_command(
     signum: int, code: int, blend: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(mergegraph.pipeline, "check", lambda *_, **__: signal.raise_signal(signum))
+    def stopped(*_: object, **__: object) -> None:
+        signal.raise_signal(signum)
+
+    monkeypatch.setattr(mergegraph.pipeline, "check", stopped)
     before = signal.getsignal(signal.SIGTERM)
     assert main(["check", "blend.yaml", "--json"]) == code
     shown = capsys.readouterr()

@@ -196,8 +196,11 @@ def test_a_full_disk_is_found_before_anything_is_written(
     write_blend(tmp_path)
     monkeypatch.chdir(tmp_path)
     before = tree(tmp_path)
-    full = SimpleNamespace(f_bavail=1, f_frsize=512, f_blocks=1000)
-    monkeypatch.setattr(os, "statvfs", lambda path: full)
+
+    def full(path: object) -> object:
+        return SimpleNamespace(f_bavail=1, f_frsize=512, f_blocks=1000)
+
+    monkeypatch.setattr(os, "statvfs", full)
     assert main(["run", "blend.yaml"]) == 3
     message = capsys.readouterr().err
     assert "512 B" in message
@@ -246,7 +249,7 @@ def test_a_model_listed_twice_is_read_as_one(tmp_path: Path, monkeypatch: pytest
         (["rum", "blend.yaml"], "run"),
         (["ops", "scal"], "scale"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    ids=str,
 )
 def test_what_cannot_be_meant_is_a_usage_error(
     arguments: list[str],

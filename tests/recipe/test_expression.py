@@ -271,9 +271,13 @@ def test_the_nodes_compute_what_python_computes(text: str) -> None:
 
 WEIGHTS = st.sampled_from("abc")
 DELTAS = st.sampled_from(["d1", "d2"])
-DIFFERENCES = st.tuples(WEIGHTS, WEIGHTS).filter(lambda pair: pair[0] != pair[1]).map(lambda pair: f"({pair[0]} - {pair[1]})")
+DIFFERENCES = (
+    st.tuples(WEIGHTS, WEIGHTS).filter(lambda pair: pair[0] != pair[1]).map(lambda pair: f"({pair[0]} - {pair[1]})")
+)
 SHIFTS = st.tuples(NUMBERS, DIFFERENCES | DELTAS).map(lambda parts: f"{parts[0]}*{parts[1]}")
-AVERAGES = st.tuples(NUMBERS, WEIGHTS, WEIGHTS).map(lambda parts: f"({parts[0]}*{parts[1]} + (1 - {parts[0]})*{parts[2]})")
+AVERAGES = st.tuples(NUMBERS, WEIGHTS, WEIGHTS).map(
+    lambda parts: f"({parts[0]}*{parts[1]} + (1 - {parts[0]})*{parts[2]})"
+)
 
 
 @given(WEIGHTS | AVERAGES, st.lists(SHIFTS, max_size=4))

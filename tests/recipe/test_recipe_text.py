@@ -146,7 +146,9 @@ SHAPES = [
 
 @pytest.mark.parametrize(("node", "reason"), SHAPES, ids=[row[1] for row in SHAPES])
 def test_what_is_written_out_reads_the_same(node: str, reason: str) -> None:
-    recipe = read(f"mergegraph: 1\nmodels: {{a: r/a, b: r/b}}\nnodes:\n  x: {node}\n  o: {{op: save, input: a, path: p}}\n")
+    recipe = read(
+        f"mergegraph: 1\nmodels: {{a: r/a, b: r/b}}\nnodes:\n  x: {node}\n  o: {{op: save, input: a, path: p}}\n"
+    )
 
     again = read(dump_recipe(recipe))
 

@@ -228,7 +228,12 @@ BAD_INCLUDES: list[tuple[str, int, tuple[str, ...], str]] = [
     ("  x: {recipe: parts/step.yaml, wiht: {model: a}}\n", 3, ('no "wiht"', "Did you mean with?"), "a misspelt field"),
     ("  x: {with: {model: a}}\n", 3, ("names the file",), "no file named"),
     ("  x: {recipe: parts/step.yaml, with: [1]}\n", 3, ("mapping of parameters",), "a list of parameters"),
-    ("  x:\n    recipe: parts/step.yaml\n    with: {modle: a}\n", 5, ('no parameter "modle"', "model?"), "a misspelt one"),
+    (
+        "  x:\n    recipe: parts/step.yaml\n    with: {modle: a}\n",
+        5,
+        ('no parameter "modle"', "model?"),
+        "a misspelt one",
+    ),
     ("  x: {recipe: parts/step.yaml}\n", 3, ('"model" has no value', "with: {model: VALUE}"), "a required one missing"),
     ("  x: {recipe: main.yaml}\n", 3, ("form a circle: main.yaml -> main.yaml",), "itself"),
     ("  x.y: {recipe: parts/step.yaml}\n", 3, ('"x.y" cannot be a name',), "a dot in its name"),

@@ -1,6 +1,6 @@
 """The reference: whole tensors, one after the other, computed straight from the expressions.
 
-Shares nothing with the tiled executors but the kernels: no tiles, no slots, no programs. Slow and simple, and
+Shares nothing with the tiled executors but the kernels and the rounding: no tiles, no slots, no programs. Slow and simple, and
 therefore what the others are tested against. Not for models that do not fit in memory.
 """
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mergegraph.execute.control import Control
-from mergegraph.execute.evaluate import TORCH_DTYPES, Finished, Source, byte_view
+from mergegraph.execute.evaluate import TORCH_DTYPES, Finished, Source, byte_view, round_once
 from mergegraph.execute.work import Work
 from mergegraph.expr import Apply, Cast, Expr, Linear, Read, reads
 from mergegraph.methods.registry import methods
@@ -32,14 +32,15 @@ def for_loop(work: Work, control: Control, tick: Callable[[], None]) -> None:
 
 
 def whole_tensor(root: Expr, elements: int, source: Source) -> Finished:
-    """The bytes of one output tensor, with its non-finite count."""
+    """The bytes of one output tensor, with its non-finite and overflow counts."""
     if isinstance(root, Read):
         return Finished(0, memoryview(_raw(root, source)), 0, 0)
     assert isinstance(root, Cast)
     dtype = torch.float64 if computes_in_double(reads(root)) else torch.float32
     value = _Whole(dtype, elements, source).value(root.operand)
-    rounded = value.to(TORCH_DTYPES[root.dtype])
-    return Finished(0, byte_view(rounded.view(torch.uint8)), int((~value.isfinite()).sum()), 0)
+    rounded = torch.empty(elements, dtype=TORCH_DTYPES[root.dtype])
+    overflowed = round_once(value, rounded)
+    return Finished(0, byte_view(rounded.view(torch.uint8)), int((~value.isfinite()).sum()), overflowed)
 
 
 class _Whole:
