@@ -7,6 +7,7 @@ it is drawn.
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections import deque
 from dataclasses import asdict, dataclass, field, replace
@@ -77,24 +78,28 @@ Event = Started | TensorDone | OutputDone | Failed
 
 @dataclass
 class Publisher:
-    """Holds the newest `Progress` and the last events. Written by the engine, read by any thread."""
+    """Holds the newest `Progress` and the last events. Written by the engine's threads, read by any thread."""
 
     progress: Progress = field(default_factory=Progress)
     events: deque[Event] = field(default_factory=lambda: deque[Event](maxlen=_EVENTS_KEPT))
     _started: float = field(default_factory=time.monotonic)
     _published: float = 0.0
+    _writing: threading.Lock = field(default_factory=threading.Lock)
 
     def emit(self, event: Event) -> None:
         self.events.append(event)
 
     def state(self, state: State) -> None:
         """Change the state; published at once."""
-        self.progress = replace(self.progress, state=state, seconds=time.monotonic() - self._started)
+        with self._writing:
+            self.progress = replace(self.progress, state=state, seconds=time.monotonic() - self._started)
 
     def due(self) -> bool:
         """Whether the record is old enough to be replaced."""
         return time.monotonic() - self._published >= _PUBLISH_SECONDS
 
     def update(self, progress: Progress) -> None:
-        self._published = time.monotonic()
-        self.progress = replace(progress, seconds=self._published - self._started)
+        """Replace the record; the state stays as it is."""
+        with self._writing:
+            self._published = time.monotonic()
+            self.progress = replace(progress, state=self.progress.state, seconds=self._published - self._started)

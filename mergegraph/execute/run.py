@@ -82,6 +82,8 @@ class _Run:
 
     def tick(self) -> None:
         """Called a few times a second: the progress file, and whoever shows it."""
+        if self.publisher.progress.state in ("merging", "paused"):
+            self.publisher.state("paused" if self.control.paused else "merging")
         now = time.monotonic()
         if now - self.progress_written >= _PROGRESS_FILE_SECONDS:
             self.progress_written = now

@@ -167,7 +167,6 @@ class Work:
         memory = self.plan.projection
         self.publisher.update(
             Progress(
-                state=self.publisher.progress.state,
                 bytes_done=self._bytes_done,
                 bytes_total=self.plan.write_bytes,
                 tensors_done=self._tensors_done,

@@ -47,7 +47,7 @@ def merge_like_terms(expr: Linear) -> Linear:
     distinct = {operand for _, operand in expr.terms}
     if len(distinct) == len(expr.terms) and all([coefficient for coefficient, _ in expr.terms]):
         return expr
-    return linear(_merged(expr.terms), expr.space)
+    return linear(_nonzero(_added_up(expr.terms)), expr.space)
 
 
 def fold_vanishing_reads(expr: Linear) -> Linear:
@@ -57,27 +57,30 @@ def fold_vanishing_reads(expr: Linear) -> Linear:
     """
     if expr.space != "weights" or not any([type(x) is Linear for _, x in expr.terms]):
         return expr
-    terms = _multiplied_out(expr.terms)
-    remaining = _merged(terms)
-    if len(remaining) == len({x for _, x in terms}):
+    terms = _multiplied_out(expr, lambda difference: True, {})
+    remaining = _nonzero(terms)
+    if len(remaining) == len(terms):
         return expr
     vanished = frozenset(reads(expr)).difference(reads(*(x for _, x in remaining)))
-    return linear(_merged(_multiplied_out(expr.terms, vanished)), expr.space) if vanished else expr
+    if not vanished:
+        return expr
+    return linear(_nonzero(_multiplied_out(expr, lambda x: not vanished.isdisjoint(reads(x)), {})), expr.space)
 
 
-def _multiplied_out(terms: Iterable[tuple[Fraction, Expr]], needing: frozenset[Read] | None = None) -> Terms:
-    """The terms with their differences multiplied out, and those inside them: all, or those that need these reads."""
-    multiplied: Terms = []
-    for coefficient, operand in terms:
-        if (
-            isinstance(operand, Linear)
-            and operand.is_difference
-            and (needing is None or not needing.isdisjoint(reads(operand)))
-        ):
-            multiplied += [(coefficient * inner, x) for inner, x in _multiplied_out(operand.terms, needing)]
+def _multiplied_out(expr: Linear, opens: Callable[[Linear], bool], known: dict[Expr, Terms]) -> Terms:
+    """One term for each operand of `expr` and of the differences in it that open. A coefficient may be 0.
+
+    `known`: the differences that were multiplied out already, so that each costs its terms once.
+    """
+    terms: Terms = []
+    for coefficient, operand in expr.terms:
+        if isinstance(operand, Linear) and operand.is_difference and opens(operand):
+            if operand not in known:
+                known[operand] = _multiplied_out(operand, opens, known)
+            terms += [(coefficient * inner, x) for inner, x in known[operand]]
         else:
-            multiplied.append((coefficient, operand))
-    return multiplied
+            terms.append((coefficient, operand))
+    return _added_up(terms)
 
 
 def unwrap(expr: Linear) -> Expr:
@@ -90,11 +93,16 @@ def unwrap(expr: Linear) -> Expr:
 RULES: tuple[Rule, ...] = (flatten, merge_like_terms, fold_vanishing_reads, unwrap)
 
 
-def _merged(terms: Iterable[tuple[Fraction, Expr]]) -> Terms:
+def _added_up(terms: Iterable[tuple[Fraction, Expr]]) -> Terms:
+    """One term for each operand, at its first place."""
     total: dict[Expr, Fraction] = {}
     for coefficient, operand in terms:
         total[operand] = total[operand] + coefficient if operand in total else coefficient
-    return [(coefficient, operand) for operand, coefficient in total.items() if coefficient]
+    return [(coefficient, operand) for operand, coefficient in total.items()]
+
+
+def _nonzero(terms: Terms) -> Terms:
+    return [term for term in terms if term[0]]
 
 
 def check(root: Expr) -> None:
