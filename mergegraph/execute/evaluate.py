@@ -116,6 +116,7 @@ class _Tile:
 
     def __init__(self, work: Computation, start: int, elements: int, arena: Arena, source: Source) -> None:
         self.reads, self.start, self.elements, self.arena, self.source = work.reads, start, elements, arena, source
+        self.staged: Read | None = None
         self.dtype = torch.float64 if work.program.double else torch.float32
         self.slots = [arena.slot(index, elements, self.dtype) for index in range(work.program.slots)]
 
@@ -141,10 +142,12 @@ class _Tile:
         return None
 
     def raw_bytes(self, read: Read) -> memoryview:
-        """The read's bytes for this tile, in the staging buffer."""
+        """The read's bytes for this tile, in the staging buffer; read once where several outputs copy them."""
         bits = BY_CODE[read.dtype].bits
         content = self.arena.raw_bytes(self.elements * bits // 8)
-        self.source(read.path, read.offset + self.start * bits // 8, content)
+        if self.staged is not read:
+            self.source(read.path, read.offset + self.start * bits // 8, content)
+            self.staged = read
         return content
 
     def fetch(self, slot: int, read: Read) -> None:
@@ -184,8 +187,8 @@ def round_once(value: Tensor, rounded: Tensor) -> int:
     if is_direct and not (narrows and _exceeds(value, dtype)):
         rounded.copy_(value)
         return 0
-    pieces = zip(value.split(_CAREFUL_ELEMENTS), rounded.split(_CAREFUL_ELEMENTS), strict=True)
-    return sum([_round_carefully(*piece) for piece in pieces])
+    pieces = [slice(start, start + _CAREFUL_ELEMENTS) for start in range(0, value.numel(), _CAREFUL_ELEMENTS)]
+    return sum([_round_carefully(value[piece], rounded[piece]) for piece in pieces])
 
 
 def _round_carefully(value: Tensor, rounded: Tensor) -> int:

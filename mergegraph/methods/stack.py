@@ -14,7 +14,10 @@ from mergegraph.methods.base import Assembly, Method, NodeTensors, Parameters, T
 from mergegraph.naming import layer_counts, renumbered, role
 from mergegraph.schedule import parse_layers
 
-_COUNT_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers", "encoder_layers")
+_COUNT_KEYS = (
+    "num_hidden_layers", "n_layer", "n_layers", "num_layers",
+    "num_decoder_layers", "decoder_layers", "num_encoder_layers", "encoder_layers",
+)  # fmt: skip
 _PREFIX_KEYS = ("max_window_layers", "first_k_dense_replace")
 _INDEX_KEYS = ("mlp_only_layers",)
 _NOT_PER_LAYER = ("architectures", "bos_token_id", "eos_token_id", "pad_token_id")
@@ -95,12 +98,13 @@ class Stack(Method):
         RecipeError names a key whose meaning does not survive stacking.
         """
         config = dict(configs[0])
-        nested = next((key for key in config if isinstance(config[key], dict) and _count_key(config[key])), None)
-        if _count_key(config):
-            return _restacked(list(configs[: len(self.slices)]), self.slices)
+        tower, taken = self.tower or "", configs[: len(self.slices)]
+        if _count_key(config, tower):
+            return _restacked(list(taken), self.slices, tower)
+        nested = _nested_key(config, tower)
         if nested is not None:
-            inner = [config_of.get(nested, {}) for config_of in configs[: len(self.slices)]]
-            config[nested] = _restacked(inner, self.slices)
+            inner: list[Mapping[str, Any]] = [each.get(nested, {}) for each in taken]
+            config[nested] = _restacked(inner, self.slices, tower)
         return config
 
 
@@ -125,20 +129,29 @@ def _names_by_layer(names: Mapping[str, TensorType], tower: str) -> dict[int, li
     return by_layer
 
 
-def _count_key(config: Mapping[str, Any]) -> str | None:
-    return next((key for key in _COUNT_KEYS if type(config.get(key)) is int), None)
+def _count_key(config: Mapping[str, Any], tower: str) -> str | None:
+    """The key that counts the layers of `tower`; an encoder and a decoder may have one each."""
+    side = next((side for side in ("encoder", "decoder") if side in tower), "")
+    keys = sorted(_COUNT_KEYS, key=lambda key: side not in key)
+    return next((key for key in keys if type(config.get(key)) is int), None)
 
 
-def _restacked(configs: list[Mapping[str, Any]], slices: Sequence[Slice]) -> dict[str, Any]:
+def _nested_key(config: Mapping[str, Any], tower: str) -> str | None:
+    """The nested config that counts layers: `vision_config` for a tower `vision_model.layers`, else the first."""
+    counting = [key for key in config if isinstance(config[key], dict) and _count_key(config[key], tower)]
+    return next((key for key in counting if key.removesuffix("_config") in tower), next(iter(counting), None))
+
+
+def _restacked(configs: list[Mapping[str, Any]], slices: Sequence[Slice], tower: str) -> dict[str, Any]:
     """The first config as the stack needs it; `configs` follow `slices`."""
     first = dict(configs[0])
-    key = _count_key(first)
+    key = _count_key(first, tower)
     assert key is not None
     counts = [int(config.get(key, first[key])) for config in configs]
     order = [
         (edge, layer)
         for edge, (piece, count) in enumerate(zip(slices, counts, strict=True))
-        for layer in parse_layers(piece.layers, count)
+        for layer in _layers(piece, count, key)
     ]
     for name, harmless in _UNSTACKABLE_KEYS.items():
         if first.get(name, harmless) != harmless:
@@ -152,6 +165,20 @@ def _restacked(configs: list[Mapping[str, Any]], slices: Sequence[Slice]) -> dic
             first[name] = list(_relisted(name, order, configs, counts))
     first[key] = len(order)
     return first
+
+
+def _layers(piece: Slice, count: int, key: str) -> range:
+    """The layers of a slice, where the config counts `count`; the tensors may be more."""
+    try:
+        return parse_layers(piece.layers, count)
+    except ValueError as error:
+        raise RecipeError(
+            Problem(
+                f'The config.json of "{piece.from_}" does not fit its tensors: {error}.',
+                why=f"{key} says {count}, or is not there and was taken from the first slice",
+                fix=f'set {key} in the config.json of "{piece.from_}" to the layers it has',
+            )
+        ) from None
 
 
 def _relisted(

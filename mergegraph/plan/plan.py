@@ -9,16 +9,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mergegraph.dtypes import DType
-from mergegraph.errors import DoesNotFit, Location, Problem, raise_errors
-from mergegraph.expr import Expr, Read, Space
+from mergegraph.errors import DoesNotFit, Location, Problem, RecipeError, raise_errors
+from mergegraph.expr import Expr, Linear, Read, Space, walk
 from mergegraph.plan.compile import Comparison
 from mergegraph.plan.memory import DEFAULT_BUDGET, Projection, project, tile_shape
-from mergegraph.plan.program import computation, computes_in_double
+from mergegraph.plan.program import Computation, computation, computes_in_double
 from mergegraph.tensors.layout import Layout
 from mergegraph.units import format_bytes
 
@@ -215,8 +217,33 @@ def default_workers() -> int:
 
 
 def projection(outputs: Sequence[Output], groups: Sequence[Group], budget_bytes: int, workers: int) -> Projection:
-    """The tile and worker count for these outputs inside the budget."""
+    """The tile and worker count for these outputs inside the budget. RecipeError for a number beyond its dtype."""
     largest = max((group.element_count for group in groups), default=1)
-    roots = ([outputs[output].tensors[tensor].root for output, tensor in group.members] for group in groups)
-    programs = {computation(each).program for each in roots}
+    programs = {_computation(outputs, group).program for group in groups}
     return project(tile_shape(programs), budget_bytes, workers, largest)
+
+
+def _computation(outputs: Sequence[Output], group: Group) -> Computation:
+    places = [(outputs[output], outputs[output].tensors[tensor]) for output, tensor in group.members]
+    try:
+        return computation([tensor.root for _, tensor in places])
+    except OverflowError:
+        raise RecipeError(_overflow(*max(places, key=lambda place: _largest_coefficient(place[1])))) from None
+
+
+def _largest_coefficient(tensor: OutputTensor) -> Fraction:
+    sums = [expr for expr in walk(tensor.root) if isinstance(expr, Linear)]
+    return max((abs(coefficient) for each in sums for coefficient, _ in each.terms), default=Fraction(0))
+
+
+def _overflow(output: Output, tensor: OutputTensor) -> Problem:
+    """A coefficient that its compute dtype cannot hold; Decimal shows it, since it may be beyond a float."""
+    number, dtype = _largest_coefficient(tensor), "float64" if computes_in_double(tensor.reads) else "float32"
+    return Problem(
+        f"A coefficient of {Decimal(number.numerator) / number.denominator:.3g} is beyond {dtype}.",
+        at=output.at,
+        node=output.computed_by,
+        tensor=tensor.name,
+        why="the numbers of nested nodes multiply, and a soup divides by the sum of its weights",
+        fix="use smaller numbers, or weights whose sum is further from zero",
+    )

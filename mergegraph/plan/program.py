@@ -254,13 +254,16 @@ class _Builder:
 
 
 def as_double(coefficient: Fraction) -> float:
-    """The nearest float64."""
+    """The nearest float64. OverflowError beyond its range."""
     return float(coefficient)
 
 
 @cache
 def as_single(coefficient: Fraction) -> float:
-    """The nearest float32 (as a Python float), rounded once: through float64 it would be rounded twice."""
+    """The nearest float32 (as a Python float), rounded once: through float64 it would be rounded twice.
+
+    OverflowError beyond its range.
+    """
     close = struct.unpack("<I", struct.pack("<f", float(coefficient)))[0]
     candidates = [struct.unpack("<f", struct.pack("<I", close + step))[0] for step in (-1, 0, 1) if close + step >= 0]
     finite = [candidate for candidate in candidates if math.isfinite(candidate)]

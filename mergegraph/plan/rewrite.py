@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 
-from mergegraph.expr import Cast, Expr, Linear, Read, linear, operands, reads, walk
+from mergegraph.expr import Cast, Expr, Linear, linear, operands, reads, walk
 
 Rule = Callable[[Linear], Expr]
 Terms = list[tuple[Fraction, Expr]]

@@ -66,7 +66,8 @@ def _of_json(document: dict[str, Any]) -> dict[str, int]:
         return {token: row for token, row in document.items() if isinstance(row, int)}
     vocabulary: Any = cast("dict[str, Any]", model)["vocab"]
     tokens = dict(cast("dict[str, int]", vocabulary)) if isinstance(vocabulary, dict) else _pieces(vocabulary)
-    return tokens | {str(added["content"]): int(added["id"]) for added in document.get("added_tokens") or []}
+    added_tokens = cast("list[dict[str, Any]]", document.get("added_tokens") or [])
+    return tokens | {str(added["content"]): int(added["id"]) for added in added_tokens}
 
 
 def _pieces(vocabulary: list[list[Any]]) -> dict[str, int]:

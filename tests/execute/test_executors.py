@@ -40,7 +40,9 @@ SHAPES: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
 }
 
 
-def mixed_tensors(seed: int, around: Tensors | None = None, dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:
+def mixed_tensors(
+    seed: int, around: Tensors | None = None, dtype: torch.dtype | None = None
+) -> dict[str, torch.Tensor]:
     """Tensors of every size and dtype; `around` makes a relative, `dtype` stores its floating tensors so."""
     generator = torch.Generator().manual_seed(seed)
     made: dict[str, torch.Tensor] = {}
@@ -248,7 +250,9 @@ def test_a_sum_is_within_the_stated_error(parts: list[tuple[Fraction, str, int, 
     operands: list[tuple[Fraction, Expr]] = []
     for coefficient, code, seed, exponent in parts:
         generator = torch.Generator().manual_seed(seed)
-        values = (torch.randn(elements, generator=generator, dtype=torch.float64) * 2.0**exponent).to(TORCH_DTYPES[code])
+        values = (torch.randn(elements, generator=generator, dtype=torch.float64) * 2.0**exponent).to(
+            TORCH_DTYPES[code]
+        )
         vectors.append([coefficient * x for x in exact(values)])
         operands.append((coefficient, source.add(values)))
     root = cast(simplify(linear(operands, "weights")), out)
@@ -270,8 +274,11 @@ def test_half_precision_is_rounded_once_at_the_end() -> None:
     x, y, z = (source.add(values) for values in (base, a, b))
     one, minus = Fraction(1), Fraction(-1)
     differences = [linear([(one, tuned), (minus, x)], "delta") for tuned in (y, z)]
-    root = cast(linear([(one, x), (Fraction("0.6"), differences[0]), (Fraction("0.7"), differences[1])], "weights"), "BF16")
-    once = (base.double() + 0.6 * (a.double() - base.double()) + 0.7 * (b.double() - base.double())).float().bfloat16()
+    root = cast(
+        linear([(one, x), (Fraction("0.6"), differences[0]), (Fraction("0.7"), differences[1])], "weights"), "BF16"
+    )
+    single, d_a, d_b = base.float(), a.float() - base.float(), b.float() - base.float()
+    once = single.add(d_a, alpha=0.6).add(d_b, alpha=0.7).bfloat16()
     stepwise = base + 0.6 * (a - base) + 0.7 * (b - base)
     assert evaluated(root, 4_099, source, tile=4_099).equal(once)
     assert not stepwise.equal(once)

@@ -1,7 +1,7 @@
 """The reference: whole tensors, one after the other, computed straight from the expressions.
 
-Shares nothing with the tiled executors but the kernels and the rounding: no tiles, no slots, no programs. Slow and simple, and
-therefore what the others are tested against. Not for models that do not fit in memory.
+Shares nothing with the tiled executors but the kernels and the rounding: no tiles, no slots, no programs. Slow and
+simple, and therefore what the others are tested against. Not for models that do not fit in memory.
 """
 
 from __future__ import annotations
