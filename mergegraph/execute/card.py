@@ -20,14 +20,18 @@ def engine_version() -> str:
 
 def sidecar_contents(plan: Plan, output: Output) -> Iterable[tuple[str, bytes]]:
     """(name, content) of every file beside the weights but mergegraph.json, which needs the checksums."""
-    sidecars = output.sidecars
-    for name, source in sidecars.copies:
-        yield name, Path(source).read_bytes()
-    if sidecars.chat_template:
-        yield "chat_template.jinja", Path(sidecars.chat_template).read_bytes()
-    if sidecars.config:
-        yield "config.json", (json.dumps(sidecars.config, indent=2, ensure_ascii=False) + "\n").encode()
+    yield from copied_files(output)
+    if output.sidecars.config:
+        yield "config.json", (json.dumps(output.sidecars.config, indent=2, ensure_ascii=False) + "\n").encode()
     yield "README.md", model_card(plan, output).encode()
+
+
+def copied_files(output: Output) -> Iterable[tuple[str, bytes]]:
+    """(name, content) of the files that are taken over as they are: tokenizer, chat template, generation config."""
+    for name, source in output.sidecars.copies:
+        yield name, Path(source).read_bytes()
+    if output.sidecars.chat_template:
+        yield "chat_template.jinja", Path(output.sidecars.chat_template).read_bytes()
 
 
 def model_card(plan: Plan, output: Output) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 
 from mergegraph.errors import DoesNotFit, Interrupted, MergegraphError, OutputError, Problem
-from mergegraph.execute.card import engine_version, provenance, sidecar_contents
+from mergegraph.execute.card import copied_files, engine_version, provenance, sidecar_contents
 from mergegraph.execute.compare import compare_uncomputed
 from mergegraph.execute.control import Control, stop_on_signals
 from mergegraph.execute.diagnose import explained
@@ -160,9 +160,14 @@ def _run(running: _Run, started: float) -> Report:
 
 
 def result_id(plan: Plan, output: Output) -> str:
-    """The plan's digest with what it cannot know: the torch version, the device and what the CPU can do."""
+    """The plan's digest with what it cannot know: torch's version, the device, what the CPU can do, and the
+    content of the files that are copied along."""
     kernel = f"{torch.__version__}:cpu:{torch.backends.cpu.get_cpu_capability()}"
-    return hashlib.sha256(f"{result_digest(plan, output)}:{kernel}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{result_digest(plan, output)}:{kernel}".encode())
+    for name, content in copied_files(output):
+        digest.update(f":{name}:{len(content)}:".encode())
+        digest.update(content)
+    return digest.hexdigest()
 
 
 def _preflight(outputs: Sequence[Output], options: Options) -> None:

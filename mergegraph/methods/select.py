@@ -65,7 +65,7 @@ class Select(Method):
         trunk = inputs[self.trunk([node.space for node in inputs])].tensors
         for name, (index, source) in routes.items():
             kind, node = inputs[index].tensors.get(source), self.edges()[index].node
-            if kind is None and inputs[index].space == "weights":
+            if kind is None and (inputs[index].space == "weights" or not trunk[name].dtype.is_float):
                 problems.append(
                     Problem(f'"{node}" does not have {name}.', tensor=name, fix="narrow the case that selects it")
                 )

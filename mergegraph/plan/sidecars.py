@@ -6,6 +6,7 @@ An allow-list of names: optimizer states, random states and training arguments n
 from __future__ import annotations
 
 import fnmatch
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -53,7 +54,7 @@ def sidecars(resolved: Resolved, save: GraphNode, floats: Iterable[DType], found
     base_models = dict.fromkeys(hub_id for node in inputs if node.checkpoint and (hub_id := _hub_id(node.checkpoint)))
     licences = {str(_card(node.checkpoint).get("license", "")) for node in inputs if node.checkpoint is not None}
     found += _licence_problems(save, licences)
-    config = repaired_config(resolved.config(save.name), floats)
+    config = repaired_config(_config(resolved, save, files_from.checkpoint), floats)
     return Sidecars(config, tuple(copies), template, tuple(base_models), "" if len(licences) > 1 else licences.pop())
 
 
@@ -69,6 +70,16 @@ def loads_of(resolved: Resolved, name: str) -> list[ResolvedNode]:
     order = {node_name: index for index, node_name in enumerate(resolved.graph.recipe.nodes)}
     loads = [resolved.nodes[each] for each in reached if resolved.nodes[each].checkpoint is not None]
     return sorted(loads, key=lambda node: order.get(node.node.name, len(order)))
+
+
+def _config(resolved: Resolved, save: GraphNode, files_from: Checkpoint) -> dict[str, Any]:
+    """The config of `files_from`, with what the merge changed in the trunk's: the layers of a stack, say."""
+    merged, trunk = resolved.config(save.name), resolved.trunk_load(save.name).checkpoint
+    assert trunk is not None
+    if files_from is trunk:
+        return merged
+    changed = {key: value for key, value in merged.items() if key not in trunk.config or trunk.config[key] != value}
+    return {**files_from.config, **changed}
 
 
 def repaired_config(config: Mapping[str, Any], floats: Iterable[DType]) -> dict[str, Any]:
@@ -165,9 +176,18 @@ def _card(checkpoint: Checkpoint) -> dict[str, Any]:
     return cast("dict[str, Any]", values) if isinstance(values, dict) else {}
 
 
-def _template_of(checkpoint: Checkpoint) -> bytes:
-    path = checkpoint.folder / "chat_template.jinja"
-    return path.read_bytes() if checkpoint.is_folder and path.is_file() else b""
+def _template_of(checkpoint: Checkpoint) -> object:
+    """The chat template: a file of its own, or inside tokenizer_config.json; None where a model has none."""
+    if not checkpoint.is_folder:
+        return None
+    try:
+        path = checkpoint.folder / "chat_template.jinja"
+        if path.is_file():
+            return path.read_text("utf-8")
+        settings: Any = json.loads((checkpoint.folder / "tokenizer_config.json").read_text("utf-8"))
+        return settings.get("chat_template")
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _hub_id(checkpoint: Checkpoint) -> str:

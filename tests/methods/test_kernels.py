@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from mergegraph.execute.evaluate import Arena, Finished, byte_view, evaluate
 from mergegraph.expr import Apply, Expr, Read, Space, cast, read, reads, walk
@@ -92,14 +93,14 @@ class Allocations(TorchDispatchMode):
     """Tensors of more than one element that lie in memory of their own, not in `given`."""
 
     def __init__(self, given: Sequence[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # pyright: ignore[reportUnknownMemberType]
         self.known = {tensor.untyped_storage().data_ptr() for tensor in given}
         self.found: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        made = result if isinstance(result, tuple | list) else (result,)
-        for each in made:
+        result: Any = func(*args, **(kwargs or {}))
+        leaves: list[Any] = tree_leaves(result)
+        for each in leaves:
             if isinstance(each, Tensor) and each.numel() > 1 and each.untyped_storage().data_ptr() not in self.known:
                 self.found.append(f"{func} made {list(each.shape)}")
         return result
@@ -213,7 +214,7 @@ def test_a_kernel_computes_its_formula(op: str, seed: int) -> None:
     method = example(op)[1]
     operands = [normal(seed + n, torch.float32) for n in range(len(method.edges()))]
     models = Models(operands, "F32")
-    numbers = {path[-1]: 0.5 for path, _ in method.coefficients()}
+    numbers = {str(path[-1]): 0.5 for path, _ in method.coefficients()}
     wanted = REFERENCES[op](*(operand.double() for operand in operands), **numbers)
     raw = tiled(expression(method, models.reads), models, 1009, ELEMENTS, "F32")
     computed = torch.frombuffer(bytearray(raw), dtype=torch.float32).double()

@@ -15,7 +15,7 @@ from mergegraph import pipeline
 from mergegraph.errors import RecipeError
 from mergegraph.expr import Expr, Linear, Read, Space, read
 from mergegraph.methods.base import Method, Parameters, SpaceError
-from mergegraph.methods.linear import Delta, Negate, Scale, Soup, Sum
+from mergegraph.methods.registry import methods
 from tests.plan.small_plans import planned, recipe, vector, write_vectors, written
 from tests.tiny_models import llama_tensors, write_model
 
@@ -41,23 +41,26 @@ def expanded(method: Method, absent: str = "", numbers: Mapping[Any, Fraction] |
     return worth(method.expand(inputs, Parameters(given | dict(numbers or {})), "weights"))
 
 
-def soup(*weighted: tuple[str, float], normalize: bool = True) -> Soup:
-    inputs = [{"from": name, "weight": weight} for name, weight in weighted]
-    return Soup.model_validate({"inputs": inputs, "normalize": normalize})
+def node(op: str, **fields: object) -> Method:
+    return methods()[op].model_validate(fields)
 
 
-def total(*names: str) -> Sum:
-    return Sum.model_validate({"inputs": list(names)})
+def soup(*weighted: tuple[str, float], normalize: bool = True) -> Method:
+    return node("soup", inputs=[{"from": name, "weight": weight} for name, weight in weighted], normalize=normalize)
+
+
+def total(*names: str) -> Method:
+    return node("sum", inputs=list(names))
 
 
 ARITHMETIC = [
-    ("a task vector", Delta(model="a", base="b"), "", A - B),
-    ("a tensor that one model lacks has no task vector", Delta(model="a", base="b"), "a", Fraction(0)),
-    ("the other way round", Delta(model="a", base="b"), "b", Fraction(0)),
-    ("a strength", Scale(input="a", by=0.3), "", Fraction(3, 10) * A),
-    ("a strength of zero", Scale(input="a", by=0.0), "", Fraction(0)),
-    ("the opposite", Negate(input="a"), "", -A),
-    ("the opposite of nothing", Negate(input="a"), "a", Fraction(0)),
+    ("a task vector", node("delta", model="a", base="b"), "", A - B),
+    ("a tensor that one model lacks has no task vector", node("delta", model="a", base="b"), "a", Fraction(0)),
+    ("the other way round", node("delta", model="a", base="b"), "b", Fraction(0)),
+    ("a strength", node("scale", input="a", by=0.3), "", Fraction(3, 10) * A),
+    ("a strength of zero", node("scale", input="a", by=0.0), "", Fraction(0)),
+    ("the opposite", node("negate", input="a"), "", -A),
+    ("the opposite of nothing", node("negate", input="a"), "a", Fraction(0)),
     ("everything added", total("a", "b", "c"), "", A + B + C),
     ("twice the same", total("a", "a"), "", 2 * A),
     ("a delta that lacks the tensor adds nothing", total("a", "b", "c"), "b", A + C),
@@ -76,13 +79,13 @@ def test_one_tensor(why: str, method: Method, absent: str, result: Fraction) -> 
 
 
 SPACES: list[tuple[Method, tuple[Space, ...], Space | str]] = [
-    (Delta(model="a", base="b"), ("weights", "weights"), "delta"),
-    (Delta(model="a", base="b"), ("weights", "delta"), 'takes weights here, and "b" is delta'),
-    (Delta(model="a", base="b"), ("delta", "weights"), 'takes weights here, and "a" is delta'),
-    (Scale(input="a", by=2.0), ("weights",), "weights"),
-    (Scale(input="a", by=2.0), ("delta",), "delta"),
-    (Negate(input="a"), ("delta",), "delta"),
-    (Negate(input="a"), ("weights",), 'takes delta here, and "a" is weights'),
+    (node("delta", model="a", base="b"), ("weights", "weights"), "delta"),
+    (node("delta", model="a", base="b"), ("weights", "delta"), 'takes weights here, and "b" is delta'),
+    (node("delta", model="a", base="b"), ("delta", "weights"), 'takes weights here, and "a" is delta'),
+    (node("scale", input="a", by=2.0), ("weights",), "weights"),
+    (node("scale", input="a", by=2.0), ("delta",), "delta"),
+    (node("negate", input="a"), ("delta",), "delta"),
+    (node("negate", input="a"), ("weights",), 'takes delta here, and "a" is weights'),
     (total("a", "b"), ("weights", "delta"), "weights"),
     (total("a", "b"), ("delta", "weights"), "weights"),
     (total("a", "b"), ("delta", "delta"), "delta"),
@@ -111,7 +114,7 @@ def test_two_summed_weights_are_told_of_soup() -> None:
     assert refused.value.fix.startswith("use {op: soup, inputs: [a, b]} to average them")
 
 
-MALFORMED = [
+MALFORMED: list[tuple[dict[str, Any], str]] = [
     ({}, "takes `inputs: [A, B]` or `models: GLOB`"),
     ({"inputs": ["a"], "models": "runs/*"}, "takes `inputs: [A, B]` or `models: GLOB`"),
     ({"inputs": ["a"], "last": 2}, "`last` goes with `models: GLOB`"),
@@ -122,7 +125,7 @@ MALFORMED = [
 @pytest.mark.parametrize(("fields", "message"), MALFORMED)
 def test_a_soup_takes_inputs_or_a_glob(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=re.escape(message)):
-        Soup.model_validate(fields)
+        methods()["soup"].model_validate(fields)
 
 
 @pytest.fixture(scope="module")
