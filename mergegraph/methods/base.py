@@ -122,7 +122,7 @@ class Method(FieldModel):
     """A runnable recipe fragment, shown by `mergegraph ops NAME` and in the documentation."""
 
     op: str
-    skip: bool = Field(False, description="leave the node out: its first input of its space passes through")
+    skip: bool = Field(default=False, description="leave the node out: its first input of its space passes through")
 
     @classmethod
     def op_name(cls) -> str:

@@ -25,9 +25,11 @@ class Combination(Method):
     wiring_fields = Method.wiring_fields | {"missing", "extra"}
 
     missing: Literal["error", "keep", "drop"] = Field(
-        "error", description="a tensor the trunk has and another model lacks: keep takes it from the trunk"
+        default="error", description="a tensor the trunk has and another model lacks: keep takes it from the trunk"
     )
-    extra: Literal["error", "drop"] = Field("error", description="a tensor another model has and the trunk lacks")
+    extra: Literal["error", "drop"] = Field(
+        default="error", description="a tensor another model has and the trunk lacks"
+    )
 
     def assemble(self, inputs: Sequence[NodeTensors], space: Space) -> Assembly:
         spaces: list[Space] = [node.space for node in inputs]

@@ -117,10 +117,10 @@ class Soup(Combination):
     example = "avg: {op: soup, inputs: [a, {from: b, weight: 2}]}"
 
     op: Literal["soup"] = "soup"
-    inputs: tuple[WeightedInput, ...] = Field((), description="what is averaged; a bare name weighs 1")
-    models: str | None = Field(None, description="instead of inputs: a glob of checkpoints, in natural order")
-    last: int | None = Field(None, ge=1, description="with models: only the last so many")
-    normalize: bool = Field(True, description="divide by the sum of the weights")
+    inputs: tuple[WeightedInput, ...] = Field(default=(), description="what is averaged; a bare name weighs 1")
+    models: str | None = Field(default=None, description="instead of inputs: a glob of checkpoints, in natural order")
+    last: int | None = Field(default=None, ge=1, description="with models: only the last so many")
+    normalize: bool = Field(default=True, description="divide by the sum of the weights")
 
     @model_validator(mode="after")
     def _inputs_or_models(self) -> Self:

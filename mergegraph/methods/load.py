@@ -23,7 +23,7 @@ class Load(Method):
 
     op: Literal["load"] = "load"
     model: str = Field(min_length=1, description="a folder or a .safetensors file, relative to the recipe")
-    subfolder: str | None = Field(None, description="the folder inside the model that holds this component")
+    subfolder: str | None = Field(default=None, description="the folder inside the model that holds this component")
     rename: dict[str, str] = Field(default_factory=dict[str, str], description="{OLD_PREFIX: NEW_PREFIX} of names")
 
     def space(self, spaces: Sequence[Space]) -> Space:

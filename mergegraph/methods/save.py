@@ -26,13 +26,17 @@ class Save(Method):
 
     op: Literal["save"] = "save"
     input: Either = Field(description="what is written")
-    path: str = Field("", description="the folder to make, relative to the recipe; -o overrides it")
-    dtype: str | None = Field(None, description="one dtype for every floating tensor; default: the trunk's, per tensor")
-    max_shard_size: str = Field("5GB", description="a file is closed before it would grow past this")
-    files_from: str | None = Field(None, description="the load node whose config, tokenizer and card are used")
-    tokenizer_from: str | None = Field(None, description="the load node whose tokenizer is used")
-    chat_template: str | None = Field(None, description="a file with the chat template to write instead")
-    format: Literal["weights", "delta"] = Field("weights", description="delta: the input is a delta, and stays one")
+    path: str = Field(default="", description="the folder to make, relative to the recipe; -o overrides it")
+    dtype: str | None = Field(
+        default=None, description="one dtype for every floating tensor; default: the trunk's, per tensor"
+    )
+    max_shard_size: str = Field(default="5GB", description="a file is closed before it would grow past this")
+    files_from: str | None = Field(default=None, description="the load node whose config, tokenizer and card are used")
+    tokenizer_from: str | None = Field(default=None, description="the load node whose tokenizer is used")
+    chat_template: str | None = Field(default=None, description="a file with the chat template to write instead")
+    format: Literal["weights", "delta"] = Field(
+        default="weights", description="delta: the input is a delta, and stays one"
+    )
 
     @field_validator("dtype")
     @classmethod

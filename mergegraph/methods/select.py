@@ -26,7 +26,7 @@ class Select(Method):
 
     op: Literal["select"] = "select"
     cases: Annotated[tuple[Case, ...], Field(min_length=1, description="selections of tensors, each from a node")]
-    otherwise: Either | None = Field(None, description="gives the tensors that no case matches")
+    otherwise: Either | None = Field(default=None, description="gives the tensors that no case matches")
 
     def trunk(self, spaces: Sequence[Space]) -> int:
         return len(spaces) - 1 if self.otherwise is not None else 0

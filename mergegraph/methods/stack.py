@@ -37,9 +37,15 @@ class Stack(Method):
 
     op: Literal["stack"] = "stack"
     slices: Annotated[tuple[Slice, ...], Field(min_length=1, description="runs of layers, in order")]
-    embed_from: Weights | None = Field(None, description="gives the embeddings; default: the first slice's model")
-    head_from: Weights | None = Field(None, description="gives final norm and head; default: the last slice's model")
-    tower: str | None = Field(None, description="the name before the layer number, where a model has several stacks")
+    embed_from: Weights | None = Field(
+        default=None, description="gives the embeddings; default: the first slice's model"
+    )
+    head_from: Weights | None = Field(
+        default=None, description="gives final norm and head; default: the last slice's model"
+    )
+    tower: str | None = Field(
+        default=None, description="the name before the layer number, where a model has several stacks"
+    )
 
     def _outer_edges(self) -> tuple[int, int]:
         """The edges (by index) that give the embeddings and the head."""
