@@ -96,7 +96,9 @@ def linear(terms: Iterable[tuple[Fraction, Expr]], space: Space) -> Linear:
 def apply(kernel: str, operands: Iterable[Expr], parameters: Iterable[tuple[str, Value]], space: Space) -> Apply:
     """`kernel` is the op's name in the registry; operands have equal shapes."""
     operands, parameters = tuple(operands), tuple(parameters)
-    return _intern(Apply(kernel, operands, parameters, space), kernel, operands, parameters, space)
+    # 1, 1.0 and True are equal, and a kernel may tell them apart.
+    types = tuple([type(value) for _, value in parameters])
+    return _intern(Apply(kernel, operands, parameters, space), kernel, operands, parameters, types, space)
 
 
 def cast(operand: Expr, dtype: str) -> Expr:

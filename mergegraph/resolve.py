@@ -172,7 +172,8 @@ def _resolve(node: GraphNode, inputs: list[ResolvedNode], found: list[Problem]) 
     schedules = dict(_schedules(node, list(assembly.tensors), inputs, found))
     trunk = node.method.trunk([view.space for view in views])
     resolved = ResolvedNode(node, assembly.tensors, assembly.routes, schedules, trunk, None, {}, inputs[trunk].tied)
-    found += [problem.located(node.at, node.written_as) for problem in _objections(resolved)]
+    if not any(problem.severity == "error" for problem in found):
+        found += [problem.located(node.at, node.written_as) for problem in _objections(resolved)]
     return resolved
 
 

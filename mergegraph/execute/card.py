@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from mergegraph.plan.plan import Output, Plan
+from mergegraph.errors import Problem, RunError
+from mergegraph.plan.plan import InputFile, Output, Plan
 
 
 def engine_version() -> str:
@@ -28,10 +29,17 @@ def sidecar_contents(plan: Plan, output: Output) -> Iterable[tuple[str, bytes]]:
 
 def copied_files(output: Output) -> Iterable[tuple[str, bytes]]:
     """(name, content) of the files that are taken over as they are: tokenizer, chat template, generation config."""
-    for name, source in output.sidecars.copies:
-        yield name, Path(source).read_bytes()
+    sources = [*output.sidecars.copies]
     if output.sidecars.chat_template:
-        yield "chat_template.jinja", Path(output.sidecars.chat_template).read_bytes()
+        sources.append(("chat_template.jinja", output.sidecars.chat_template))
+    for name, source in sources:
+        try:
+            yield name, Path(source).read_bytes()
+        except OSError as error:
+            fix = "put it back, or plan again without it"
+            raise RunError(
+                Problem(f"{source} cannot be read: {error.strerror}.", at=output.at, node=output.node, fix=fix)
+            ) from error
 
 
 def model_card(plan: Plan, output: Output) -> str:
@@ -42,13 +50,19 @@ def model_card(plan: Plan, output: Output) -> str:
     if output.sidecars.licence:
         matter["license"] = output.sidecars.licence
     name = plan.name or output.path.name
-    models = "\n".join(f"- `{label}`" for label in dict.fromkeys(file.label for file in plan.inputs))
+    models = "\n".join(f"- `{label}`" for label in dict.fromkeys(file.label for file in read_by(plan, output)))
     kind = "a delta (task vector)" if output.space == "delta" else "a model"
     return (
         f"---\n{yaml.safe_dump(matter, sort_keys=True)}---\n\n# {name}\n\n"
         f"This is {kind} merged with mergegraph {engine_version()} from\n\n{models}\n\n"
         f"by this recipe:\n\n```yaml\n{plan.recipe_text.rstrip()}\n```\n"
     )
+
+
+def read_by(plan: Plan, output: Output) -> list[InputFile]:
+    """The input files that this output is made from; a plan may have others, for its other outputs."""
+    paths = {read.path for tensor in output.tensors for read in tensor.reads}
+    return [file for file in plan.inputs if file.path in paths]
 
 
 def provenance(
@@ -65,7 +79,7 @@ def provenance(
         "recipe": plan.recipe_text,
         "inputs": [
             {"node": file.label, "file": Path(file.path).name, "bytes": file.file_bytes, "identity": file.identity}
-            for file in plan.inputs
+            for file in read_by(plan, output)
         ],
         "tensors": {name: {"xxh3_128": checksum, **facts.get(name, {})} for name, checksum in checksums.items()},
     }

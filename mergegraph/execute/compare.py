@@ -8,6 +8,7 @@ from mergegraph.errors import Problem, RunError
 from mergegraph.execute.evaluate import Source
 from mergegraph.expr import Read
 from mergegraph.plan.compile import Comparison
+from mergegraph.units import format_count
 
 _CHUNK_BYTES = 1 << 20
 
@@ -17,9 +18,10 @@ def compare_uncomputed(comparisons: Sequence[Comparison], source: Source, *, str
     differing = [each for each in comparisons if not _equal(each.kept, each.other, source)]
     if not differing:
         return []
-    first = differing[0]
+    first, count = differing[0], len({each.tensor for each in differing})
     problem = Problem(
-        f"{len(differing):,} tensors that are not floating point differ between the inputs; the trunk's are kept.",
+        f"{format_count(count, 'tensor')} of integers or masks {'differs' if count == 1 else 'differ'} between the "
+        "inputs; the trunk's bytes are kept.",
         node=first.node,
         tensor=first.tensor,
         why=f"{first.kept.path} and {first.other.path} hold other values",

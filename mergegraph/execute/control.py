@@ -41,6 +41,13 @@ class Control:
             self._paused = any(path.exists() for path in self.pause_files)
         return self._paused
 
+    def begin(self, pause_files: tuple[Path, ...]) -> None:
+        """Ready for a run: an earlier failure is forgotten, and so is a pause that was left behind."""
+        self._failed.clear()
+        for path in pause_files:
+            path.unlink(missing_ok=True)
+        self.pause_files = pause_files
+
     def stop(self, signum: int = signal.SIGINT) -> None:
         self.signal = signum
         self._stop.set()

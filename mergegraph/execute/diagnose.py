@@ -20,7 +20,8 @@ def explained(error: NonFinite, plan: Plan, source: Source) -> RunError:
     found = [(labels[read.path], *count_nonfinite(read, source)) for read in reads(error.tensor.root)]
     guilty = [f'"{label}" holds {nans:,} NaN and {infs:,} Inf' for label, nans, infs in found if nans or infs]
     origin = (
-        "; ".join(guilty) or f'its inputs are finite: node "{error.output.computed_by}" made {error.count:,} of them'
+        "; ".join(guilty)
+        or f'its inputs are finite: node "{error.output.computed_by}" made them, {error.count:,} in one tile'
     )
     return RunError(
         Problem(

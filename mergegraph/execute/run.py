@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
 import torch
 
-from mergegraph.errors import DoesNotFit, Interrupted, MergegraphError, OutputError, Problem
+from mergegraph.errors import Interrupted, Problem, RunError
 from mergegraph.execute.card import copied_files, engine_version, provenance, sidecar_contents
 from mergegraph.execute.compare import compare_uncomputed
 from mergegraph.execute.control import Control, stop_on_signals
@@ -24,13 +24,14 @@ from mergegraph.execute.events import Failed, OutputDone, Publisher, Started
 from mergegraph.execute.executors import Executor
 from mergegraph.execute.executors.threads import threads
 from mergegraph.execute.memory import heap_set_aside, peak_bytes, resident_bytes, warm_up
+from mergegraph.execute.preflight import finished_outputs, refuse_existing, require_space
 from mergegraph.execute.work import NonFinite, Work
 from mergegraph.plan.encode import result_digest
 from mergegraph.plan.plan import Output, Plan
-from mergegraph.tensors.disk import free_bytes
+from mergegraph.tensors.disk import replace_file
 from mergegraph.tensors.reader import FileReader
-from mergegraph.tensors.writer import OutputFolder, completed_result_id
-from mergegraph.units import format_bytes
+from mergegraph.tensors.writer import PROGRESS, OutputFolder
+from mergegraph.units import format_count
 
 _PROGRESS_FILE_SECONDS = 0.2
 
@@ -102,8 +103,8 @@ def run(
     try:
         with stop_on_signals(running.control), heap_set_aside():
             return _run(running, started)
-    except MergegraphError as error:
-        running.publisher.state("stopped" if isinstance(error, Interrupted) else "failed")
+    except BaseException as error:
+        running.publisher.state("stopped" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed")
         running.publisher.emit(Failed(str(error)))
         raise
 
@@ -111,26 +112,18 @@ def run(
 def _run(running: _Run, started: float) -> Report:
     plan, options = running.plan, running.options
     ids = {output.node: result_id(plan, output) for output in plan.outputs}
-    already = tuple(
-        o.node for o in plan.outputs if completed_result_id(o.path) == ids[o.node] and not options.overwrite
-    )
+    already = () if options.overwrite else finished_outputs(plan.outputs, ids)
     remaining = plan.without(already)
-    _preflight(remaining.outputs, options)
+    if not options.overwrite:
+        refuse_existing(remaining.outputs)
+    require_space(remaining.outputs)
     warm_up()
     reserved = resident_bytes()
-    identities = {file.path: file.identity for file in plan.inputs}
-    with FileReader(identities) as reader, ExitStack() as stack:
-        running.publisher.state("checking")
+    running.publisher.state("checking")
+    with FileReader({file.path: file.identity for file in plan.inputs}) as reader, ExitStack() as stack:
         running.warnings += compare_uncomputed(plan.comparisons, reader.read_into, strict=options.strict_integers)
-        for output in remaining.outputs:
-            folder = OutputFolder.open(
-                output.path, output.layout, result_id=ids[output.node], engine=engine_version(),
-                overwrite=options.overwrite, sync=options.sync,
-            )  # fmt: skip
-            running.folders.append(stack.enter_context(folder))
-            for name, content in sidecar_contents(plan, output):
-                folder.write_sidecar(name, content)
-        running.control.pause_files = tuple(folder.partial / "pause" for folder in running.folders)
+        stack.enter_context(_last_word(running))
+        _claim(running, remaining, ids, stack)
         resumed = sum(len(folder.finished) for folder in running.folders)
         running.publisher.emit(Started(plan, resumed))
         work = Work(
@@ -159,6 +152,53 @@ def _run(running: _Run, started: float) -> Report:
     )
 
 
+def _claim(running: _Run, plan: Plan, ids: Mapping[str, str], stack: ExitStack) -> None:
+    """Take or resume every partial folder, and write what lies beside the weights: it must not fail at the end."""
+    options = running.options
+    for output in plan.outputs:
+        folder = OutputFolder.open(
+            output.path, output.layout, result_id=ids[output.node], engine=engine_version(),
+            overwrite=options.overwrite, sync=options.sync,
+        )  # fmt: skip
+        running.folders.append(stack.enter_context(folder))
+        _refuse_kept_nonfinite(output, folder, options)
+        for name, content in sidecar_contents(plan, output):
+            folder.write_sidecar(name, content)
+    running.control.begin(tuple(folder.partial / "pause" for folder in running.folders))
+
+
+@contextmanager
+def _last_word(running: _Run) -> Generator[None]:
+    """When the run ends early, say so in the progress files of the folders that are kept. Entered before the
+    folders, so left after them."""
+    try:
+        yield
+    except BaseException as error:
+        state = "stopped" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"
+        running.publisher.state(state)
+        for folder in running.folders:
+            if folder.partial.is_dir():
+                with suppress(OSError):
+                    replace_file(folder.partial / PROGRESS, running.publisher.progress.as_json(), sync=False)
+        raise
+
+
+def _refuse_kept_nonfinite(output: Output, folder: OutputFolder, options: Options) -> None:
+    """A partial folder may hold NaN that an earlier run was allowed to write."""
+    kept = [name for name, facts in folder.finished_facts.items() if facts.get("nonfinite")]
+    if kept and not options.allow_non_finite:
+        raise RunError(
+            Problem(
+                f"{format_count(len(kept), 'tensor')} on disk from the earlier run {'is' if len(kept) == 1 else 'are'} "
+                "not finite.",
+                at=output.at,
+                node=output.computed_by,
+                tensor=kept[0],
+                fix="--allow-non-finite to keep them, or --overwrite to begin again",
+            )
+        )
+
+
 def result_id(plan: Plan, output: Output) -> str:
     """The plan's digest with what it cannot know: torch's version, the device, what the CPU can do, and the
     content of the files that are copied along."""
@@ -168,48 +208,6 @@ def result_id(plan: Plan, output: Output) -> str:
         digest.update(f":{name}:{len(content)}:".encode())
         digest.update(content)
     return digest.hexdigest()
-
-
-def _preflight(outputs: Sequence[Output], options: Options) -> None:
-    """Refuse before anything is created: outputs that exist, and a disk that cannot hold them all."""
-    existing = [output for output in outputs if output.path.exists() and not options.overwrite]
-    if existing:
-        raise OutputError(
-            *(
-                Problem(
-                    f"The output exists: {output.path}",
-                    at=output.at,
-                    node=output.node,
-                    why="it is another result, and an output is never replaced unasked",
-                    fix="--overwrite, or another path with -o",
-                )
-                for output in existing
-            )
-        )
-    if len(outputs) > 1:
-        _fit_together(outputs)
-
-
-def _fit_together(outputs: Sequence[Output]) -> None:
-    """Several outputs must fit together, not only one by one. DoesNotFit names the numbers."""
-    needed = sum(output.layout.file_bytes for output in outputs)
-    free = free_bytes(outputs[0].path)
-    same_disk = len({_device(output) for output in outputs}) == 1
-    if same_disk and needed > free:
-        raise DoesNotFit(
-            Problem(
-                f"The outputs need {format_bytes(needed)}; the disk has {format_bytes(free)} free.",
-                at=outputs[0].at,
-                fix="free some space, or choose another disk with `path:`",
-            )
-        )
-
-
-def _device(output: Output) -> int:
-    folder = output.path.parent
-    while not folder.exists():
-        folder = folder.parent
-    return folder.stat().st_dev
 
 
 def _execute(running: _Run, work: Work) -> None:

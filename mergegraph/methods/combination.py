@@ -36,7 +36,8 @@ class Combination(Method):
         trunk = self.trunk(spaces)
         if spaces[trunk] == "delta":
             tensors = _union(node.tensors for node in inputs)
-            return Assembly(tensors, problems=tuple(self._shape_problems(tensors, inputs)))
+            found = [*self._shape_problems(tensors, inputs), *self._family_problems(tensors, inputs)]
+            return Assembly(tensors, problems=tuple(found))
         problems: list[Problem] = []
         dropped: set[str] = set()
         ours = inputs[trunk].tensors
@@ -50,8 +51,9 @@ class Combination(Method):
             if node.space == "weights":
                 absent = [name for name in ours if name not in node.tensors]
                 problems += self._missing(index, trunk, absent)
-                dropped.update(absent if self.missing == "drop" else ())
+                dropped.update(_without_buffers(absent)[0] if self.missing == "drop" else ())
         problems += self._shape_problems(ours, inputs)
+        problems += self._family_problems(ours, inputs)
         kept = {
             name: kind
             for name, kind in ours.items()
@@ -109,9 +111,31 @@ class Combination(Method):
                     else "use fine-tunes of one base: their shapes are equal",
                 )
 
+    def _family_problems(self, ours: Mapping[str, TensorType], inputs: Sequence[NodeTensors]) -> Iterable[Problem]:
+        """A tensor that is floating point in one input and something else in another cannot be combined."""
+        for index, node in enumerate(inputs):
+            differing = [
+                name
+                for name, kind in node.tensors.items()
+                if name in ours and ours[name].dtype.is_float != kind.dtype.is_float
+            ]
+            if differing:
+                name = differing[0]
+                yield Problem(
+                    f"Tensor {name} is {_dtype_name(ours[name])} in one input and {_dtype_name(node.tensors[name])} in "
+                    f"{self._label(index)}.",
+                    tensor=name,
+                    why=_listed(differing),
+                    fix="convert one of the models, so that both store the tensor as floating point or neither does",
+                )
+
     def _label(self, index: int) -> str:
         edge = self.edges()[index]
         return f'"{edge.node}"'
+
+
+def _dtype_name(kind: TensorType) -> str:
+    return kind.dtype.torch_name or kind.dtype.code
 
 
 def _union(tables: Iterable[Mapping[str, TensorType]]) -> dict[str, TensorType]:

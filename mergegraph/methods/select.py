@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from mergegraph.dtypes import DType
 from mergegraph.errors import Problem
 from mergegraph.expr import Expr, Space
 from mergegraph.fields import Case, Either
@@ -71,8 +72,18 @@ class Select(Method):
                 )
             elif kind is not None and kind.shape != trunk[name].shape:
                 why = f'"{node}" is {list(kind.shape)}, the trunk is {list(trunk[name].shape)}'
-                problems.append(Problem(f"Tensor {name} has two shapes.", tensor=name, why=why))
+                fix = "narrow the case that selects it"
+                problems.append(Problem(f"Tensor {name} has two shapes.", tensor=name, why=why, fix=fix))
+            elif kind is not None and not _interchangeable(kind.dtype, trunk[name].dtype):
+                why = f'"{node}" stores {kind.dtype.code}, the trunk {trunk[name].dtype.code}'
+                fix = "narrow the case that selects it, or convert one of the models"
+                problems.append(Problem(f"Tensor {name} has two dtypes.", tensor=name, why=why, fix=fix))
         return problems[:3]
 
     def expand(self, inputs: Sequence[Expr | None], p: Parameters, space: Space) -> Expr:
         return next(operand for operand in inputs if operand is not None)
+
+
+def _interchangeable(one: DType, other: DType) -> bool:
+    """Floating dtypes are rounded to one another; whatever else is copied must be stored alike."""
+    return one == other or (one.is_float and other.is_float)

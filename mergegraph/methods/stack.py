@@ -20,7 +20,7 @@ _COUNT_KEYS = (
 )  # fmt: skip
 _PREFIX_KEYS = ("max_window_layers", "first_k_dense_replace")
 _INDEX_KEYS = ("mlp_only_layers",)
-_NOT_PER_LAYER = ("architectures", "bos_token_id", "eos_token_id", "pad_token_id")
+_NOT_PER_LAYER = ("architectures", "image_mean", "image_std", "bos_token_id", "eos_token_id", "pad_token_id")
 _UNSTACKABLE_KEYS = {"decoder_sparse_step": 1, "attn_layer_period": None, "expert_layer_period": None}
 
 
@@ -62,13 +62,30 @@ class Stack(Method):
             return Assembly({}, problems=(Problem(str(problem)),))
         routes: dict[str, tuple[int, str]] = {}
         embed, head = self._outer_edges()
+        problems = tuple(self._outer_problems(inputs[embed].tensors, inputs[head].tensors))
         routes |= {name: (embed, name) for name in inputs[embed].tensors if _is_embedding_side(name, tower)}
         layers = [_names_by_layer(node.tensors, tower) for node in inputs]
         for new, (edge, old) in enumerate(order):
             routes |= {renumbered(name, new): (edge, name) for name in layers[edge].get(old, ())}
         routes |= {name: (head, name) for name in inputs[head].tensors if _is_head_side(name, tower)}
         tensors: dict[str, TensorType] = {name: inputs[i].tensors[source] for name, (i, source) in routes.items()}
-        return Assembly(tensors, routes)
+        return Assembly(tensors, routes, problems)
+
+    def _outer_problems(self, embed: Mapping[str, TensorType], head: Mapping[str, TensorType]) -> Iterator[Problem]:
+        """Embedding and head must be of one vocabulary, and both tied or both not."""
+        heads = [_of_kind(tensors, "head") for tensors in (embed, head)]
+        if bool(heads[0]) != bool(heads[1]):
+            tied, untied = ("embeddings", "head") if heads[1] else ("head", "embeddings")
+            yield Problem(
+                f"The model that gives the {tied} is tied and has no head, the one that gives the {untied} has one.",
+                fix="take both from one model: `embed_from: NODE` and `head_from: NODE`",
+            )
+        rows = [{kind.shape[0] for kind in _of_kind(tensors, "embedding", 2)} for tensors in (embed, head)]
+        if rows[0] != rows[1] and len(rows[0]) == len(rows[1]) == 1:
+            yield Problem(
+                f"Embeddings and head are of different vocabularies: {rows[0].pop():,} and {rows[1].pop():,} rows.",
+                fix="take both from one model: `embed_from: NODE` and `head_from: NODE`",
+            )
 
     def _tower(self, names: Mapping[str, TensorType]) -> str:
         counts = layer_counts(names)
@@ -112,6 +129,15 @@ class Stack(Method):
             inner: list[Mapping[str, Any]] = [each.get(nested, {}) for each in taken]
             config[nested] = _restacked(inner, self.slices, tower)
         return config
+
+
+def _of_kind(tensors: Mapping[str, TensorType], kind: str, rank: int = 0) -> list[TensorType]:
+    """The tensors of a kind outside the layers, of `rank` where it is given."""
+    return [
+        tensor
+        for name, tensor in tensors.items()
+        if role(name).kind == kind and role(name).layer is None and rank in (0, len(tensor.shape))
+    ]
 
 
 def _is_embedding_side(name: str, tower: str) -> bool:

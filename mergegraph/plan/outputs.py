@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mergegraph.dtypes import DType, by_name
+from mergegraph.dtypes import BY_CODE, DType, by_name
 from mergegraph.errors import Location, Problem, RecipeError, raise_errors
-from mergegraph.expr import Expr, cast, reads
+from mergegraph.expr import Expr, Read, cast, reads
 from mergegraph.graph import GraphNode
 from mergegraph.methods.save import Save
+from mergegraph.naming import role
 from mergegraph.plan.compile import Comparison, compile_graph
 from mergegraph.plan.plan import (
     InputFile,
@@ -21,6 +22,7 @@ from mergegraph.plan.plan import (
     group_outputs,
     projection,
 )
+from mergegraph.plan.program import outline
 from mergegraph.plan.sidecars import sidecars
 from mergegraph.recipe.model import dump_recipe
 from mergegraph.resolve import Resolved
@@ -50,6 +52,7 @@ def make_plan(
     )
     raise_errors(found, RecipeError)
     groups = group_outputs(outputs)
+    budget = default_budget() if budget_bytes is None else budget_bytes
     inputs = _input_files(resolved, outputs, compiled.comparisons)
     warnings = (*resolved.warnings, *(problem for problem in found if problem.severity == "warning"))
     return Plan(
@@ -61,7 +64,7 @@ def make_plan(
         outputs=outputs,
         groups=groups,
         comparisons=compiled.comparisons,
-        projection=projection(outputs, groups, budget_bytes or default_budget(), workers or default_workers()),
+        projection=projection(outputs, groups, budget, workers or default_workers()),
         warnings=warnings,
     )
 
@@ -99,16 +102,29 @@ def _overlaps(resolved: Resolved, paths: Mapping[str, Path]) -> Iterator[Problem
         for node in resolved.nodes.values()
         if (checkpoint := node.checkpoint) is not None
     }
-    taken: dict[Path, str] = {}
+    places = {name: path.resolve() for name, path in paths.items()}
     for name, path in paths.items():
         at = resolved.nodes[name].node.source.where(("path",))
-        real = path.resolve()
-        overlaps = [_overlap(name, path, real, folder, load, at) for folder, load in inputs.items()]
-        yield from (problem for problem in overlaps if problem is not None)
-        if real in taken:
-            yield Problem(f'Two saves write to {path}: "{taken[real]}" and "{name}".', at=at, node=name,
-                          fix="give one of them another `path:`")  # fmt: skip
-        taken[real] = name
+        for used in (places[name], _partial(places[name])):
+            overlaps = [_overlap(name, path, used, folder, load, at) for folder, load in inputs.items()]
+            yield from (problem for problem in overlaps if problem is not None)
+        for earlier in list(paths)[: list(paths).index(name)]:
+            if _meet(places[earlier], places[name]):
+                yield Problem(
+                    f'Two saves meet on disk: "{earlier}" and "{name}".', at=at, node=name,
+                    why=f"{paths[earlier]} and {path}", fix="give one of them a `path:` beside the other's",
+                )  # fmt: skip
+
+
+def _partial(path: Path) -> Path:
+    """Where an output lies until it is complete."""
+    return path.with_name(f"{path.name}.partial")
+
+
+def _meet(one: Path, other: Path) -> bool:
+    """Whether two outputs, or their partial folders, are one folder or lie inside each other."""
+    ours, theirs = (one, _partial(one)), (other, _partial(other))
+    return any(a == b or a in b.parents or b in a.parents for a in ours for b in theirs)
 
 
 def _overlap(save: str, path: Path, real: Path, folder: Path, load: GraphNode, at: Location) -> Problem | None:
@@ -129,12 +145,12 @@ def _output(resolved: Resolved, save: GraphNode, path: Path, table: Mapping[str,
     assert isinstance(method, Save)
     wanted = by_name(method.dtype) if method.dtype else None
     kinds = resolved.nodes[save.name].tensors
-    trunk = resolved.trunk_load(save.name).tensors
-    dtypes = {name: _dtype(kind.dtype, trunk.get(name, kind).dtype, wanted) for name, kind in kinds.items()}
+    dtypes = {name: _dtype(kind.dtype, wanted, table[name]) for name, kind in kinds.items()}
     specs = [TensorSpec(name, dtypes[name], kind.shape) for name, kind in kinds.items()]
     space = save.space
     layout = lay_out(specs, method.max_shard_bytes, {"mergegraph.space": "delta"} if space == "delta" else {})
     tensors = tuple(_output_tensor(name, dtypes[name], kinds[name].shape, table[name]) for name in layout.file_of)
+    found += _tie_problems(save, resolved.trunk_load(save.name).tied, tensors)
     floats = [dtype for dtype in dtypes.values() if dtype.is_float]
     computed_by = resolved.nodes[save.inputs[0]].node.written_as
     return Output(
@@ -142,15 +158,37 @@ def _output(resolved: Resolved, save: GraphNode, path: Path, table: Mapping[str,
     )
 
 
-def _dtype(stored: DType, trunk: DType, wanted: DType | None) -> DType:
-    """The dtype of an output tensor: only floating tensors change theirs."""
+def _tie_problems(save: GraphNode, tied: bool, tensors: Sequence[OutputTensor]) -> Iterator[Problem]:
+    """Where the config ties head and embedding, a head that is stored as well must be made the same way."""
+    if not tied:
+        return
+    kinds = {kind: [t for t in tensors if role(t.name).kind == kind] for kind in ("head", "embedding")}
+    for head in kinds["head"]:
+        for embedding in kinds["embedding"]:
+            if head.shape == embedding.shape and outline([head.root])[0] != outline([embedding.root])[0]:
+                yield Problem(
+                    f"Head and embedding are tied, and get other numbers: {head.name} and {embedding.name}.",
+                    at=save.at, node=save.name, tensor=head.name,
+                    why="the config says that the head is the embedding, so one of the two results would be lost",
+                    fix="give the kinds head and embedding the same value",
+                )  # fmt: skip
+
+
+def _dtype(stored: DType, wanted: DType | None, expr: Expr) -> DType:
+    """The dtype of an output tensor, `stored` being the trunk's: only floating tensors change theirs.
+
+    What is computed is rounded to float8 only when that is asked for.
+    """
     if not stored.is_float:
         return stored
-    return wanted or (trunk if trunk.is_float else stored)
+    if wanted is None and stored.bits == 8 and not isinstance(expr, Read):
+        return BY_CODE["BF16"]
+    return wanted or stored
 
 
 def _output_tensor(name: str, dtype: DType, shape: tuple[int, ...], expr: Expr) -> OutputTensor:
     root = cast(expr, dtype.code) if dtype.is_float else expr
+    assert not isinstance(root, Read) or root.dtype == dtype.code, f"{name}: {root.dtype} copied as {dtype.code}"
     return OutputTensor(name, dtype, shape, root, reads(root))
 
 

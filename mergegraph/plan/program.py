@@ -119,12 +119,17 @@ def computation(roots: Sequence[Expr]) -> Computation:
     Most tensors of a model differ only in what they read, so the programs of equal outlines are one object.
     """
     key, reads = outline(roots)
-    if key not in _programs:
-        _programs[key] = _program(roots, reads)
-    return Computation(_programs[key], reads)
+    known = _programs.get(key)
+    if known is None:
+        if len(_programs) >= _PROGRAMS_KEPT:
+            _programs.clear()
+        known = _programs[key] = _program(roots, reads)
+    return Computation(known, reads)
 
 
 _programs: dict[object, Program] = {}
+_PROGRAMS_KEPT = 10_000
+"""A search that plans thousands of recipes in one process must not keep them all."""
 
 
 def outline(roots: Sequence[Expr]) -> tuple[object, tuple[Read, ...]]:
@@ -132,28 +137,21 @@ def outline(roots: Sequence[Expr]) -> tuple[object, tuple[Read, ...]]:
     index: dict[Expr, int] = {}
     entries: list[object] = []
     reads: list[Read] = []
-    for root in roots:
-        _outline(root, index, entries, reads)
+    for expr in walk(*roots):
+        match expr:
+            case Read():
+                reads.append(expr)
+                entry: object = expr.dtype
+            case Linear():
+                entry = tuple([(*c.as_integer_ratio(), index[x]) for c, x in expr.terms])
+            case Apply():
+                types = tuple([type(value) for _, value in expr.parameters])
+                entry = (expr.kernel, tuple([index[x] for x in expr.operands]), expr.parameters, types)
+            case Cast():
+                entry = (index[expr.operand], expr.dtype)
+        index[expr] = len(entries)
+        entries.append(entry)
     return (tuple(entries), tuple([index[root] for root in roots])), tuple(reads)
-
-
-def _outline(expr: Expr, index: dict[Expr, int], entries: list[object], reads: list[Read]) -> int:
-    if expr in index:
-        return index[expr]
-    match expr:
-        case Read():
-            reads.append(expr)
-            entry: object = expr.dtype
-        case Linear():
-            entry = tuple([(*c.as_integer_ratio(), _outline(x, index, entries, reads)) for c, x in expr.terms])
-        case Apply():
-            operands = tuple([_outline(x, index, entries, reads) for x in expr.operands])
-            entry = (expr.kernel, operands, expr.parameters)
-        case Cast():
-            entry = (_outline(expr.operand, index, entries, reads), expr.dtype)
-    index[expr] = len(entries)
-    entries.append(entry)
-    return index[expr]
 
 
 def _program(roots: Sequence[Expr], reads: Sequence[Read]) -> Program:
@@ -206,7 +204,18 @@ class _Builder:
             self.steps.append(Copy(index, self.read_number[root], root.dtype))
 
     def value(self, expr: Expr) -> int:
-        """The slot that holds `expr`, computed now if it is not held yet."""
+        """The slot that holds `expr`, computed now if it is not held yet.
+
+        What is needed first is computed first, from the bottom of the chain: chains may be longer than the stack.
+        """
+        chain = [expr]
+        while chain[-1] not in self.holds and (below := operands(chain[-1])):
+            chain.append(below[0])
+        for link in reversed(chain[1:]):
+            self._computed(link)
+        return self._computed(expr)
+
+    def _computed(self, expr: Expr) -> int:
         if expr in self.holds:
             return self.holds[expr]
         match expr:

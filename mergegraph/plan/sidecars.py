@@ -28,6 +28,8 @@ TOKENIZER_FILES = (
     "spiece.model", "sentencepiece*.model", "chat_template*",
 )  # fmt: skip
 MODEL_FILES = ("generation_config.json", "*processor*.json", "*.py", "model_index.json", "scheduler_config.json")
+_STRUCTURE = ("tie_word_embeddings", "vocab_size", "hidden_size", "num_hidden_layers")
+"""Keys that speak of the weights, which are the trunk's whoever gives the other files."""
 _COPIED_UP_TO = 256 << 20
 _CARD_LENGTH = 65_536
 
@@ -79,7 +81,8 @@ def _config(resolved: Resolved, save: GraphNode, files_from: Checkpoint) -> dict
     if files_from is trunk:
         return merged
     changed = {key: value for key, value in merged.items() if key not in trunk.config or trunk.config[key] != value}
-    return {**files_from.config, **changed}
+    structure = {key: trunk.config[key] for key in _STRUCTURE if key in trunk.config}
+    return {**files_from.config, **structure, **changed}
 
 
 def repaired_config(config: Mapping[str, Any], floats: Iterable[DType]) -> dict[str, Any]:
@@ -115,8 +118,19 @@ def _listed(checkpoint: Checkpoint, patterns: Sequence[str]) -> Iterator[tuple[s
         return
     for path in sorted(checkpoint.folder.iterdir()):
         matches = any(fnmatch.fnmatchcase(path.name, pattern) for pattern in patterns)
-        if matches and path.is_file() and path.stat().st_size <= _COPIED_UP_TO:
+        if (
+            matches
+            and _stays_inside(path, checkpoint.folder)
+            and path.is_file()
+            and path.stat().st_size <= _COPIED_UP_TO
+        ):
             yield path.name, str(path)
+
+
+def _stays_inside(path: Path, folder: Path) -> bool:
+    """A link may not bring in a file from elsewhere, except from the blobs of a Hub cache."""
+    real = path.resolve()
+    return real.is_relative_to(folder.resolve()) or real.parent.name == "blobs"
 
 
 def _template_problems(save: GraphNode, template: Path) -> Iterator[Problem]:

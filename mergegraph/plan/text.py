@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
-from mergegraph.expr import Apply, Cast, Expr, Linear, Read
+from mergegraph.expr import Apply, Cast, Expr, Linear, Read, Value
 from mergegraph.plan.plan import Output, Plan
 from mergegraph.units import format_bytes, format_count
 
 _FORMULAS_SHOWN = 8
+_DEPTH_SHOWN = 12
+_LENGTH_SHOWN = 2_000
+"""A diamond of 60 kernels has 2^60 paths; nobody reads them."""
 
 
 def plan_text(plan: Plan) -> str:
@@ -30,35 +33,50 @@ def explain(plan: Plan) -> Iterator[str]:
 
 
 def formula(expr: Expr, labels: Mapping[str, str]) -> str:
-    """The expression as a person writes it; `labels` names the node of each file."""
-    return _formula(expr, lambda read: labels.get(read.path, read.path))
+    """The expression as a person writes it; `labels` names the node of each file. Long parts end in `…`."""
+    return _Formulas(labels).text(expr, 0)
 
 
-def _formula(expr: Expr, label: Callable[[Read], str]) -> str:
-    match expr:
-        case Read():
-            return label(expr)
-        case Cast():
-            return _formula(expr.operand, label)
-        case Apply():
-            options = [
-                f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-                for name, value in expr.parameters
-            ]
-            return f"{expr.kernel}({', '.join([*(_formula(x, label) for x in expr.operands), *options])})"
-        case Linear():
-            return "".join(_terms(expr, label)) or "0"
+class _Formulas:
+    """Writes expressions; each sub-expression once, so that a diamond costs what it has nodes."""
+
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        self.labels = labels
+        self.written: dict[tuple[Expr, int], str] = {}
+
+    def text(self, expr: Expr, depth: int) -> str:
+        if depth > _DEPTH_SHOWN:
+            return "…"
+        if (expr, depth) not in self.written:
+            whole = self._text(expr, depth)
+            self.written[expr, depth] = whole if len(whole) <= _LENGTH_SHOWN else whole[:_LENGTH_SHOWN] + "…"
+        return self.written[expr, depth]
+
+    def _text(self, expr: Expr, depth: int) -> str:
+        match expr:
+            case Read():
+                return self.labels.get(expr.path, expr.path)
+            case Cast():
+                return self.text(expr.operand, depth)
+            case Apply():
+                options = [_option(name, value) for name, value in expr.parameters]
+                return f"{expr.kernel}({', '.join([*(self.text(x, depth + 1) for x in expr.operands), *options])})"
+            case Linear():
+                return "".join(self._terms(expr, depth)) or "0"
+
+    def _terms(self, expr: Linear, depth: int) -> Iterator[str]:
+        for index, (coefficient, operand) in enumerate(expr.terms):
+            sign = "-" if coefficient < 0 else "+" if index else ""
+            gap = " " if index else ""
+            shown = self.text(operand, depth + 1)
+            if isinstance(operand, Linear):
+                shown = f"({shown})"
+            number = "" if abs(coefficient) == 1 else f"{number_text(abs(coefficient))} "
+            yield f"{gap}{sign}{gap}{number}{shown}"
 
 
-def _terms(expr: Linear, label: Callable[[Read], str]) -> Iterator[str]:
-    for index, (coefficient, operand) in enumerate(expr.terms):
-        sign = "-" if coefficient < 0 else "+" if index else ""
-        gap = " " if index else ""
-        shown = _formula(operand, label)
-        if isinstance(operand, Linear):
-            shown = f"({shown})"
-        number = "" if abs(coefficient) == 1 else f"{number_text(abs(coefficient))} "
-        yield f"{gap}{sign}{gap}{number}{shown}"
+def _option(name: str, value: Value) -> str:
+    return f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
 
 
 def number_text(number: Fraction) -> str:

@@ -44,7 +44,11 @@ class Models:
 
 def expression(method: Method, inputs: Sequence[Read]) -> Expr:
     """The method on `inputs`, one for each edge, with the numbers of its example."""
-    spaces: list[Space] = ["delta" if edge.accepts == "delta" else "weights" for edge in method.edges()]
+    takes_deltas = method.gives == "delta"
+    spaces: list[Space] = [
+        "delta" if edge.accepts == "delta" or (edge.accepts == "any" and takes_deltas) else "weights"
+        for edge in method.edges()
+    ]
     schedules = {
         path: resolve_schedule(schedule, ["w"], field="", tied=False)[0] for path, schedule in method.coefficients()
     }
@@ -196,10 +200,28 @@ def _clamp(x: Tensor, *within: Tensor) -> Tensor:
     return torch.minimum(torch.maximum(x, stacked.amin(0)), stacked.amax(0))
 
 
-REFERENCES: dict[str, Reference] = {"clamp": _clamp}
+def _magmax(*deltas: Tensor, **_: float) -> Tensor:
+    stacked = torch.stack(deltas)
+    return stacked.gather(0, stacked.abs().argmax(0, keepdim=True))[0]
+
+
+def _elect(*deltas: Tensor, **numbers: float) -> Tensor:
+    weights = torch.tensor([numbers[f"inputs.{n}.weight"] for n in range(len(deltas))], dtype=torch.float64)[:, None]
+    weighted = weights * torch.stack(deltas)
+    sign = torch.where(weighted.sum(0) >= 0, 1.0, -1.0)
+    agrees = (weighted.sign() == sign).double()
+    return (weighted * agrees).sum(0) / (weights * agrees).sum(0)
+
+
+def _nearswap(a: Tensor, b: Tensor, **numbers: float) -> Tensor:
+    share = (numbers["t"] / (a - b).abs()).clamp(0, 1)
+    return share * b + (1 - share) * a
+
+
+REFERENCES: dict[str, Reference] = {"clamp": _clamp, "elect": _elect, "magmax": _magmax, "nearswap": _nearswap}
 """By op: the docstring's formula on whole float64 tensors. Operands follow the edges; numbers come by keyword."""
 
-TOLERANCE = {"clamp": 0.0}
+TOLERANCE = {"clamp": 0.0, "elect": 3e-7, "magmax": 0.0, "nearswap": 3e-7}
 """By op: how far float32 may be from the reference, as a share of the largest element."""
 
 
@@ -214,7 +236,7 @@ def test_a_kernel_computes_its_formula(op: str, seed: int) -> None:
     method = example(op)[1]
     operands = [normal(seed + n, torch.float32) for n in range(len(method.edges()))]
     models = Models(operands, "F32")
-    numbers = {str(path[-1]): 0.5 for path, _ in method.coefficients()}
+    numbers = {".".join(map(str, path)): float(value) for path, value in method.coefficients()}
     wanted = REFERENCES[op](*(operand.double() for operand in operands), **numbers)
     raw = tiled(expression(method, models.reads), models, 1009, ELEMENTS, "F32")
     computed = torch.frombuffer(bytearray(raw), dtype=torch.float32).double()

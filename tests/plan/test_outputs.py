@@ -91,7 +91,7 @@ def test_two_saves_cannot_share_a_folder_by_way_of_a_link(models: Path) -> None:
     (models / "real").mkdir()
     (models / "link").symlink_to(models / "real")
     said = refusal(models, TWO.replace("path: full", "path: real/x").replace("path: half", "path: link/x"))
-    assert "Two saves write to" in said
+    assert "Two saves meet on disk" in said
     assert '"full" and "half"' in said
 
 

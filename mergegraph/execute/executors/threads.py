@@ -48,7 +48,8 @@ def threads(work: Work, control: Control, tick: Callable[[], None]) -> None:
         if any(each.is_alive() for each in workers):
             control.fail()
         for each in workers:
-            each.join()
+            if each.ident is not None:
+                each.join()
         torch.set_num_threads(previous)
     if errors:
         raise errors[0]
