@@ -1,0 +1,93 @@
+"""How a run ends, well or badly, and what the next one makes of what it left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from mergegraph.errors import Interrupted, RunError
+from mergegraph.execute.control import Control
+from mergegraph.execute.run import Options, run
+from tests.execute.merging import BLOCK, merged, planned, stopped_after, tiled, tree
+from tests.tiny_models import write_model
+
+NODES = """a: {op: load, model: ./a}
+b: {op: load, model: ./b}
+m: 0.5*a + 0.5*b
+out: {op: save, input: m, path: out}"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for seed, name in enumerate("ab"):
+        generator = torch.Generator().manual_seed(seed)
+        tensors = {f"w{n}": torch.randn(BLOCK + n, generator=generator) for n in range(4)}
+        write_model(tmp_path / name, tensors, config={"model_type": "x"})
+        (tmp_path / name / "tokenizer_config.json").write_text("{}")
+    return tmp_path
+
+
+def interrupted(folder: Path, **options: object) -> None:
+    with pytest.raises(Interrupted):
+        merged(tiled(planned(folder, NODES), 1), executor=stopped_after(2), **options)
+
+
+def test_an_output_that_lost_a_file_is_not_done(folder: Path) -> None:
+    merged(planned(folder, NODES))
+    assert merged(planned(folder, NODES)).already_done == ("out",)
+    before = tree(folder / "out")
+    (folder / "out" / "model.safetensors").unlink()
+    report = merged(planned(folder, NODES), overwrite=True)
+    assert not report.already_done
+    assert tree(folder / "out") == before
+
+
+def test_a_sidecar_that_is_gone_is_an_error_with_its_name(folder: Path) -> None:
+    plan = planned(folder, NODES)
+    (folder / "a" / "tokenizer_config.json").unlink()
+    with pytest.raises(RunError, match=r"tokenizer_config\.json cannot be read"):
+        merged(plan)
+    assert not (folder / "out").exists()
+
+
+def test_the_last_progress_on_disk_says_that_the_run_stopped(folder: Path) -> None:
+    interrupted(folder)
+    assert json.loads((folder / "out.partial" / "progress.json").read_bytes())["state"] == "stopped"
+
+
+def test_a_pause_that_was_left_behind_does_not_hold_the_next_run(folder: Path) -> None:
+    interrupted(folder)
+    (folder / "out.partial" / "pause").touch()
+    assert merged(planned(folder, NODES)).resumed
+
+
+def test_a_control_serves_again_after_a_failure(folder: Path) -> None:
+    control = Control()
+    control.fail()
+    assert run(planned(folder, NODES), Options(sync=False), control=control).tensors == 4
+
+
+def test_nan_that_an_earlier_run_was_allowed_is_not_resumed_unasked(folder: Path) -> None:
+    bad = torch.full((BLOCK,), float("nan"))
+    write_model(folder / "a", {f"w{n}": bad if not n else torch.ones(BLOCK + n) for n in range(4)})
+    interrupted(folder, allow_non_finite=True)
+    with pytest.raises(RunError, match="not finite"):
+        merged(planned(folder, NODES))
+    assert merged(planned(folder, NODES), allow_non_finite=True).resumed
+
+
+def test_an_output_names_only_the_models_it_is_made_from(folder: Path) -> None:
+    merged(planned(folder, NODES + "\nc: {op: load, model: ./b}\nalone: {op: save, input: a, path: alone}"))
+    inputs = json.loads((folder / "alone" / "mergegraph.json").read_bytes())["inputs"]
+    assert {each["node"] for each in inputs} == {"a"}
+    assert "- `b`" not in (folder / "alone" / "README.md").read_text()
+
+
+def test_a_link_that_leads_out_of_a_model_is_not_copied(folder: Path) -> None:
+    (folder / "secret").write_text("secret")
+    (folder / "a" / "vocab.json").symlink_to(folder / "secret")
+    merged(planned(folder, NODES))
+    assert not (folder / "out" / "vocab.json").exists()
