@@ -39,9 +39,11 @@ def show_check(recipe: Recipe, *, allow_unrelated: bool, as_json: bool) -> None:
 def show_plan(plan: Plan, *, explained: bool, as_json: bool) -> None:
     """The plan, feasible or not. DoesNotFit afterwards when it is not."""
     if as_json:
+        from mergegraph.pipeline import collector_paused
         from mergegraph.plan.encode import plan_json
 
-        say_json({"kind": "plan", **plan_json(plan)})
+        with collector_paused():
+            say_json({"kind": "plan", **plan_json(plan)})
     else:
         from mergegraph.plan.text import explain, plan_text
 
