@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -27,6 +28,9 @@ from mergegraph.plan.sidecars import sidecars
 from mergegraph.recipe.model import dump_recipe
 from mergegraph.resolve import Resolved
 from mergegraph.tensors.layout import TensorSpec, lay_out
+
+_LONGEST_NAME = 240
+"""Bytes; file systems take 255, and `.partial` is added."""
 
 
 def make_plan(
@@ -86,13 +90,29 @@ def _output_paths(resolved: Resolved, output: Path | None, found: list[Problem])
         node = resolved.nodes[name].node
         method = node.method
         assert isinstance(method, Save)
-        if output is not None:
-            paths[name] = output.expanduser().absolute()
-        elif method.path:
-            paths[name] = (node.source.folder / Path(method.path).expanduser()).absolute()
+        wanted = str(output) if output is not None else method.path
+        if wanted and (problem := _unusable(wanted)):
+            found.append(Problem(f"{wanted!r} cannot be an output path: {problem}.",
+                                 at=node.source.where(("path",)), node=name, fix="write another path"))  # fmt: skip
+        elif wanted:
+            folder = Path.cwd() if output is not None else node.source.folder
+            paths[name] = Path(os.path.normpath(folder / Path(wanted).expanduser()))
         else:
             found.append(Problem("The save has no path.", at=node.at, node=name, fix="add `path: out/NAME`, or -o DIR"))
     return paths
+
+
+def _unusable(path: str) -> str:
+    """Why no file system takes a path; empty for one that can be."""
+    if "\0" in path:
+        return "it holds a NUL character"
+    if any(len(part.encode()) > _LONGEST_NAME for part in Path(path).parts):
+        return f"a name in it is longer than {_LONGEST_NAME} bytes"
+    try:
+        Path(path).expanduser()
+    except RuntimeError:
+        return f"there is no home folder of {path.split('/')[0]}"
+    return ""
 
 
 def _overlaps(resolved: Resolved, paths: Mapping[str, Path]) -> Iterator[Problem]:

@@ -7,8 +7,10 @@ elements where fine-tune and base are equal. It is folded only where that makes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, MutableMapping
 from fractions import Fraction
+from weakref import WeakKeyDictionary
 
 from mergegraph.expr import Cast, Expr, Linear, linear, operands, reads, walk
 
@@ -57,7 +59,9 @@ def fold_vanishing_reads(expr: Linear) -> Linear:
     """
     if expr.space != "weights" or not any([type(x) is Linear for _, x in expr.terms]):
         return expr
-    terms = _multiplied_out(expr, lambda difference: True, {})
+    if not any(_nearly_zero(net, mass) for net, mass in _rough_sums(expr).values()):
+        return expr
+    terms = _multiplied_out(expr, lambda difference: True, _fully)
     remaining = _nonzero(terms)
     if len(remaining) == len(terms):
         return expr
@@ -67,7 +71,11 @@ def fold_vanishing_reads(expr: Linear) -> Linear:
     return linear(_nonzero(_multiplied_out(expr, lambda x: not vanished.isdisjoint(reads(x)), {})), expr.space)
 
 
-def _multiplied_out(expr: Linear, opens: Callable[[Linear], bool], known: dict[Expr, Terms]) -> Terms:
+_fully: WeakKeyDictionary[Linear, Terms] = WeakKeyDictionary()
+"""Differences multiplied out down to the reads: kept with them, or 60 nested levels would cost 60³."""
+
+
+def _multiplied_out(expr: Linear, opens: Callable[[Linear], bool], known: MutableMapping[Linear, Terms]) -> Terms:
     """One term for each operand of `expr` and of the differences in it that open. A coefficient may be 0.
 
     `known`: the differences that were multiplied out already, so that each costs its terms once.
@@ -81,6 +89,40 @@ def _multiplied_out(expr: Linear, opens: Callable[[Linear], bool], known: dict[E
         else:
             terms.append((coefficient, operand))
     return _added_up(terms)
+
+
+_rough: WeakKeyDictionary[Linear, dict[Expr, tuple[float, float]]] = WeakKeyDictionary()
+
+
+def _rough_sums(expr: Linear) -> dict[Expr, tuple[float, float]]:
+    """(sum, sum of magnitudes) of each operand's coefficients, differences multiplied out, in floating point.
+
+    Exact sums cost twenty times as much, and are needed only where one of these is about zero.
+    """
+    if expr in _rough:
+        return _rough[expr]
+    sums: dict[Expr, tuple[float, float]] = {}
+    for coefficient, operand in expr.terms:
+        factor = _as_float(coefficient)
+        opened = isinstance(operand, Linear) and operand.is_difference
+        inner = _rough_sums(operand) if isinstance(operand, Linear) and opened else {operand: (1.0, 1.0)}
+        for x, (net, mass) in inner.items():
+            before = sums.get(x, (0.0, 0.0))
+            sums[x] = (before[0] + factor * net, before[1] + abs(factor) * mass)
+    _rough[expr] = sums
+    return sums
+
+
+def _nearly_zero(net: float, mass: float) -> bool:
+    """Also where either has left the range of floats."""
+    return not abs(net) > 1e-9 * mass
+
+
+def _as_float(coefficient: Fraction) -> float:
+    try:
+        return float(coefficient)
+    except OverflowError:
+        return math.inf
 
 
 def unwrap(expr: Linear) -> Expr:

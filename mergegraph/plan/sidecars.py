@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -48,7 +49,7 @@ def sidecars(resolved: Resolved, save: GraphNode, floats: Iterable[DType], found
     ]
     template = ""
     if method.chat_template is not None:
-        template = str(save.source.folder / Path(method.chat_template).expanduser())
+        template = str(save.source.folder / os.path.expanduser(method.chat_template))  # noqa: PTH111 - `~nobody` stays
         copies = [copy for copy in copies if not copy[0].startswith("chat_template")]
         found += _template_problems(save, Path(template))
     inputs = loads_of(resolved, save.name)
