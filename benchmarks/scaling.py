@@ -78,6 +78,12 @@ def kernel_diamond() -> list[str]:
     return list(levels)
 
 
+def nested_interpolations() -> list[str]:
+    """Every level moves the one below a little towards the fine-tune: differences of differences, 60 deep."""
+    names = ["base", *(f"x{i}" for i in range(1, DIAMOND_LEVELS)), "merged"]
+    return [f"{name}: {below} + 0.3*(tune - {below})" for below, name in pairwise(names)]
+
+
 def row(what: str, finished: Finished, limit_seconds: float | None = None) -> tuple[str, ...]:
     held = "" if limit_seconds is None else verdict(finished.wall_seconds < limit_seconds)
     limit = "" if limit_seconds is None else f"{limit_seconds:.1f}"
@@ -94,11 +100,16 @@ def plan_rows(families: dict[int, Path]) -> Iterator[tuple[str, ...]]:
     for count, family in families.items():
         finished = succeeded(mergegraph("plan", write_recipe(family, soup), "--json"))
         yield row(f"plan, {count:,} tensors", finished, PLAN_LIMIT_SECONDS)
-    shapes: tuple[tuple[str, Callable[[], list[str]]], ...] = (("linear", linear_diamond), ("kernel", kernel_diamond))
-    for kind, diamond in shapes:
-        recipe = write_recipe(families[COUNTS[0]], diamond())
+    shapes: tuple[tuple[str, Callable[[], list[str]]], ...] = (
+        ("linear diamond", linear_diamond),
+        ("kernel diamond", kernel_diamond),
+        ("chain of interpolations", nested_interpolations),
+    )
+    for kind, levels in shapes:
+        recipe = write_recipe(families[COUNTS[0]], levels())
         finished = succeeded(mergegraph("plan", recipe, "--json"))
-        yield row(f"plan, {DIAMOND_LEVELS}-level {kind} diamond", finished, DIAMOND_LIMIT_SECONDS)
+        limit = DIAMOND_LIMIT_SECONDS if kind.endswith("diamond") else None
+        yield row(f"plan, {DIAMOND_LEVELS}-level {kind}", finished, limit)
 
 
 def run_rows(many: Path, few: Path) -> Iterator[tuple[str, ...]]:
