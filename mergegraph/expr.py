@@ -2,17 +2,19 @@
 
     Read     elements of a stored tensor
     Linear   numbers times expressions, summed in order; no terms is zero
-    Apply    a method's kernel on equal-shape operands
+    Apply    a kernel on equal-shape operands, with statistics and random numbers if it asks for them
+    Stat     a number found out from all elements of an expression, or of a whole model's
+    Noise    random numbers, one for each element
     Cast     rounded once to a dtype
 
-Equal sub-expressions are the same object, so `is` compares and a shared input is read once per tile.
-An expression whose root is a `Read` is a byte copy. Coefficients are exact fractions until the executor
-rounds them once. Evaluates nothing and knows nothing of torch.
+Stats and noise stand beside a kernel's operands, never among them. Equal sub-expressions are the same object, so
+`is` compares and a shared input is read once per tile. An expression whose root is a `Read` is a byte copy.
+Coefficients are exact fractions until the executor rounds them once. Evaluates nothing and knows nothing of torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, TypeVar
@@ -46,13 +48,43 @@ class Linear:
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+class Noise:
+    """Uniform random numbers in [0, 1): element i gets a hash of (`key`, i), whatever the tile. `key`: 64 bits."""
+
+    key: int
+
+
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+class Population:
+    """Expressions whose elements are looked at together: one of each tensor of a model, with its shape."""
+
+    members: tuple[tuple[Expr, tuple[int, ...]], ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+class Stat:
+    """A reduction `kind` (see `mergegraph.statistic`) over all elements of `operands`, or of a `population`.
+
+    Operands are recomputed in the pass that reduces them, never stored. A population is no part of the
+    expression: it is reduced once, before the tensors are computed.
+    """
+
+    kind: str
+    operands: tuple[Expr, ...]
+    parameters: tuple[tuple[str, Value], ...]
+    population: Population | None
+
+
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class Apply:
-    """The kernel of op `kernel` on `operands`, with this tensor's plain numbers in `parameters`."""
+    """The kernel named `kernel` on `operands`, with this tensor's plain numbers in `parameters`."""
 
     kernel: str
     operands: tuple[Expr, ...]
     parameters: tuple[tuple[str, Value], ...]
     space: Space
+    stats: tuple[Stat, ...] = ()
+    noise: Noise | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
@@ -68,9 +100,10 @@ class Cast:
 
 
 Expr = Read | Linear | Apply | Cast
+Part = Expr | Stat | Noise
 
 _interned: WeakValueDictionary[tuple[object, ...], Any] = WeakValueDictionary()
-_E = TypeVar("_E", Read, Linear, Apply, Cast)
+_E = TypeVar("_E", Read, Linear, Apply, Cast, Stat, Noise, Population)
 
 
 def _intern(made: _E, *key: object) -> _E:
@@ -93,12 +126,52 @@ def linear(terms: Iterable[tuple[Fraction, Expr]], space: Space) -> Linear:
     return _intern(Linear(kept, space, difference), key, space)
 
 
-def apply(kernel: str, operands: Iterable[Expr], parameters: Iterable[tuple[str, Value]], space: Space) -> Apply:
-    """`kernel` is the op's name in the registry; operands have equal shapes."""
+def apply(
+    kernel: str,
+    operands: Iterable[Expr],
+    parameters: Iterable[tuple[str, Value]],
+    space: Space,
+    stats: Iterable[Stat] = (),
+    noise: Noise | None = None,
+) -> Apply:
+    """`kernel` is a name in `mergegraph.methods.registry.kernels()`; operands have equal shapes."""
+    operands, parameters, stats = tuple(operands), tuple(parameters), tuple(stats)
+    made = Apply(kernel, operands, parameters, space, stats, noise)
+    return _intern(made, kernel, operands, parameters, _types(parameters), space, stats, noise)
+
+
+def noise(key: int) -> Noise:
+    """The random numbers of a 64-bit key."""
+    return _intern(Noise(key), key)
+
+
+def population(members: Iterable[tuple[Expr, tuple[int, ...]]]) -> Population:
+    """Each member once: a tensor that stands under two names counts once. Zeros have no name, and all count."""
+    seen: set[Expr] = set()
+    kept: list[tuple[Expr, tuple[int, ...]]] = []
+    for expr, shape in members:
+        if expr not in seen:
+            kept.append((expr, shape))
+        if not (isinstance(expr, Linear) and not expr.terms):
+            seen.add(expr)
+    return _intern(Population(tuple(kept)), tuple(kept))
+
+
+def stat(kind: str, operands: Iterable[Expr], parameters: Iterable[tuple[str, Value]] = ()) -> Stat:
+    """A statistic of one tensor; `kind` is a name in `mergegraph.statistic`."""
     operands, parameters = tuple(operands), tuple(parameters)
-    # 1, 1.0 and True are equal, and a kernel may tell them apart.
-    types = tuple([type(value) for _, value in parameters])
-    return _intern(Apply(kernel, operands, parameters, space), kernel, operands, parameters, types, space)
+    return _intern(Stat(kind, operands, parameters, None), kind, operands, parameters, _types(parameters))
+
+
+def model_stat(kind: str, over: Population, parameters: Iterable[tuple[str, Value]] = ()) -> Stat:
+    """A statistic of all elements of a population."""
+    parameters = tuple(parameters)
+    return _intern(Stat(kind, (), parameters, over), kind, over, parameters, _types(parameters))
+
+
+def _types(parameters: tuple[tuple[str, Value], ...]) -> tuple[type, ...]:
+    """1, 1.0 and True are equal, and a kernel may tell them apart."""
+    return tuple([type(value) for _, value in parameters])
 
 
 def cast(operand: Expr, dtype: str) -> Expr:
@@ -108,35 +181,58 @@ def cast(operand: Expr, dtype: str) -> Expr:
     return _intern(Cast(operand, dtype), operand, dtype)
 
 
-def operands(expr: Expr) -> tuple[Expr, ...]:
-    """The direct sub-expressions, in order."""
+def operands(expr: Part) -> tuple[Expr, ...]:
+    """The direct sub-expressions, in order: what is computed to compute this one."""
     match expr:
-        case Read():
+        case Read() | Noise():
             return ()
         case Linear(terms=terms):
             return tuple(operand for _, operand in terms)
-        case Apply(operands=direct):
+        case Apply(operands=direct) | Stat(operands=direct):
             return direct
         case Cast(operand=operand):
             return (operand,)
 
 
-def walk(*roots: Expr) -> Iterator[Expr]:
-    """Every distinct sub-expression once, operands before users, left to right. Iterative: chains may be long."""
-    seen: set[Expr] = set()
-    stack: list[tuple[Expr, bool]] = [(root, False) for root in reversed(roots)]
+def parts(expr: Part) -> tuple[Part, ...]:
+    """Everything that stands directly below: operands, statistics, noise."""
+    if isinstance(expr, Apply) and (expr.stats or expr.noise is not None):
+        return (*expr.operands, *expr.stats, *([expr.noise] if expr.noise is not None else ()))
+    return operands(expr)
+
+
+def walk_parts(*roots: Part, below: Callable[[Part], tuple[Part, ...]] = parts) -> Iterator[Part]:
+    """Every distinct part once, what stands below before its users, left to right. Iterative: chains may be long."""
+    seen: set[Part] = set()
+    stack: list[tuple[Part, bool]] = [(root, False) for root in reversed(roots)]
     while stack:
-        expr, expanded = stack.pop()
-        if expr in seen:
+        part, expanded = stack.pop()
+        if part in seen:
             continue
         if expanded:
-            seen.add(expr)
-            yield expr
+            seen.add(part)
+            yield part
         else:
-            stack.append((expr, True))
-            stack.extend((operand, False) for operand in reversed(operands(expr)))
+            stack.append((part, True))
+            stack.extend((each, False) for each in reversed(below(part)))
 
 
-def reads(*roots: Expr) -> tuple[Read, ...]:
-    """The distinct stored tensors that `roots` need, in the order they are first needed."""
-    return tuple(expr for expr in walk(*roots) if isinstance(expr, Read))
+def walk(*roots: Part) -> Iterator[Expr]:
+    """Every distinct sub-expression once, also those that only a statistic looks at."""
+    return (part for part in walk_parts(*roots) if not isinstance(part, Stat | Noise))
+
+
+def reads(*roots: Part) -> tuple[Read, ...]:
+    """The distinct stored tensors that `roots` need, in the order they are first needed. Populations are apart."""
+    return tuple(part for part in walk_parts(*roots) if isinstance(part, Read))
+
+
+def populations(*roots: Part) -> tuple[Stat, ...]:
+    """The distinct statistics of populations that `roots` need, those that others need first."""
+    found: dict[Stat, None] = {}
+    pending = [part for part in walk_parts(*roots) if isinstance(part, Stat) and part.population is not None]
+    for each in pending:
+        assert each.population is not None
+        found |= dict.fromkeys(populations(*(expr for expr, _ in each.population.members)))
+        found[each] = None
+    return tuple(found)

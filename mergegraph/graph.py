@@ -14,7 +14,7 @@ from mergegraph.methods.base import Method, Path, SpaceError
 from mergegraph.methods.load import Load
 from mergegraph.methods.save import Save
 from mergegraph.recipe.expression import ExpressionError, expand, names
-from mergegraph.recipe.model import Expression, Node, Recipe
+from mergegraph.recipe.model import ON_COMMAND_LINE, Expression, Node, Recipe
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _place(building: _Building, node: Node, method: Method) -> None:
         building.problems.append(Problem(f"{error}.", at=node.where(path), node=node.name, fix=error.fix))
         building.failed.add(node.name)
         return
-    problems = [*_save_problems(node, method, space), *_skip_problems(node, method, inputs, spaces, space)]
+    problems = [*_save_problems(building, node, method, space), *_skip_problems(node, method, inputs, spaces, space)]
     building.problems += problems
     if problems:
         building.failed.add(node.name)
@@ -183,13 +183,13 @@ def _place(building: _Building, node: Node, method: Method) -> None:
         building.nodes[node.name] = GraphNode(node.name, method, space, inputs, node)
 
 
-def _save_problems(node: Node, method: Method, space: Space) -> Iterator[Problem]:
+def _save_problems(building: _Building, node: Node, method: Method, space: Space) -> Iterator[Problem]:
     if not isinstance(method, Save):
         return
     at = node.where(("input",))
     if space == "delta" and method.format == "weights":
-        fix = f"add it to its base first: {{op: sum, inputs: [BASE, {method.input}]}}; or add `format: delta`"
-        yield Problem("A save writes weights, and its input is a delta.", at=at, node=node.name, fix=fix)
+        fact, fix = "A save writes weights, and its input is a delta.", _added_to_a_model(building, method.input)
+        yield Problem(fact, at=at, node=node.name, fix=fix)
     if space == "weights" and method.format == "delta":
         yield Problem(
             "`format: delta` needs a delta, and its input is weights.",
@@ -197,6 +197,16 @@ def _save_problems(node: Node, method: Method, space: Space) -> Iterator[Problem
             node=node.name,
             fix=f"subtract the base: {{op: delta, model: {method.input}, base: BASE}}; or drop `format`",
         )
+
+
+def _added_to_a_model(building: _Building, delta: str) -> str:
+    """What to write for weights instead of a delta; for an expression on the command line, the expression."""
+    written = building.recipe.nodes[delta].method
+    if building.recipe.file != ON_COMMAND_LINE or not isinstance(written, Expression):
+        return f"add it to its base first: {{op: sum, inputs: [BASE, {delta}]}}; or add `format: delta`"
+    models = [name for name in names(written.text) if building.nodes[name].space == "weights"]
+    typed = f'-e "{models[-1]} + ({written.text})"' if models else f'-e "MODEL + ({written.text})" with -m MODEL=FOLDER'
+    return f"add it to a model: {typed}; or write a recipe, where a save may say `format: delta`"
 
 
 def _skip_problems(

@@ -34,13 +34,16 @@ def wire(recipe: Recipe, checkpoints: Mapping[str, Checkpoint]) -> Graph:
 def check(recipe: Recipe, *, allow_unrelated: bool = False) -> Resolved:
     """Everything that can be found out without reading more than headers and a few pages of weights.
 
+    What a plan would refuse is refused here too, but not for memory, nor for a path that `-o` may still give.
     RecipeError and InputError list all problems of the stage that finds them.
     """
     with collector_paused():
-        return _check(recipe, allow_unrelated)
+        resolved = _resolved(recipe, allow_unrelated)
+        drafted = make_plan(resolved, may_lack_path=True)
+        return Resolved(resolved.graph, resolved.nodes, drafted.warnings)
 
 
-def _check(recipe: Recipe, allow_unrelated: bool) -> Resolved:
+def _resolved(recipe: Recipe, allow_unrelated: bool) -> Resolved:
     checkpoints = _opened(recipe)
     resolved = resolve(wire(recipe, checkpoints), checkpoints)
     lineage = check_lineage(resolved, allow_unrelated=allow_unrelated)
@@ -69,7 +72,7 @@ def plan(
 ) -> Plan:
     """What a run of `recipe` will do; see `mergegraph.plan.outputs.make_plan`."""
     with collector_paused():
-        resolved = _check(recipe, allow_unrelated)
+        resolved = _resolved(recipe, allow_unrelated)
         return make_plan(resolved, budget_bytes=budget_bytes, workers=workers, output=output)
 
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from mergegraph.errors import InputError, MergegraphError, Problem, RecipeError, raise_errors
+from mergegraph.errors import InputError, Location, MergegraphError, Problem, RecipeError, raise_errors
 from mergegraph.graph import Graph, GraphNode, needed_loads
 from mergegraph.methods.base import Method, NodeTensors, Parameters, Path, TensorType
 from mergegraph.methods.load import Load
 from mergegraph.recipe.model import Recipe
-from mergegraph.schedule import ResolvedSchedule, resolve_schedule
+from mergegraph.schedule import ResolvedSchedule, resolve_schedule, select
 from mergegraph.tensors.checkpoint import Checkpoint, open_checkpoint
 from mergegraph.tensors.header import StoredTensor
 
@@ -25,7 +26,7 @@ class ResolvedNode:
     """A node with its tensors. `routes` as in `methods.base.Assembly`; `trunk` is an edge index.
 
     For a load node `checkpoint` is set and `stored` holds its tensors under the names they have in the graph.
-    `tied`: the trunk's config says that the head is the embedding.
+    `tied`: the trunk's config says that the head is the embedding. `exempt`: the tensors that the method leaves out.
     """
 
     node: GraphNode
@@ -36,6 +37,7 @@ class ResolvedNode:
     checkpoint: Checkpoint | None
     stored: Mapping[str, StoredTensor]
     tied: bool
+    exempt: frozenset[str] = frozenset()
 
     @property
     def method(self) -> Method:
@@ -171,10 +173,22 @@ def _resolve(node: GraphNode, inputs: list[ResolvedNode], found: list[Problem]) 
         found.append(Problem("No tensor is left.", at=node.at, node=node.written_as, fix="widen what the node selects"))
     schedules = dict(_schedules(node, list(assembly.tensors), inputs, found))
     trunk = node.method.trunk([view.space for view in views])
-    resolved = ResolvedNode(node, assembly.tensors, assembly.routes, schedules, trunk, None, {}, inputs[trunk].tied)
+    exempt = _exempt(node, list(assembly.tensors), found)
+    resolved = ResolvedNode(
+        node, assembly.tensors, assembly.routes, schedules, trunk, None, {}, inputs[trunk].tied, exempt
+    )
     if not any(problem.severity == "error" for problem in found):
         found += [problem.located(node.at, node.written_as) for problem in _objections(resolved)]
     return resolved
+
+
+def _exempt(node: GraphNode, tensors: list[str], found: list[Problem]) -> frozenset[str]:
+    selector = node.method.exempts()
+    if selector is None:
+        return frozenset()
+    exempt, problems = select(selector, tensors, field="except")
+    found += [problem.located(node.source.where(("except",)), node.written_as) for problem in problems]
+    return frozenset(exempt)
 
 
 def _schedules(
@@ -182,9 +196,14 @@ def _schedules(
 ) -> Iterator[tuple[Path, ResolvedSchedule]]:
     tied = any(resolved.tied for resolved in inputs)
     for path, schedule in node.method.coefficients():
-        resolved, problems = resolve_schedule(schedule, tensors, field=".".join(map(str, path)), tied=tied)
+        where = partial(_rule_place, node, path)
+        resolved, problems = resolve_schedule(schedule, tensors, field=".".join(map(str, path)), tied=tied, where=where)
         found += [problem.located(node.source.where(path), node.written_as) for problem in problems]
         yield path, resolved
+
+
+def _rule_place(node: GraphNode, path: Path, rule: int) -> Location:
+    return node.source.where((*path, rule))
 
 
 def _objections(resolved: ResolvedNode) -> Iterator[Problem]:

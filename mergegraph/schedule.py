@@ -18,7 +18,7 @@ from fnmatch import fnmatchcase, translate
 from fractions import Fraction
 from functools import lru_cache
 
-from mergegraph.errors import Problem
+from mergegraph.errors import Location, Problem
 from mergegraph.fields import Rule, Selector
 from mergegraph.naming import layer_counts, role, under_embedding
 from mergegraph.units import format_count
@@ -123,13 +123,18 @@ class ResolvedSchedule:
 
 
 def resolve_schedule(
-    schedule: ScheduleValue, names: Sequence[str], *, field: str, tied: bool = False
+    schedule: ScheduleValue,
+    names: Sequence[str],
+    *,
+    field: str,
+    tied: bool = False,
+    where: Callable[[int], Location | None] = lambda rule: None,
 ) -> tuple[ResolvedSchedule, tuple[Problem, ...]]:
     """The number that `schedule` gives to each of `names`, and what is wrong with it.
 
-    `field` is what problems call it (`by`, `weight of input 2`); the caller adds the place. `tied` says that the
-    model's head is its embedding, so that a rule for the head may well match nothing. Where there are errors among
-    the problems, some tensors may have no value.
+    `field` is what problems call it (`by`, `weight of input 2`); `where` gives the place of a rule, from 0, and the
+    caller that of the whole. `tied` says that the model's head is its embedding, so that a rule for the head may well
+    match nothing. Where there are errors among the problems, some tensors may have no value.
     """
     counts = layer_counts(names)
     resolved: list[tuple[Selection, Gradient]] = []
@@ -141,12 +146,13 @@ def resolve_schedule(
         words = f"Rule {number} of {field}"
         selection = _compiled(rule, names, words)
         if isinstance(selection, Problem):
-            problems.append(selection)
+            problems.append(selection.located(where(number - 1)))
             continue
         resolved.append((selection, Gradient(_values(rule), counts)))
         matched = [name for name in names if selection.matches(name)]
         decided = [name for name in matched if name in undecided]
-        problems += _unmatched(rule, matched, names, words, tied) or _shadowed(words, matched, decided, catch_all)
+        found = _unmatched(rule, matched, names, words, tied) or _shadowed(words, matched, decided, catch_all)
+        problems += [problem.located(where(number - 1)) for problem in found]
         for name in decided:
             del undecided[name]
         catch_all = catch_all or (number if _is_catch_all(rule) else 0)

@@ -139,7 +139,7 @@ def test_handles_know_their_space() -> None:
         "weights",
         "delta",
     )
-    assert repr(learnt) == "<delta delta>"
+    assert repr(learnt) == "<delta code - base>"
     assert repr(base) == "<weights base>"
 
 
@@ -220,3 +220,32 @@ def test_the_public_names_are_these() -> None:
     assert set(mg.__all__) <= set(dir(mg))
     with pytest.raises(AttributeError, match="no attribute 'sope'"):
         _ = mg.sope  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    ("make", "typed"),
+    [
+        (lambda: 0.5 * base + 0.5 * code, "mg.soup([base, code], weights=[0.5, 0.5])"),
+        (lambda: base + 0.5 * code, "mg.soup([base, code], weights=[1, 0.5])"),
+        (lambda: mg.soup([base, code]) + chat, "mg.soup([mg.soup([base, code]), chat])"),
+        (lambda: (base + 0.5 * (code - base)) + chat, "mg.soup([base + 0.5 * (code - base), chat])"),
+        (lambda: (base - (code - base)) + chat, "mg.soup([base - (code - base), chat])"),
+        (lambda: mg.scale(base, by=[0.1, 0.2]) + chat, "mg.soup([SCALE, chat])"),
+        (lambda: mg.clamp(base, [code, chat], name="held") + chat, "mg.soup([held, chat])"),
+        (lambda: mg.clamp(base, [code, chat]) + chat, "mg.soup([CLAMP, chat])"),
+        (lambda: (code - base) - chat, "chat - BASE"),
+    ],
+)
+def test_advice_can_be_typed(make: Callable[[], Handle], typed: str) -> None:
+    with pytest.raises(RecipeError) as refused:
+        make()
+    assert typed in refused.value.problems[0].fix
+    if "[" in typed and not any(word in typed for word in ("SCALE", "CLAMP", "held")):
+        known = {"mg": mg, "base": base, "code": code, "chat": chat}
+        assert eval(typed, known).space == "weights"
+
+
+def test_what_is_too_long_to_type_is_a_word() -> None:
+    deltas = [(code - base) * (number / 8) for number in range(1, 9)]
+    with pytest.raises(RecipeError, match=r"mg\.soup\(\[SUM, chat\]\)"):
+        base + sum(deltas) + chat

@@ -69,7 +69,7 @@ def test_the_space_of_a_node_follows_from_its_inputs(nodes: str, space: Space) -
     [
         ("x: {op: delta, model: d, base: a}", 7, 'delta takes weights here, and "d" is delta'),
         ("x: {op: delta, model: b, base: d}", 7, 'delta takes weights here, and "d" is delta'),
-        ("x: {op: negate, input: a}", 7, 'negate takes delta here, and "a" is weights'),
+        ("x: {op: negate, input: a}", 7, 'negate takes deltas, and "a" is weights'),
         ("x: {op: sum, inputs: [a, b]}", 7, "soup"),
         ("x: {op: soup, inputs: [a, d]}", 7, '"a" is weights, "d" is delta'),
         ("x: {op: clamp, input: d, within: [a]}", 7, 'clamp takes weights here, and "d" is delta'),

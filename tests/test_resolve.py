@@ -57,6 +57,26 @@ def tensors_of(resolved: Resolved, name: str) -> set[str]:
     return set(resolved.nodes[name].tensors)
 
 
+RULES = """x:
+  op: scale
+  input: code
+  by:
+    - {kind: expert, value: 1}
+    - {value: 2}
+    - {kind: attention,
+       value: 3}
+    - match: "nothing"
+      value: 4"""
+
+
+def test_a_problem_of_a_rule_is_where_the_rule_is(tmp_path: Path) -> None:
+    problems = refused(models(tmp_path), LOADS + RULES)
+    assert {problem.fact.split(" of ")[0]: problem.at.line for problem in problems
+        if problem.node == "x" and problem.at} == {
+        "Rule 1": 9, "Rule 3": 11, "Rule 4": 13,
+    }  # fmt: skip
+
+
 def words(problems: Iterable[Problem]) -> str:
     return "\n".join(map(str, problems))
 
@@ -289,7 +309,7 @@ def test_every_model_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
 
 
 def test_wrong_wiring_is_said_before_missing_models(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="negate takes delta here"):
+    with pytest.raises(RecipeError, match="negate takes deltas"):
         checked(
             tmp_path, "gone: {op: load, model: gone}\nx0: {op: negate, input: gone}\nx: {op: scale, input: x0, by: 1}"
         )

@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
+from mergegraph.builder.written import as_change, as_soup, unscaled, written
 from mergegraph.errors import Location, Problem, RecipeError
 from mergegraph.expr import Space
 from mergegraph.methods.base import Method, SpaceError
@@ -52,8 +53,8 @@ class Handle:
             return _added(self, -other)
         if self.space == "delta":
             raise refused(
-                f"{_shown(self)} is a delta, and a model is subtracted from it.",
-                f"take the difference of models first, as in {_shown(other)} - BASE",
+                f"{written(self)} is a delta, and a model is subtracted from it.",
+                f"take the difference of models first, as in {written(other)} - BASE",
             )
         return node("delta", model=self, base=other)
 
@@ -69,7 +70,7 @@ class Handle:
         return _scaled(self, -1) if is_scaled else node("negate", input=self)
 
     def __repr__(self) -> str:
-        return f"<{self.space} {_shown(self)}>"
+        return f"<{self.space} {written(self)}>"
 
 
 def node(op: str, *, name: str = "", **fields: object) -> Handle:
@@ -103,7 +104,7 @@ def _keyed(value: object, inputs: dict[str, Handle]) -> Any:
     if isinstance(value, Handle):
         key = next((key for key, known in inputs.items() if known is value), "")
         if not key:
-            key = unique(_shown(value), inputs)
+            key = unique(_word(value), inputs)
             inputs[key] = value
         return key
     if isinstance(value, Mapping):
@@ -117,9 +118,9 @@ def _added(left: Handle, right: Handle) -> Handle:
     """One `sum` of everything that was added; a sum that has a name stays a node of its own."""
     if left.space == right.space == "weights":
         raise refused(
-            f"Two models are added: {_shown(left)} + {_shown(right)}.",
-            f"average them: mg.soup([{_shown(left)}, {_shown(right)}]); or add what training changed: "
-            f"{_shown(left)} + ({_shown(right)} - BASE)",
+            f"Two models are added: {written(left)} + {written(right)}.",
+            f"average them: {as_soup([left, right])}; or add what training changed: "
+            f"{written(unscaled(left)[1])} + {as_change(right)}",
         )
     return node("sum", inputs=[*_terms(left), *_terms(right)])
 
@@ -152,7 +153,7 @@ def caller() -> Location:
     return Location(str(file.relative_to(here) if file.is_relative_to(here) else file), frame.f_lineno)
 
 
-def _shown(handle: Handle) -> str:
+def _word(handle: Handle) -> str:
     return handle.name or handle.called or handle.method.op
 
 

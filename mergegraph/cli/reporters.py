@@ -98,7 +98,6 @@ class Text:
 
 def report_json(plan: Plan, report: Report) -> dict[str, object]:
     """The report by name, with the sizes of the outputs."""
-    computed, copied = tensor_counts(plan, report)
     return {
         "kind": "done",
         "outputs": [
@@ -107,8 +106,8 @@ def report_json(plan: Plan, report: Report) -> dict[str, object]:
         ],
         "already_done": list(report.already_done),
         "tensors": report.tensors,
-        "copied": copied,
-        "computed": computed,
+        "copied": report.copied,
+        "computed": report.computed,
         "resumed": report.resumed,
         "seconds": report.seconds,
         "read_bytes": report.read_bytes,
@@ -133,9 +132,11 @@ def summary(plan: Plan, report: Report) -> Iterator[str]:
     if len(report.already_done) == len(plan.outputs):
         yield "  nothing to do"
         return
-    computed, copied = tensor_counts(plan, report)
-    resumed = f", of which {report.resumed:,} kept from an earlier run" if report.resumed else ""
-    yield f"  {format_count(computed + copied, 'tensor')}: {computed:,} computed, {copied:,} copied{resumed}"
+    resumed = (
+        f"; {report.resumed:,} more {'was' if report.resumed == 1 else 'were'} found done" if report.resumed else ""
+    )
+    written = format_count(report.computed + report.copied, "tensor")
+    yield f"  {written}: {report.computed:,} computed, {report.copied:,} copied{resumed}"
     megabytes = report.write_bytes / max(report.seconds, 1e-9) / 1e6
     pace = f", {megabytes:,.0f} MB/s written" if megabytes >= 1 else ""
     yield f"  {format_seconds(report.seconds)}{pace}; read {format_bytes(report.read_bytes)}"
@@ -150,12 +151,6 @@ def summary(plan: Plan, report: Report) -> Iterator[str]:
     warnings = len(plan.warnings) + len(report.warnings)
     if warnings:
         yield f"  {format_count(warnings, 'warning')}, above"
-
-
-def tensor_counts(plan: Plan, report: Report) -> tuple[int, int]:
-    """(computed, copied): tensors of the outputs that this run wrote; a copy is byte for byte."""
-    copies = [t.is_copy for output in plan.outputs if output.node not in report.already_done for t in output.tensors]
-    return len(copies) - sum(copies), sum(copies)
 
 
 def _counted(by_tensor: Mapping[str, int], what: str) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def recipe_from_file(path: Path, sets: Sequence[str] = (), sweeps: Sequence[str] = ()) -> Recipe:
     """The recipe at `path`. RecipeError names the nearest file when there is none."""
-    if not path.is_file():
+    if path.is_dir() or not path.exists():
         raise RecipeError(_no_file(path))
     from mergegraph.recipe.load import load_recipe
 
@@ -24,7 +24,7 @@ def recipe_from_file(path: Path, sets: Sequence[str] = (), sweeps: Sequence[str]
 
 def recipe_from_expression(text: str, models: Sequence[str], output: Path | None) -> Recipe:
     """The recipe of `-e TEXT -m NAME=REF … -o OUT`, paths relative to the current folder."""
-    from mergegraph.recipe.expression import from_expression
+    from mergegraph.recipe.command_line import from_expression
 
     problems = list(_model_problems(models))
     if output is None:

@@ -10,27 +10,36 @@ from mergegraph.execute.evaluate import TORCH_DTYPES, Source
 from mergegraph.execute.work import NonFinite
 from mergegraph.expr import Read, reads
 from mergegraph.plan.plan import Plan
+from mergegraph.units import format_count
 
 _CHUNK_ELEMENTS = 1 << 20
 
 
-def explained(error: NonFinite, plan: Plan, source: Source) -> RunError:
-    """The error a person reads: which model holds how many, or which node made them."""
+def explained(error: NonFinite, plan: Plan, source: Source, kept: int = 0, where: str = "") -> RunError:
+    """The error a person reads: which model holds how many, or which node made them.
+
+    `kept` finished tensors stay on disk, in the folders `where`. They belong to these inputs and this recipe: who
+    mends those begins again.
+    """
     labels = {file.path: file.label for file in plan.inputs}
     found = [(labels[read.path], *count_nonfinite(read, source)) for read in reads(error.tensor.root)]
-    guilty = [f'"{label}" holds {nans:,} NaN and {infs:,} Inf' for label, nans, infs in found if nans or infs]
+    guilty = {label: f'"{label}" holds {nans:,} NaN and {infs:,} Inf' for label, nans, infs in found if nans or infs}
+    node = error.output.computed_by
     origin = (
-        "; ".join(guilty)
-        or f'its inputs are finite: node "{error.output.computed_by}" made them, {error.count:,} in one tile'
+        "; ".join(guilty.values()) or f'its inputs are finite: node "{node}" made them, {error.count:,} in one tile'
     )
+    kept_text = f"{format_count(kept, 'finished tensor')} {'is' if kept == 1 else 'are'} kept in {where}"
+    models = " and ".join(f'"{label}"' for label in guilty)
+    mend = f"put an intact model in place of {models}" if guilty else f'use smaller numbers in node "{node}"'
     return RunError(
         Problem(
             f"{error.tensor.name} is not finite.",
             at=error.output.at,
-            node=error.output.computed_by,
+            node=node,
             tensor=error.tensor.name,
-            why=origin,
-            fix="use an intact checkpoint, or --allow-non-finite to merge them as they are",
+            why=f"{origin}\n{kept_text}" if kept else origin,
+            fix=f"{mend}, and run again{' with --overwrite' if kept else ''};\n"
+            f"or go on with --allow-non-finite, which writes and counts them",
         )
     )
 

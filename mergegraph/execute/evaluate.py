@@ -8,7 +8,7 @@ where an input is), rounded once when the result is stored.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -17,10 +17,15 @@ import torch
 from torch import Tensor
 
 from mergegraph.dtypes import BY_CODE
+from mergegraph.execute.noise import fill_uniform
+from mergegraph.execute.reduce import Accumulator, Scratch, feed_in_runs
 from mergegraph.expr import Read
-from mergegraph.methods.registry import methods
-from mergegraph.plan.memory import TileShape
-from mergegraph.plan.program import Accumulate, Call, Computation, Copy, Fetch, Scaled, Step, Store, Zero
+from mergegraph.methods.registry import kernels
+from mergegraph.plan.extent import Extent
+from mergegraph.plan.memory import TileShape, tile_shape
+from mergegraph.plan.program import Computation
+from mergegraph.plan.steps import Accumulate, Call, Copy, Fetch, Reduce, Scaled, Step, Store, Zero
+from mergegraph.statistic import Found
 
 TORCH_DTYPES: Mapping[str, torch.dtype] = {
     code: getattr(torch, dtype.torch_name) for code, dtype in BY_CODE.items() if hasattr(torch, dtype.torch_name or "-")
@@ -48,15 +53,27 @@ Sink = Callable[[Finished], None]
 
 
 class Arena:
-    """One worker's memory: `shape.tile_set_bytes(tile_elements)` bytes, reserved at once."""
+    """One worker's memory, cut for tiles of `tile_elements`: `shape.tile_set_bytes(tile_elements)` bytes.
 
-    def __init__(self, shape: TileShape, tile_elements: int) -> None:
-        self._bytes = torch.empty(max(shape.tile_set_bytes(tile_elements), 64), dtype=torch.uint8)
+    `storage` is memory to cut; new memory without it.
+    """
+
+    def __init__(self, shape: TileShape, tile_elements: int, storage: Tensor | None = None) -> None:
+        self._bytes = new_storage(shape.tile_set_bytes(tile_elements)) if storage is None else storage
         self._memory = byte_view(self._bytes)
         self._typed: dict[torch.dtype, Tensor] = {}
         self._slot_bytes = _aligned(tile_elements * shape.slot_bits // 8)
         self._raw_at = shape.slots * self._slot_bytes
         self._out_at = self._raw_at + _aligned(-(-tile_elements * shape.raw_bits // 8))
+        self._reduce_at = self._out_at + _aligned(-(-tile_elements * shape.out_bits // 8))
+        self._reduce_bytes = shape.reduce_bytes
+
+    @property
+    def reduction(self) -> Scratch:
+        """Where statistics are reduced; new memory where none was set aside."""
+        if not self._reduce_bytes:
+            return Scratch()
+        return Scratch(self._bytes[self._reduce_at : self._reduce_at + self._reduce_bytes])
 
     def slot(self, index: int, elements: int, dtype: torch.dtype) -> Tensor:
         """The first `elements` of a slot."""
@@ -93,29 +110,80 @@ class _TileKernel:
     out: Tensor
     p: Any
     spare: list[Tensor]
+    stats: Sequence[Any]
+    noise_key: int
+    start: int
     ops: Any = torch
 
     def scratch(self) -> Tensor:
         return self.spare.pop()
 
+    def uniform(self, out: Tensor) -> Tensor:
+        """The last spare slot was taken for this."""
+        fill_uniform(out.view(-1), self.noise_key, self.start, self.spare[0].view(-1))
+        return out
 
-def evaluate(work: Computation, start: int, elements: int, arena: Arena, source: Source, sink: Sink) -> None:
-    """Run a program on elements `start … start + elements` of its tensors; each root goes to `sink` in turn.
 
-    What `sink` gets is valid until it returns.
+def new_storage(nbytes: int) -> Tensor:
+    """Memory for an arena, one for each worker."""
+    return torch.empty(max(-(-nbytes // 64) * 64, 64), dtype=torch.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """The statistics of a computation by number: those that are `found`, and those that this pass feeds."""
+
+    found: list[Found | None]
+    fed: Mapping[int, Accumulator]
+
+
+_NONE = Statistics([], {})
+
+
+def evaluate(
+    work: Computation,
+    start: int,
+    elements: int,
+    arena: Arena,
+    source: Source,
+    sink: Sink,
+    *,
+    index: int = 0,
+    cut: Extent | None = None,
+    statistics: Statistics = _NONE,
+) -> None:
+    """Run pass `index` of a program on elements `start … start + elements` of its tensors; each root goes to `sink`
+    in turn, and each statistic that is fed to its accumulator.
+
+    What `sink` gets is valid until it returns. `cut` is needed for rows, matrices and statistics.
     """
-    tile = _Tile(work, start, elements, arena, source)
-    for step in work.program.steps:
+    tile = _Tile(work, start, elements, arena, source, cut, statistics)
+    for step in work.program.passes[index]:
         finished = tile.run(step)
         if finished is not None:
             sink(finished)
 
 
+def arena_for(work: Computation, tile_elements: int, storage: Tensor) -> Arena:
+    """A worker's storage, cut for one computation."""
+    return Arena(tile_shape([work.program]), tile_elements, storage)
+
+
 class _Tile:
     """The steps of one tile."""
 
-    def __init__(self, work: Computation, start: int, elements: int, arena: Arena, source: Source) -> None:
-        self.reads, self.start, self.elements, self.arena, self.source = work.reads, start, elements, arena, source
+    def __init__(
+        self,
+        work: Computation,
+        start: int,
+        elements: int,
+        arena: Arena,
+        source: Source,
+        cut: Extent | None,
+        statistics: Statistics,
+    ) -> None:
+        self.work, self.reads, self.cut, self.statistics = work, work.reads, cut, statistics
+        self.start, self.elements, self.arena, self.source = start, elements, arena, source
         self.staged: Read | None = None
         self.dtype = torch.float64 if work.program.double else torch.float32
         self.slots = [arena.slot(index, elements, self.dtype) for index in range(work.program.slots)]
@@ -130,16 +198,36 @@ class _Tile:
                 torch.mul(self.slots[source], coefficient, out=self.slots[slot])
             case Accumulate(slot, source, coefficient):
                 self.slots[slot].add_(self.slots[source], alpha=coefficient)
-            case Call(slot, op, sources, parameters, scratch):
-                kernel = _TileKernel(
-                    self.slots[slot], SimpleNamespace(**dict(parameters)), [self.slots[index] for index in scratch]
-                )
-                methods()[op].tile(kernel, *(self.slots[source] for source in sources))
+            case Call():
+                self.call(step)
+            case Reduce(stat, sources):
+                assert self.cut is not None
+                tiles = tuple([self.slots[source] for source in sources])
+                feed_in_runs(self.statistics.fed[stat], self.start, tiles, self.cut.leaf, self.arena.reduction)
             case Store(root, slot, dtype):
                 return self.store(root, self.slots[slot], dtype)
             case Copy(root, read):
                 return Finished(root, self.raw_bytes(self.reads[read]), 0, 0)
         return None
+
+    def call(self, step: Call) -> None:
+        kernel = kernels()[step.kernel]
+        stats = [self.statistics.found[n] for n in step.stats]
+        view = self.shaped if kernel.granularity != "element" else self.slots.__getitem__
+        given = _TileKernel(
+            out=view(step.slot),
+            p=SimpleNamespace(**dict(step.parameters)),
+            spare=[view(slot) for slot in step.scratch],
+            stats=[each for each in stats if each is not None],
+            noise_key=self.work.noises[step.noise].key if step.noise is not None else 0,
+            start=self.start,
+        )
+        kernel.tile(given, *(view(source) for source in step.sources))
+
+    def shaped(self, slot: int) -> Tensor:
+        """A slot as rows."""
+        assert self.cut is not None
+        return self.slots[slot].view(-1, self.cut.columns)
 
     def raw_bytes(self, read: Read) -> memoryview:
         """The read's bytes for this tile, in the staging buffer; read once where several outputs copy them."""
@@ -178,7 +266,7 @@ _CAREFUL_ELEMENTS = 8_192
 def round_once(value: Tensor, rounded: Tensor) -> int:
     """Write `value` to `rounded` in its dtype, to nearest. Returns how many finite values were too large for it.
 
-    float16 overflows to infinity; float8 has little or no infinity and saturates.
+    float16 and bfloat16 overflow to infinity; float8 has little or no infinity and saturates.
     """
     dtype = rounded.dtype
     from_double = value.dtype == torch.float64 and dtype != torch.float64
@@ -186,7 +274,9 @@ def round_once(value: Tensor, rounded: Tensor) -> int:
     narrows = from_double or dtype in _NARROW_RANGE
     if is_direct and not (narrows and _exceeds(value, dtype)):
         rounded.copy_(value)
-        return 0
+        # Only the last 0.4 % of float32's range is beyond bfloat16: a probe of the sum is half as dear as the extremes.
+        if dtype != torch.bfloat16 or _sums_finite(rounded):
+            return 0
     pieces = [slice(start, start + _CAREFUL_ELEMENTS) for start in range(0, value.numel(), _CAREFUL_ELEMENTS)]
     return sum([_round_carefully(value[piece], rounded[piece]) for piece in pieces])
 

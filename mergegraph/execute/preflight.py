@@ -7,26 +7,31 @@ from pathlib import Path
 
 from mergegraph.errors import DoesNotFit, OutputError, Problem
 from mergegraph.plan.plan import Output
+from mergegraph.tensors.completed import completed
 from mergegraph.tensors.disk import allocated_bytes, free_bytes
-from mergegraph.tensors.writer import completed_result_id
-from mergegraph.units import format_bytes
+from mergegraph.units import format_bytes, format_count
 
 
-def finished_outputs(outputs: Sequence[Output], ids: Mapping[str, str]) -> tuple[str, ...]:
-    """The saves whose result already stands at its path, whole: the same id, and every file of its full length."""
+def finished_outputs(
+    outputs: Sequence[Output], ids: Mapping[str, str], *, allow_non_finite: bool = False
+) -> tuple[str, ...]:
+    """The saves whose result already stands at its path: the same id, every file of its full length, and no NaN or
+    Inf that this run would have refused to write."""
     return tuple(
         output.node
         for output in outputs
-        if completed_result_id(output.path) == ids[output.node]
+        if (there := completed(output.path)) is not None
+        and there.result_id == ids[output.node]
+        and (allow_non_finite or not there.nonfinite)
         and all(_length(output.path / file.name) == file.file_bytes for file in output.layout.files)
     )
 
 
-def refuse_existing(outputs: Sequence[Output]) -> None:
+def refuse_existing(outputs: Sequence[Output], ids: Mapping[str, str], *, allow_non_finite: bool = False) -> None:
     """OutputError for every path that is taken."""
     existing = [output for output in outputs if output.path.exists()]
     if existing:
-        raise OutputError(*map(_exists, existing))
+        raise OutputError(*[_taken(output, ids[output.node], allow_non_finite) for output in existing])
 
 
 def require_space(outputs: Sequence[Output]) -> None:
@@ -49,7 +54,19 @@ def require_space(outputs: Sequence[Output]) -> None:
             )
 
 
-def _exists(output: Output) -> Problem:
+def _taken(output: Output, result_id: str, allow_non_finite: bool) -> Problem:
+    there = completed(output.path)
+    if there is not None and there.result_id == result_id and there.nonfinite and not allow_non_finite:
+        count = sum(there.nonfinite.values())
+        values = "1 value that is" if count == 1 else f"{format_count(count, 'value')} that are"
+        return Problem(
+            f"The output exists and holds {values} not finite: {output.path}",
+            at=output.at,
+            node=output.node,
+            tensor=next(iter(there.nonfinite)),
+            why="an earlier run with --allow-non-finite made it",
+            fix="--allow-non-finite to take it as it is, or --overwrite after the inputs are mended",
+        )
     return Problem(
         f"The output exists: {output.path}",
         at=output.at,

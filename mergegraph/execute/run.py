@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 
 from mergegraph.errors import Interrupted, Problem, RunError
-from mergegraph.execute.card import copied_files, engine_version, provenance, sidecar_contents
+from mergegraph.execute.card import copied_files, engine_version, provenance, read_by, sidecar_contents
 from mergegraph.execute.compare import compare_uncomputed
 from mergegraph.execute.control import Control, stop_on_signals
 from mergegraph.execute.diagnose import explained
@@ -50,11 +50,17 @@ class Options:
 
 @dataclass(frozen=True)
 class Report:
-    """What a run did. Bytes; `measured` is the process's peak, `reserved` what it held before the tiles."""
+    """What a run did. Bytes; `measured` is the process's peak, `reserved` what it held before the tiles.
+
+    `tensors` are those of all outputs: `computed` and `copied` by this run, `resumed` from an earlier one's partial
+    folders, or in outputs that were `already_done`. `read_bytes` and `write_bytes` are this run's.
+    """
 
     outputs: Mapping[str, str]
     tensors: int
     resumed: int
+    computed: int
+    copied: int
     already_done: tuple[str, ...]
     read_bytes: int
     write_bytes: int
@@ -112,10 +118,12 @@ def run(
 def _run(running: _Run, started: float) -> Report:
     plan, options = running.plan, running.options
     ids = {output.node: result_id(plan, output) for output in plan.outputs}
-    already = () if options.overwrite else finished_outputs(plan.outputs, ids)
+    already = (
+        () if options.overwrite else finished_outputs(plan.outputs, ids, allow_non_finite=options.allow_non_finite)
+    )
     remaining = plan.without(already)
     if not options.overwrite:
-        refuse_existing(remaining.outputs)
+        refuse_existing(remaining.outputs, ids, allow_non_finite=options.allow_non_finite)
     require_space(remaining.outputs)
     warm_up()
     reserved = resident_bytes()
@@ -129,6 +137,7 @@ def _run(running: _Run, started: float) -> Report:
         work = Work(
             remaining, running.folders, reader.read_into, running.publisher, allow_non_finite=options.allow_non_finite
         )
+        todo = work.todo()
         _execute(running, work)
         _publish(running, remaining, work, ids)
     work.publish()
@@ -137,9 +146,11 @@ def _run(running: _Run, started: float) -> Report:
         outputs={output.node: str(output.path) for output in plan.outputs},
         tensors=sum(len(output.tensors) for output in plan.outputs),
         resumed=resumed,
+        computed=todo.computed,
+        copied=todo.copied,
         already_done=already,
-        read_bytes=remaining.read_bytes,
-        write_bytes=remaining.write_bytes,
+        read_bytes=todo.read_bytes,
+        write_bytes=todo.write_bytes,
         reserved_bytes=reserved,
         budget_bytes=plan.projection.budget_bytes,
         pool_bytes=plan.projection.pool_bytes,
@@ -158,6 +169,7 @@ def _claim(running: _Run, plan: Plan, ids: Mapping[str, str], stack: ExitStack) 
     for output in plan.outputs:
         folder = OutputFolder.open(
             output.path, output.layout, result_id=ids[output.node], engine=engine_version(),
+            inputs={file.path: file.identity for file in read_by(plan, output)},
             overwrite=options.overwrite, sync=options.sync,
         )  # fmt: skip
         running.folders.append(stack.enter_context(folder))
@@ -216,7 +228,7 @@ def _execute(running: _Run, work: Work) -> None:
     try:
         running.options.executor(work, running.control, running.tick)
     except NonFinite as error:
-        raise explained(error, running.plan, work.source) from error
+        raise explained(error, running.plan, work.source, *_kept(running)) from error
     if running.control.signal is not None:
         running.publisher.state("stopped")
         for folder in running.folders:
@@ -224,15 +236,20 @@ def _execute(running: _Run, work: Work) -> None:
         raise _interrupted(running)
 
 
+def _kept(running: _Run) -> tuple[int, str]:
+    """How many tensors the partial folders keep when the run ends now, and in which folders."""
+    folders = [folder for folder in running.folders if folder.checksums]
+    return sum(len(folder.checksums) for folder in folders), ", ".join(str(folder.partial) for folder in folders)
+
+
 def _interrupted(running: _Run) -> Interrupted:
-    kept = sum(len(folder.checksums) for folder in running.folders)
+    kept, where = _kept(running)
     total = sum(len(output.tensors) for output in running.plan.outputs)
     by_system = running.control.signal == signal.SIGTERM
-    partial = ", ".join(str(folder.partial) for folder in running.folders)
     return Interrupted(
         Problem(
             f"Stopped by {'SIGTERM' if by_system else 'Ctrl-C'}: {kept:,} of {total:,} tensors are on disk.",
-            why=f"they are kept in {partial}" if kept else "nothing was finished yet, so nothing is kept",
+            why=f"they are kept in {where}" if kept else "nothing was finished yet, so nothing is kept",
             fix="run the same command again to go on" if kept else "run the same command again",
         ),
         by_system=by_system,

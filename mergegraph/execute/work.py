@@ -1,4 +1,4 @@
-"""The tiles of a plan as tasks in order, and what happens to a finished tile: written, hashed, counted.
+"""The tiles of a plan as jobs in order, and what happens to a finished tile: written, hashed, counted.
 
 An executor decides who performs a task and when; the bytes do not depend on it.
 """
@@ -10,30 +10,38 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor
 
 from mergegraph.errors import Problem, RunError
-from mergegraph.execute.evaluate import Arena, Finished, Source, evaluate
+from mergegraph.execute.evaluate import Finished, Source, arena_for, evaluate, new_storage
 from mergegraph.execute.events import Progress, Publisher, TensorDone
-from mergegraph.plan.plan import Group, Output, OutputTensor, Plan
+from mergegraph.execute.jobs import Job, Stage, Tile
+from mergegraph.execute.reduce import Accumulator, accumulator
+from mergegraph.expr import Stat
+from mergegraph.plan.extent import Extent
+from mergegraph.plan.groups import Gathering, Group, OutputTensor, Place
+from mergegraph.plan.groups import read_bytes as bytes_read
+from mergegraph.plan.plan import Output, Plan
 from mergegraph.plan.program import Computation, computation
-from mergegraph.tensors.checksum import block_digests, bytes_per_block, tensor_checksum
+from mergegraph.statistic import Found
+from mergegraph.tensors.checksum import BLOCK_ELEMENTS, block_digests, bytes_per_block, tensor_checksum
 from mergegraph.tensors.writer import OutputFolder
-
-Place = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One tile of one group: `elements` from `start` of every member that is not on disk yet."""
+class Todo:
+    """How much a run has to do: tensors and bytes, of which a shared read counts once in each pass."""
 
-    members: tuple[Place, ...]
-    computation: Computation
-    start: int
-    elements: int
+    computed: int
+    copied: int
+    read_bytes: int
+    write_bytes: int
 
 
 class Work:
-    """What a run has to do. Tasks are handed out once, in the plan's order; results may arrive in any.
+    """What a run has to do. Tiles are handed out once, in the plan's order; results may arrive in any.
 
     `allow_non_finite`: NaN and Inf in computed tensors are counted instead of refused.
     """
@@ -52,7 +60,8 @@ class Work:
         self._nonfinite: Counter[Place] = Counter()
         self._overflowed: Counter[Place] = Counter()
         self.node_seconds: defaultdict[str, float] = defaultdict(float)
-        self._digests: dict[Place, dict[int, bytes]] = {}
+        self.populations: dict[Stat, Found] = {}
+        self._digests: dict[Place, dict[int, bytes | None]] = {}
         self._elements_left: dict[Place, int] = {}
         self._lock = threading.Lock()
         self._start_progress()
@@ -65,21 +74,46 @@ class Work:
         self._tensors_total = sum(len(output.tensors) for output in self.plan.outputs)
         self.publish()
 
-    def arena(self) -> Arena:
+    def storage(self) -> Tensor:
         """One worker's memory."""
-        return Arena(self.plan.projection.shape, self.plan.projection.tile_elements)
+        return new_storage(self.plan.projection.tile_set_bytes)
 
     def tensor(self, place: Place) -> OutputTensor:
         output, tensor = place
         return self.plan.outputs[output].tensors[tensor]
 
-    def tasks(self) -> Iterator[Task]:
-        """Every tile that is not on disk yet, in order. A group keeps only its unfinished members."""
-        tile = self.plan.projection.tile_elements
+    def stages(self) -> Iterator[Stage]:
+        """What workers perform, in order: every pass over the populations, then the tensors that are not on disk."""
+        if any(self.unfinished()):
+            for gathering in self.plan.gatherings:
+                stat = gathering.stat
+                found = accumulator(stat.kind, stat.parameters)
+                for _ in range(gathering.passes):
+                    yield self._members(gathering, found), partial(self._gathered, stat, found)
+        yield self._groups(), lambda: None
+
+    def _members(self, gathering: Gathering, found: Accumulator) -> Iterator[Job]:
+        for work, cut in gathering.members:
+            yield Job(work, cut, self._tile(cut), shared=self._shared(work), fed=(found,))
+
+    def _gathered(self, stat: Stat, found: Accumulator) -> None:
+        """A pass over a population is over; the last one gives the statistic."""
+        result = found.end_pass()
+        if result is not None:
+            self.populations[stat] = result
+
+    def _groups(self) -> Iterator[Job]:
+        """A group keeps only its unfinished members."""
         for members, group in self.unfinished():
-            steps = computation([self.tensor(place).root for place in members])
-            for start in range(0, max(group.element_count, 1), tile):
-                yield Task(members, steps, start, min(tile, group.element_count - start))
+            whole = members == group.members
+            work = group.computation if whole else computation([self.tensor(place).root for place in members])
+            yield Job(work, group.extent, self._tile(group.extent), members, self._shared(work))
+
+    def _shared(self, work: Computation) -> tuple[Found, ...]:
+        return tuple([self.populations[stat] for stat in work.shared])
+
+    def _tile(self, cut: Extent) -> int:
+        return cut.tile(self.plan.projection.tile_elements)
 
     def unfinished(self) -> Iterator[tuple[tuple[Place, ...], Group]]:
         """The groups with the members that are not on disk yet."""
@@ -90,26 +124,43 @@ class Work:
             if members:
                 yield members, group
 
-    def perform(self, task: Task, arena: Arena) -> None:
-        """Compute one task and write its results. RunError names the tensor that cannot be computed."""
-        began = time.perf_counter()
-        evaluate(
-            task.computation, task.start, task.elements, arena, self.source,
-            lambda finished: self.finish(task.members[finished.root], task.start, task.elements, finished),
-        )  # fmt: skip
-        node = self.plan.outputs[task.members[0][0]].computed_by
-        with self._lock:
-            self.node_seconds[node] += time.perf_counter() - began
+    def todo(self) -> Todo:
+        """What is not on disk yet, as when the run began."""
+        groups = [[self.tensor(place) for place in members] for members, _ in self.unfinished()]
+        tensors = [tensor for group in groups for tensor in group]
+        copied = sum(tensor.is_copy for tensor in tensors)
+        read_bytes = sum(bytes_read(computation([tensor.root for tensor in group])) for group in groups)
+        read_bytes += sum(x.passes * bytes_read(work) for x in self.plan.gatherings if groups for work, _ in x.members)
+        write_bytes = sum(tensor.element_count * tensor.dtype.bits // 8 for tensor in tensors)
+        return Todo(len(tensors) - copied, copied, read_bytes, write_bytes)
 
-    def finish(self, place: Place, start: int, elements: int, finished: Finished) -> None:
-        """A tile of a tensor is computed: check it, write it, hash it."""
+    def perform(self, tile: Tile, storage: Tensor) -> None:
+        """Compute one tile and write its results. RunError names the tensor that cannot be computed."""
+        began = time.perf_counter()
+        job = tile.job
+        whole_blocks = job.tile % BLOCK_ELEMENTS == 0 or tile.elements == job.cut.elements
+        evaluate(
+            job.computation, tile.start, tile.elements, arena_for(job.computation, job.tile, storage), self.source,
+            lambda finished: self.finish(
+                job.members[finished.root], tile.start, tile.elements, finished, whole_blocks=whole_blocks
+            ),
+            index=tile.index, cut=job.cut, statistics=job.statistics,
+        )  # fmt: skip
+        if job.members:
+            node = self.plan.outputs[job.members[0][0]].computed_by
+            with self._lock:
+                self.node_seconds[node] += time.perf_counter() - began
+
+    def finish(self, place: Place, start: int, elements: int, finished: Finished, *, whole_blocks: bool = True) -> None:
+        """A tile of a tensor is computed: check it, write it, hash it. Tiles that cut through blocks are hashed when
+        the tensor is done, from disk."""
         output, tensor = self.plan.outputs[place[0]], self.tensor(place)
         if finished.nonfinite and not self.allow_non_finite:
             raise NonFinite(output, tensor, finished.nonfinite)
         folder = self.folders[place[0]]
         if elements:
             folder.write(tensor.name, start * tensor.dtype.bits // 8, finished.content)
-        digests = block_digests(finished.content, bytes_per_block(tensor.dtype))
+        digests = block_digests(finished.content, bytes_per_block(tensor.dtype)) if whole_blocks else None
         with self._lock:
             collected = self._digests.setdefault(place, {})
             collected[start] = digests
@@ -125,7 +176,8 @@ class Work:
         with self._lock:
             collected = self._digests.pop(place)
             del self._elements_left[place]
-        checksum = tensor_checksum(collected[start] for start in sorted(collected))
+        digests = [digest for _, digest in sorted(collected.items()) if digest is not None]
+        checksum = tensor_checksum(digests) if len(digests) == len(collected) else folder.checksum_of(tensor.name)
         folder.tensor_done(tensor.name, checksum, **self._facts(place))
         self.publisher.emit(TensorDone(output.node, tensor.name, checksum))
 

@@ -11,20 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from mergegraph.dtypes import DType
 from mergegraph.errors import Problem
-from mergegraph.expr import Expr, Space, Value, apply
-from mergegraph.fields import Accepts, CoefficientField, EdgeTo, FieldModel
+from mergegraph.expr import Expr, Noise, Population, Space, Value, apply, linear
+from mergegraph.fields import Accepts, CoefficientField, EdgeTo, FieldModel, Selector
+from mergegraph.methods.kernel import Granularity, Kernel
+from mergegraph.methods.leaves import Path, leaves, replaced
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +62,22 @@ class Assembly:
 
 
 class Parameters(Mapping[Path, Fraction]):
-    """One tensor's numbers: `p["inputs", 0, "weight"]`, and `p.by` for a field of the method itself."""
+    """One tensor's numbers: `p["inputs", 0, "weight"]`, and `p.by` for a field of the method itself.
 
-    __slots__ = ("_numbers",)
+    `noises` are the tensor's random numbers, one for each edge of a method that is `random`; `populations` are
+    what the method gathered over the whole model (`Method.gathered`).
+    """
 
-    def __init__(self, numbers: Mapping[Path, Fraction]) -> None:
-        self._numbers = numbers
+    __slots__ = ("_numbers", "noises", "populations")
+
+    def __init__(
+        self, numbers: Mapping[Path, Fraction], noises: Sequence[Noise] = (), populations: Sequence[Population] = ()
+    ) -> None:
+        self._numbers, self.noises, self.populations = numbers, noises, populations
+
+    def with_parts(self, noises: Sequence[Noise], populations: Sequence[Population]) -> Parameters:
+        """The same numbers with the tensor's noises and the node's populations."""
+        return Parameters(self._numbers, noises, populations)
 
     def __getitem__(self, path: Path) -> Fraction:
         return self._numbers[path]
@@ -86,21 +95,6 @@ class Parameters(Mapping[Path, Fraction]):
             raise AttributeError(name) from None
 
 
-class Kernel(Protocol):
-    """What a tile kernel is given. All tiles are 1-D, of one length and one dtype (float32, or float64)."""
-
-    ops: Any
-    """The torch module."""
-    out: Tensor
-    """Where the result goes; holds nothing yet."""
-    p: Any
-    """The parameters by name: plain numbers, strings and booleans."""
-
-    def scratch(self) -> Tensor:
-        """One more tile; at most `Method.scratch` of them."""
-        ...
-
-
 class SpaceError(ValueError):
     """The inputs' spaces do not fit the method. `edge` is the index of the input to blame; `fix` can be typed."""
 
@@ -116,6 +110,12 @@ class Method(FieldModel):
     """The space of the result; "same" is the space all inputs share."""
     scratch: ClassVar[int] = 0
     """Tiles a kernel takes from the pool beyond its operands and its result."""
+    granularity: ClassVar[Granularity] = "element"
+    """What a tile of its kernel is; see `mergegraph.methods.kernel`."""
+    random: ClassVar[bool] = False
+    """Whether it draws random numbers: `p.noises` has some for each edge."""
+    matrices_only: ClassVar[bool] = False
+    """Whether tensors of fewer than two dimensions are left out, as those of `except:` are."""
     wiring_fields: ClassVar[frozenset[str]] = frozenset({"op", "skip"})
     """Fields that say which tensors a node has, not how one is computed: kernels do not see them."""
     example: ClassVar[str] = ""
@@ -137,18 +137,16 @@ class Method(FieldModel):
     def edges(self) -> tuple[Edge, ...]:
         """The inputs, in the order they are written."""
         return tuple(
-            Edge(path, str(value), marker.accepts)
-            for path, value, marker in _leaves(self)
-            if isinstance(marker, EdgeTo)
+            Edge(path, str(value), marker.accepts) for path, value, marker in leaves(self) if isinstance(marker, EdgeTo)
         )
 
     def coefficients(self) -> tuple[tuple[Path, Any], ...]:
         """Every schedule with the path of its field."""
-        return tuple((path, value) for path, value, marker in _leaves(self) if isinstance(marker, CoefficientField))
+        return tuple((path, value) for path, value, marker in leaves(self) if isinstance(marker, CoefficientField))
 
     def rewired(self, new_name: Callable[[str], str]) -> Self:
         """The same method with every edge's node name mapped through `new_name`."""
-        rewired = _replace(self, {edge.path: new_name(edge.node) for edge in self.edges()})
+        rewired = replaced(self, {edge.path: new_name(edge.node) for edge in self.edges()})
         assert isinstance(rewired, type(self))
         return rewired
 
@@ -186,6 +184,18 @@ class Method(FieldModel):
         """What is wrong with one tensor's numbers; looked at for every distinct combination, at check."""
         return None
 
+    def exempts(self) -> Selector | None:
+        """The tensors that the method leaves out; `passed` says what they are then."""
+        return None
+
+    def passed(self, inputs: Sequence[Expr | None], space: Space) -> Expr:
+        """What a tensor is that is left out: as in the trunk."""
+        return next((x for x in inputs if x is not None and x.space == space), linear([], space))
+
+    def gathered(self, inputs: Sequence[Expr | None], p: Parameters, space: Space) -> Sequence[Expr]:
+        """What of one tensor goes into the populations that the method looks at over the whole model."""
+        return ()
+
     def expand(self, inputs: Sequence[Expr | None], p: Parameters, space: Space) -> Expr:
         """How one tensor is computed. `inputs` follow `edges()`; None is a delta without that tensor (zero).
 
@@ -196,7 +206,7 @@ class Method(FieldModel):
 
     def plain_parameters(self, p: Parameters) -> list[tuple[str, Value]]:
         """This tensor's numbers and the method's own options, by field name, as kernels and the plan see them."""
-        markers = {path[0] for path, _, _ in _leaves(self)}
+        markers = {path[0] for path, _, _ in leaves(self)}
         options: list[tuple[str, Value]] = [
             (name, value)
             for name, value in self
@@ -209,6 +219,11 @@ class Method(FieldModel):
         """Compute `k.out` from one tile of each operand. Operands are not written to."""
         raise NotImplementedError(f"{cls.__name__} has no kernel: it expands to others")
 
+    @classmethod
+    def workspace(cls, rows: int, columns: int, operands: int) -> int:
+        """Elements of the compute dtype that a matrix kernel takes beyond its slots and scratch."""
+        return 0
+
     def repair_config(self, configs: Sequence[Mapping[str, Any]], trunk: int) -> dict[str, Any]:
         """The trunk's config.json as this node's result needs it. `configs` follow `edges()`."""
         return dict(configs[trunk])
@@ -218,58 +233,3 @@ def _conversion(edge: Edge, space: Space) -> str:
     if space == "weights":
         return f"subtract a base first: {{op: delta, model: {edge.node}, base: BASE}}"
     return f"add it to its base first: {{op: sum, inputs: [BASE, {edge.node}]}}"
-
-
-@cache
-def _marker(cls: type[FieldModel], name: str) -> EdgeTo | CoefficientField | None:
-    """The marker of a field, wherever it stands in the annotation (`Weights | None`, `tuple[Weights, ...]`)."""
-    info = cls.model_fields[name]
-    pending: list[Any] = [*info.metadata, info.annotation]
-    while pending:
-        part = pending.pop(0)
-        if isinstance(part, EdgeTo | CoefficientField):
-            return part
-        pending += getattr(part, "__metadata__", ())
-        pending += get_args(part) if get_origin(part) is not None else ()
-    return None
-
-
-def _leaves(model: FieldModel, path: Path = ()) -> Iterator[tuple[Path, Any, EdgeTo | CoefficientField]]:
-    """Every marked value of a method, nested pieces included, with its path and marker, as written."""
-    for name in type(model).model_fields:
-        value = getattr(model, name)
-        if value is None:
-            continue
-        here = (*path, name.removesuffix("_"))
-        marker = _marker(type(model), name)
-        if isinstance(marker, EdgeTo) and isinstance(value, tuple):
-            yield from (((*here, index), node, marker) for index, node in enumerate(cast("tuple[str, ...]", value)))
-        elif marker is not None:
-            yield here, value, marker
-        elif isinstance(value, FieldModel):
-            yield from _leaves(value, here)
-        elif isinstance(value, tuple):
-            for index, item in enumerate(cast("tuple[object, ...]", value)):
-                if isinstance(item, FieldModel):
-                    yield from _leaves(item, (*here, index))
-
-
-def _replace(model: FieldModel, values: Mapping[Path, str]) -> FieldModel:
-    """`model` with the values at some paths replaced, nested pieces rebuilt."""
-    changed: dict[str, Any] = {}
-    for name in type(model).model_fields:
-        key, value = name.removesuffix("_"), getattr(model, name)
-        below = {path[1:]: new for path, new in values.items() if path[0] == key}
-        if not below:
-            continue
-        if isinstance(value, FieldModel):
-            changed[name] = _replace(value, below)
-        elif isinstance(value, tuple):
-            items = list(cast("tuple[Any, ...]", value))
-            for index in {path[0] for path in below}:
-                inner = {path[1:]: new for path, new in below.items() if path[0] == index}
-                items[int(index)] = inner[()] if () in inner else _replace(items[int(index)], inner)
-            changed[name] = tuple(items)
-        else:
-            changed[name] = below[()]
-    return model.model_copy(update=changed)

@@ -7,22 +7,24 @@ more. A tensor that a delta lacks is zero there. Buffers that carry no learning 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from typing import Literal
 
 from pydantic import Field
 
 from mergegraph.errors import Problem
-from mergegraph.expr import Space
-from mergegraph.methods.base import Assembly, Method, NodeTensors, TensorType
+from mergegraph.expr import Expr, Space, linear
+from mergegraph.methods.base import Assembly, NodeTensors, TensorType
+from mergegraph.methods.tensorwise import Tensorwise
 
 _BUFFERS = ("rotary_emb.inv_freq", "attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias")
 _SHOWN = 4
 
 
-class Combination(Method):
+class Combination(Tensorwise):
     """A method over several inputs, which may have different tensors."""
 
-    wiring_fields = Method.wiring_fields | {"missing", "extra"}
+    wiring_fields = Tensorwise.wiring_fields | {"missing", "extra"}
 
     missing: Literal["error", "keep", "drop"] = Field(
         default="error", description="a tensor the trunk has and another model lacks: keep takes it from the trunk"
@@ -30,6 +32,13 @@ class Combination(Method):
     extra: Literal["error", "drop"] = Field(
         default="error", description="a tensor another model has and the trunk lacks"
     )
+
+    def passed(self, inputs: Sequence[Expr | None], space: Space) -> Expr:
+        """The trunk's tensor; of deltas, their mean."""
+        if space == "weights":
+            return super().passed(inputs, space)
+        deltas = [operand for operand in inputs if operand is not None and operand.space == "delta"]
+        return linear([(Fraction(1, len(inputs)), delta) for delta in deltas], space)
 
     def assemble(self, inputs: Sequence[NodeTensors], space: Space) -> Assembly:
         spaces: list[Space] = [node.space for node in inputs]

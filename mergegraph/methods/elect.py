@@ -11,7 +11,8 @@ from pydantic import Field
 from mergegraph.errors import Problem
 from mergegraph.expr import Expr, Space, apply
 from mergegraph.fields import WeightedInput
-from mergegraph.methods.base import Kernel, Parameters
+from mergegraph.methods.base import Parameters
+from mergegraph.methods.kernel import Kernel
 from mergegraph.methods.over_deltas import OverDeltas
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ from pydantic import Field, model_validator
 from mergegraph.errors import Problem
 from mergegraph.expr import Expr, Space, linear
 from mergegraph.fields import Coefficient, Either, Inputs, WeightedInput, Weights
-from mergegraph.fields import Delta as DeltaInput
-from mergegraph.methods.base import Method, Parameters, SpaceError
+from mergegraph.methods.base import Parameters, SpaceError
 from mergegraph.methods.combination import Combination
+from mergegraph.methods.over_deltas import OverDeltas
+from mergegraph.methods.tensorwise import Tensorwise
 
 _ONE = Fraction(1)
 
@@ -41,7 +42,7 @@ class Delta(Combination):
         return linear([(_ONE, model), (-_ONE, base)] if model is not None and base is not None else [], space)
 
 
-class Scale(Method):
+class Scale(Tensorwise):
     """A strength: every element times a number that may differ from tensor to tensor.
 
     y = by * x
@@ -59,7 +60,7 @@ class Scale(Method):
         return linear([(p.by, operand) for operand in inputs if operand is not None], space)
 
 
-class Negate(Method):
+class Negate(OverDeltas):
     """The opposite of a task vector: adding it forgets the task.
 
     y = -input
@@ -67,14 +68,13 @@ class Negate(Method):
     Ilharco et al., "Editing models with task arithmetic", ICLR 2023, arXiv 2212.04089.
     """
 
-    gives = "delta"
     example = "anti: {op: negate, input: d_toxic}"
 
     op: Literal["negate"] = "negate"
-    input: DeltaInput = Field(description="the delta to turn round")
+    input: Either = Field(description="the delta to turn round; with `base`, a model")
 
     def expand(self, inputs: Sequence[Expr | None], p: Parameters, space: Space) -> Expr:
-        return linear([(-_ONE, operand) for operand in inputs if operand is not None], space)
+        return linear([(-_ONE, delta) for delta in self.deltas(inputs)], space)
 
 
 class Sum(Combination):

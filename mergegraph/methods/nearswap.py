@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from mergegraph.fields import Coefficient, Weights
-from mergegraph.methods.base import Kernel
 from mergegraph.methods.combination import Combination
+from mergegraph.methods.kernel import Kernel
 
 if TYPE_CHECKING:
     from torch import Tensor

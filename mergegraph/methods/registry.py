@@ -16,6 +16,7 @@ from types import MappingProxyType, ModuleType
 
 import mergegraph.methods
 from mergegraph.methods.base import Method
+from mergegraph.methods.kernel import Piece
 
 
 @cache
@@ -27,6 +28,27 @@ def methods() -> Mapping[str, type[Method]]:
         if found.setdefault(name, cls) is not cls:
             raise ValueError(f'two methods are called "{name}": {found[name].__module__} and {cls.__module__}')
     return MappingProxyType(dict(sorted(found.items())))
+
+
+@cache
+def kernels() -> Mapping[str, type[Method] | type[Piece]]:
+    """Kernel name in plans → the class that computes it: every method by its op, and the pieces they build on."""
+    found: dict[str, type[Method] | type[Piece]] = dict(methods())
+    for module in _modules():
+        for _, cls in inspect.getmembers(module, inspect.isclass):
+            if issubclass(cls, Piece) and cls.__module__ == module.__name__ and hasattr(cls, "name"):
+                if cls.name in found:
+                    raise ValueError(f'two kernels are called "{cls.name}": one is in {cls.__module__}')
+                found[cls.name] = cls
+    return MappingProxyType(found)
+
+
+def _modules() -> Iterator[ModuleType]:
+    """The modules of this package, and those that the methods of other packages are in."""
+    for module in pkgutil.iter_modules(mergegraph.methods.__path__):
+        yield importlib.import_module(f"mergegraph.methods.{module.name}")
+    for cls in _plugins():
+        yield importlib.import_module(cls.__module__)
 
 
 def _own() -> Iterator[type[Method]]:

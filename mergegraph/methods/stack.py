@@ -58,8 +58,8 @@ class Stack(Method):
         try:
             tower = self._tower(inputs[0].tensors)
             order = self._layer_order(inputs, tower)
-        except ValueError as problem:
-            return Assembly({}, problems=(Problem(str(problem)),))
+        except _Unstackable as error:
+            return Assembly({}, problems=(error.problem,))
         routes: dict[str, tuple[int, str]] = {}
         embed, head = self._outer_edges()
         problems = tuple(self._outer_problems(inputs[embed].tensors, inputs[head].tensors))
@@ -91,25 +91,27 @@ class Stack(Method):
         counts = layer_counts(names)
         if self.tower is not None:
             if self.tower not in counts:
-                raise ValueError(f'there is no stack of layers "{self.tower}"; there are {", ".join(counts) or "none"}')
+                raise _Unstackable(f'there is no stack of layers "{self.tower}"', _tower_fix(counts))
             return self.tower
-        if len(counts) != 1:
-            raise ValueError(
-                f"the model has {len(counts)} stacks of layers ({', '.join(counts) or 'none'}); "
-                "say which one is meant with `tower: NAME`"
-                if counts
-                else "the model has no numbered layers, so there is nothing to stack"
-            )
+        if not counts:
+            raise _Unstackable("the model has no numbered layers, so there is nothing to stack", _tower_fix(counts))
+        if len(counts) > 1:
+            raise _Unstackable(f"the model has {len(counts)} stacks of layers", _tower_fix(counts))
         return next(iter(counts))
 
     def _layer_order(self, inputs: Sequence[NodeTensors], tower: str) -> list[tuple[int, int]]:
-        """(edge, layer there) of every layer of the result, in order. ValueError for a range out of bounds."""
+        """(edge, layer there) of every layer of the result, in order. _Unstackable for a range out of bounds."""
         order: list[tuple[int, int]] = []
         for edge, piece in enumerate(self.slices):
-            count = layer_counts(inputs[edge].tensors).get(tower, 0)
-            if not count:
-                raise ValueError(f'"{piece.from_}" has no stack of layers "{tower}"')
-            order += [(edge, layer) for layer in parse_layers(piece.layers, count)]
+            counts = layer_counts(inputs[edge].tensors)
+            if tower not in counts:
+                fix = f'take layers from models that have "{tower}"; "{piece.from_}" has {", ".join(counts) or "none"}'
+                raise _Unstackable(f'"{piece.from_}" has no stack of layers "{tower}"', fix)
+            try:
+                order += [(edge, layer) for layer in parse_layers(piece.layers, counts[tower])]
+            except ValueError as error:
+                fix = f'choose from `layers: "0:{counts[tower]}"`, which is all of "{piece.from_}"'
+                raise _Unstackable(str(error), fix) from None
         return order
 
     def expand(self, inputs: Sequence[Expr | None], p: Parameters, space: Space) -> Expr:
@@ -129,6 +131,19 @@ class Stack(Method):
             inner: list[Mapping[str, Any]] = [each.get(nested, {}) for each in taken]
             config[nested] = _restacked(inner, self.slices, tower)
         return config
+
+
+class _Unstackable(ValueError):
+    """Slices that make no stack of these models, and what to write instead."""
+
+    def __init__(self, fact: str, fix: str) -> None:
+        super().__init__(fact)
+        self.problem = Problem(f"{fact}.", fix=fix)
+
+
+def _tower_fix(counts: Mapping[str, int]) -> str:
+    towers = " or ".join(f"`tower: {tower}`" for tower in counts)
+    return f"write {towers}" if towers else "choose a model with layers; `op: select` takes single tensors from models"
 
 
 def _of_kind(tensors: Mapping[str, TensorType], kind: str, rank: int = 0) -> list[TensorType]:

@@ -2,24 +2,41 @@
 
 Most tensors of a model differ only in what they read. What a node makes of a tensor depends on what its inputs
 are made of, on the numbers and on whether it is a matrix, and all of that is one hashable `Key`; the first tensor
-with a key is the example, and the others exchange its reads for their own when somebody asks.
+with a key is the example, and the others exchange its leaves (reads, noise) for their own when somebody asks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from mergegraph.expr import Apply, Cast, Expr, Linear, Read, apply, cast, linear, walk
+from mergegraph.expr import (
+    Apply,
+    Cast,
+    Expr,
+    Linear,
+    Noise,
+    Part,
+    Read,
+    Stat,
+    apply,
+    cast,
+    linear,
+    parts,
+    stat,
+    walk_parts,
+)  # fmt: skip
 
 Key = tuple[object, ...]
+Leaf = Read | Noise
 
 
 @dataclass(slots=True, eq=False)
 class Made:
-    """One tensor of one node. `leaves` are the distinct stored tensors below it, in the order they first occur."""
+    """One tensor of one node. `leaves` are what it is made of, in the order they first occur."""
 
-    leaves: tuple[Read, ...]
+    leaves: tuple[Leaf, ...]
     example: Made | None = None
     _expr: Expr | None = None
 
@@ -42,7 +59,7 @@ def stored(read: Read, like: Made | None) -> Made:
     return Made((read,), like, read)
 
 
-def of_expression(expr: Expr, leaves: tuple[Read, ...]) -> Made:
+def of_expression(expr: Expr, leaves: tuple[Leaf, ...]) -> Made:
     """A tensor with no others like it yet."""
     return Made(leaves, None, expr)
 
@@ -53,15 +70,24 @@ class Examples:
 
     known: dict[Key, Made] = field(default_factory=dict[Key, Made])
 
-    def make(self, operands: Sequence[Made | None], numbers: Key, build: Callable[[list[Expr | None]], Expr]) -> Made:
+    def make(
+        self,
+        operands: Sequence[Made | None],
+        noises: Sequence[Noise],
+        numbers: Key,
+        build: Callable[[list[Expr | None]], Expr],
+    ) -> Made:
         """The node's tensor from its operands; `build` is called for the first of those that are alike."""
-        position: dict[Read, int] = {}
+        position: dict[Leaf, int] = {}
         for operand in operands:
             for leaf in operand.leaves if operand is not None else ():
                 position.setdefault(leaf, len(position))
+        for drawn in noises:
+            position.setdefault(drawn, len(position))
         leaves = tuple(position)
         inputs = tuple([x and (x.kind, tuple([position[leaf] for leaf in x.leaves])) for x in operands])
-        key = (numbers, inputs, tuple([(leaf.space, len(leaf.shape) > 1) for leaf in leaves]))
+        shapes = tuple([(leaf.space, len(leaf.shape) > 1) for leaf in leaves if isinstance(leaf, Read)])
+        key = (numbers, inputs, tuple([position[drawn] for drawn in noises]), shapes)
         example = self.known.get(key)
         if example is not None:
             return Made(leaves, example)
@@ -70,17 +96,33 @@ class Examples:
         return made
 
 
-def exchanged(root: Expr, reads: Mapping[Read, Read]) -> Expr:
-    """`root` with every read replaced; those that `reads` does not have stay."""
-    made: dict[Expr, Expr] = {}
-    for expr in walk(root):
-        match expr:
-            case Read():
-                made[expr] = reads.get(expr, expr)
+def exchanged(root: Expr, leaves: Mapping[Part, Part]) -> Expr:
+    """`root` with every leaf replaced; those that `leaves` does not have stay."""
+    return rebuilt(root, lambda expr: expr, leaves)
+
+
+def rebuilt(root: Expr, change: Callable[[Linear], Expr], known: Mapping[Part, Part]) -> Expr:
+    """`root` with every sum changed, from the bottom; a part that is `known` is replaced and not looked into.
+
+    Populations are of the whole model, and stay.
+    """
+    made: dict[Part, Any] = dict(known)
+    for part in walk_parts(root, below=lambda part: () if part in known else parts(part)):
+        if part in known:
+            continue
+        match part:
             case Linear():
-                made[expr] = linear([(coefficient, made[x]) for coefficient, x in expr.terms], expr.space)
+                made[part] = change(linear([(coefficient, made[x]) for coefficient, x in part.terms], part.space))
             case Apply():
-                made[expr] = apply(expr.kernel, [made[x] for x in expr.operands], expr.parameters, expr.space)
+                operands = [made[x] for x in part.operands]
+                drawn = None if part.noise is None else made[part.noise]
+                stats = [made[x] for x in part.stats]
+                made[part] = apply(part.kernel, operands, part.parameters, part.space, stats, drawn)
+            case Stat(population=None):
+                made[part] = stat(part.kind, [made[x] for x in part.operands], part.parameters)
             case Cast():
-                made[expr] = cast(made[expr.operand], expr.dtype)
-    return made[root]
+                made[part] = cast(made[part.operand], part.dtype)
+            case Read() | Noise() | Stat():
+                made[part] = part
+    whole: Expr = made[root]
+    return whole

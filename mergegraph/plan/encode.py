@@ -7,64 +7,116 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from mergegraph.expr import Apply, Cast, Expr, Linear, Read, apply, cast, linear, read, reads, walk
+from mergegraph.expr import (
+    Apply,
+    Cast,
+    Expr,
+    Linear,
+    Noise,
+    Part,
+    Population,
+    Read,
+    Stat,
+    apply,
+    cast,
+    linear,
+    model_stat,
+    noise,
+    parts,
+    population,
+    read,
+    stat,
+    walk_parts,
+)  # fmt: skip
 from mergegraph.plan.plan import NUMERIC_VERSION, Output, Plan
 
 Entry = list[Any]
+
+
+Encoded = Part | Population
 
 
 def encode_expressions(roots: Sequence[Expr], files: Sequence[str]) -> tuple[list[Entry], list[int]]:
     """(table, index of each root). `files` are the paths that reads may name."""
     file_index = {path: index for index, path in enumerate(files)}
     table: list[Entry] = []
-    index: dict[Expr, int] = {}
-    for expr in walk(*roots):
-        index[expr] = len(table)
-        table.append(_encode(expr, index, file_index))
+    index: dict[Encoded, int] = {}
+    for part in _with_populations(roots, set()):
+        index[part] = len(table)
+        table.append(_encode(part, index, file_index))
     return table, [index[root] for root in roots]
+
+
+def _with_populations(roots: Iterable[Expr], seen: set[Encoded]) -> Iterator[Encoded]:
+    """Every part once, what it refers to before it; the members of a population before the statistic over it."""
+    for part in walk_parts(*roots):
+        if part in seen:
+            continue
+        if isinstance(part, Stat) and part.population is not None and part.population not in seen:
+            yield from _with_populations([expr for expr, _ in part.population.members], seen)
+            seen.add(part.population)
+            yield part.population
+        seen.add(part)
+        yield part
 
 
 def decode_expressions(table: Iterable[Entry], roots: Iterable[int], files: Sequence[str]) -> list[Expr]:
     """The expressions that `encode_expressions` wrote; the same objects within one process."""
-    made: list[Expr] = []
+    made: list[Any] = []
     for entry in table:
         made.append(_decode(entry, made, files))
     return [made[root] for root in roots]
 
 
-def _encode(expr: Expr, index: Mapping[Expr, int], files: Mapping[str, int]) -> Entry:
-    match expr:
+def _encode(part: Encoded, index: Mapping[Encoded, int], files: Mapping[str, int]) -> Entry:
+    match part:
         case Read():
-            place = [files[expr.path], expr.offset, expr.nbytes]
-            return ["read", *place, expr.name, expr.dtype, list(expr.shape), expr.space]
+            place = [files[part.path], part.offset, part.nbytes]
+            return ["read", *place, part.name, part.dtype, list(part.shape), part.space]
         case Linear():
-            terms = [[c.numerator, c.denominator, index[x]] for c, x in expr.terms]
-            return ["linear", terms, expr.space]
+            terms = [[c.numerator, c.denominator, index[x]] for c, x in part.terms]
+            return ["linear", terms, part.space]
         case Apply():
-            operands = [index[x] for x in expr.operands]
-            return ["apply", expr.kernel, operands, [list(pair) for pair in expr.parameters], expr.space]
+            operands = [index[x] for x in part.operands]
+            beside = [index[x] for x in parts(part)[len(operands) :]]
+            return ["apply", part.kernel, operands, [list(pair) for pair in part.parameters], part.space, beside]
+        case Stat():
+            over = None if part.population is None else index[part.population]
+            return ["stat", part.kind, [index[x] for x in part.operands], [list(p) for p in part.parameters], over]
+        case Noise():
+            return ["noise", part.key]
+        case Population():
+            return ["population", [[index[expr], list(shape)] for expr, shape in part.members]]
         case Cast():
-            return ["cast", index[expr.operand], expr.dtype]
+            return ["cast", index[part.operand], part.dtype]
 
 
-def _decode(entry: Entry, made: list[Expr], files: Sequence[str]) -> Expr:
-    kind = entry[0]
-    if kind == "read":
-        _, file, offset, nbytes, name, dtype, shape, space = entry
-        return read(files[int(file)], name, dtype, tuple(shape), offset, nbytes, space)
-    if kind == "linear":
-        _, terms, space = entry
-        return linear([(Fraction(n, d), made[int(x)]) for n, d, x in terms], space)
-    if kind == "apply":
-        _, kernel, operands, parameters, space = entry
-        return apply(kernel, [made[int(x)] for x in operands], [(name, value) for name, value in parameters], space)
-    assert kind == "cast", kind
-    _, operand, dtype = entry
-    return cast(made[int(operand)], dtype)
+def _decode(entry: Entry, made: list[Any], files: Sequence[str]) -> Encoded:
+    match entry:
+        case ["read", file, offset, nbytes, name, dtype, shape, space]:
+            return read(files[int(file)], name, dtype, tuple(shape), offset, nbytes, space)
+        case ["linear", terms, space]:
+            return linear([(Fraction(n, d), made[x]) for n, d, x in terms], space)
+        case ["apply", kernel, operands, parameters, space, beside]:
+            stats = [made[x] for x in beside if isinstance(made[x], Stat)]
+            drawn = next((made[x] for x in beside if isinstance(made[x], Noise)), None)
+            return apply(kernel, [made[x] for x in operands], [tuple(p) for p in parameters], space, stats, drawn)
+        case ["stat", kind, operands, parameters, None]:
+            return stat(kind, [made[x] for x in operands], [tuple(p) for p in parameters])
+        case ["stat", kind, [], parameters, over]:
+            return model_stat(kind, made[over], [tuple(p) for p in parameters])
+        case ["noise", key]:
+            return noise(key)
+        case ["population", members]:
+            return population([(made[x], tuple(shape)) for x, shape in members])
+        case ["cast", operand, dtype]:
+            return cast(made[operand], dtype)
+        case _:
+            raise ValueError(f"unknown entry {entry[:1]}")
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -120,7 +172,8 @@ def result_digest(plan: Plan, output: Output) -> str:
     device, which the plan does not know.
     """
     expressions = [tensor.root for tensor in output.tensors]
-    files = list(dict.fromkeys(read.path for read in reads(*expressions)))
+    below = _with_populations(expressions, set())
+    files = list(dict.fromkeys(part.path for part in below if isinstance(part, Read)))
     identities = {file.path: file.identity for file in plan.inputs}
     table, roots = encode_expressions(expressions, files)
     described = {

@@ -1,15 +1,16 @@
 """How many bytes the tiles of a run take, and the largest tile that fits the budget. Pure arithmetic.
 
 A worker reserves its whole tile set at once: slots in the compute dtype, one staging buffer for raw bytes, one
-for the rounded result. The pool is the workers' tile sets, and nothing that grows with a model is outside it.
+for the rounded result, room to reduce in. The pool is the workers' tile sets and the histograms they share, and
+nothing that grows with a model is outside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mergegraph.plan.program import Program
+from mergegraph.plan.steps import Program, Reduce
 
 BLOCK_ELEMENTS = 65_536
 """A tile is whole blocks, so that checksums do not depend on the tile."""
@@ -17,63 +18,96 @@ TILE_ELEMENTS = 262_144
 """1 MiB of float32: a few of them stay in the L2 cache of common processors."""
 POOL_CEILING = 128 << 20
 DEFAULT_BUDGET = 2 << 30
+REDUCE_BYTES = 2 << 20
+"""Two runs of 65,536 float64, and as much again for what torch takes to count a run."""
+HISTOGRAM_BYTES = 65_536 * 8
 
 
 @dataclass(frozen=True, slots=True)
 class TileShape:
-    """What one worker holds for one tile element: slot count, and bits a slot, staged in and staged out."""
+    """What one worker holds for one tile element: slot count, and bits a slot, staged in and staged out; and
+    `reduce_bytes` whatever the tile."""
 
     slots: int
     slot_bits: int
     raw_bits: int
     out_bits: int
+    reduce_bytes: int = 0
 
     def tile_set_bytes(self, elements: int) -> int:
         """Bytes of a worker's tile set for tiles of `elements`; every buffer is a multiple of 64 bytes."""
         buffers = [self.slot_bits] * self.slots + [self.raw_bits, self.out_bits]
-        return sum(_aligned(-(-elements * bits // 8)) for bits in buffers)
+        return sum(_aligned(-(-elements * bits // 8)) for bits in buffers) + self.reduce_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """What a run will reserve: `workers` tile sets, for tiles of `tile_elements`."""
+    """What a run will reserve: `workers` tile sets, for tiles of `tile_elements`, and `shared_bytes` beside them.
+
+    `special_bytes`: the largest tile set of a tensor whose kernels need whole rows or matrices.
+    """
 
     shape: TileShape
     tile_elements: int
     workers: int
     budget_bytes: int
+    special_bytes: int = 0
+    shared_bytes: int = 0
 
     @property
     def tile_set_bytes(self) -> int:
-        return self.shape.tile_set_bytes(self.tile_elements)
+        return max(self.shape.tile_set_bytes(self.tile_elements), self.special_bytes)
 
     @property
     def pool_bytes(self) -> int:
-        return self.workers * self.tile_set_bytes
+        return self.workers * self.tile_set_bytes + self.shared_bytes
 
 
 def tile_shape(programs: Iterable[Program]) -> TileShape:
     """The tile set that serves every program."""
-    slots = raw = out = 0
+    slots = raw = out = reduce = 0
     slot_bits = 32
     for each in programs:
         slots, raw, out = max(slots, each.slots), max(raw, each.raw_bits), max(out, each.out_bits)
         slot_bits = 64 if each.double else slot_bits
-    return TileShape(slots, slot_bits, raw, out)
+        reduce = REDUCE_BYTES if any(isinstance(step, Reduce) for step in each.steps) else reduce
+    return TileShape(slots, slot_bits, raw, out, reduce)
 
 
-def project(shape: TileShape, budget_bytes: int, workers: int, largest_tensor: int) -> Projection:
+def histogram_bytes(program: Program) -> int:
+    """What the quantiles that a program's busiest pass feeds count in; jobs hold it, not workers."""
+    fed = [
+        sum(program.reductions[n].kind == "abs_quantile" for n in program.fed_in(i)) for i in range(len(program.passes))
+    ]
+    return HISTOGRAM_BYTES * max(fed, default=0)
+
+
+def project(
+    shape: TileShape, budget_bytes: int, workers: int, largest_tensor: int, shared_bytes: int = 0
+) -> Projection:
     """The largest tile up to `TILE_ELEMENTS` whose pool fits; fewer workers only when one block does not.
 
     A projection above the budget (one worker, one block) is handed back too: `Plan.problems` says so.
     """
-    ceiling = min(budget_bytes, POOL_CEILING)
+    ceiling = min(budget_bytes - shared_bytes, POOL_CEILING)
     wanted = min(TILE_ELEMENTS, -(-max(largest_tensor, 1) // BLOCK_ELEMENTS) * BLOCK_ELEMENTS)
     for count in range(workers, 0, -1):
         for elements in range(wanted, 0, -BLOCK_ELEMENTS):
             if count * shape.tile_set_bytes(elements) <= ceiling:
-                return Projection(shape, elements, count, budget_bytes)
-    return Projection(shape, BLOCK_ELEMENTS, 1, budget_bytes)
+                return Projection(shape, elements, count, budget_bytes, 0, shared_bytes)
+    return Projection(shape, BLOCK_ELEMENTS, 1, budget_bytes, 0, shared_bytes)
+
+
+def with_special(projection: Projection, set_bytes: int) -> Projection:
+    """The projection when some tensor needs a tile set of `set_bytes`: fewer workers where all do not fit.
+
+    One worker always stays; `Plan.problems` says when even it does not fit.
+    """
+    if set_bytes <= projection.tile_set_bytes:
+        return projection
+    affordable = (projection.budget_bytes - projection.shared_bytes) // set_bytes
+    workers = max(1, min(projection.workers, affordable))
+    return replace(projection, workers=workers, special_bytes=set_bytes)
 
 
 def _aligned(count: int) -> int:

@@ -8,22 +8,21 @@ from pathlib import Path
 
 from mergegraph.dtypes import BY_CODE, DType, by_name
 from mergegraph.errors import Location, Problem, RecipeError, raise_errors
-from mergegraph.expr import Expr, Read, cast, reads
+from mergegraph.expr import Expr, Read, cast
 from mergegraph.graph import GraphNode
 from mergegraph.methods.save import Save
 from mergegraph.naming import role
 from mergegraph.plan.compile import Comparison, compile_graph
+from mergegraph.plan.free_memory import default_budget
+from mergegraph.plan.groups import Gathering, OutputTensor, gatherings, group_outputs, output_tensor
 from mergegraph.plan.plan import (
     InputFile,
     Output,
-    OutputTensor,
     Plan,
-    default_budget,
     default_workers,
-    group_outputs,
-    projection,
 )
 from mergegraph.plan.program import outline
+from mergegraph.plan.projecting import projection
 from mergegraph.plan.sidecars import sidecars
 from mergegraph.recipe.model import dump_recipe
 from mergegraph.resolve import Resolved
@@ -39,25 +38,28 @@ def make_plan(
     budget_bytes: int | None = None,
     workers: int | None = None,
     output: Path | None = None,
+    may_lack_path: bool = False,
 ) -> Plan:
     """The plan of every save. `output` replaces the path of the only save.
+
+    `may_lack_path`: a save without a path is only warned of, for a plan that is looked at and never run.
 
     RecipeError when an output has no path, or lies inside an input, or two saves share one.
     """
     compiled = compile_graph(resolved)
     recipe = resolved.graph.recipe
     found: list[Problem] = []
-    paths = _output_paths(resolved, output, found)
+    paths = _output_paths(resolved, output, found, may_lack_path=may_lack_path)
     found += _overlaps(resolved, paths)
     outputs = tuple(
-        _output(resolved, resolved.nodes[name].node, paths[name], compiled.tables[name], found)
+        _output(resolved, resolved.nodes[name].node, paths.get(name, Path()), compiled.tables[name], found)
         for name in resolved.graph.saves
-        if name in paths
     )
     raise_errors(found, RecipeError)
     groups = group_outputs(outputs)
+    gathered = gatherings([each.tensors for each in outputs])
     budget = default_budget() if budget_bytes is None else budget_bytes
-    inputs = _input_files(resolved, outputs, compiled.comparisons)
+    inputs = _input_files(resolved, outputs, gathered, compiled.comparisons)
     warnings = (*resolved.warnings, *(problem for problem in found if problem.severity == "warning"))
     return Plan(
         name=recipe.name,
@@ -66,15 +68,18 @@ def make_plan(
         inputs=inputs,
         unread=_unread(resolved, inputs),
         outputs=outputs,
+        gatherings=gathered,
         groups=groups,
         comparisons=compiled.comparisons,
-        projection=projection(outputs, groups, budget, workers or default_workers()),
+        projection=projection(groups, gathered, budget, workers or default_workers()),
         warnings=warnings,
     )
 
 
-def _output_paths(resolved: Resolved, output: Path | None, found: list[Problem]) -> dict[str, Path]:
-    """Where each save goes, absolute. `-o` needs exactly one save."""
+def _output_paths(
+    resolved: Resolved, output: Path | None, found: list[Problem], *, may_lack_path: bool
+) -> dict[str, Path]:
+    """Where each save goes, absolute; none for a save whose path is in `found`. `-o` needs exactly one save."""
     paths: dict[str, Path] = {}
     saves = resolved.graph.saves
     if output is not None and len(saves) != 1:
@@ -98,7 +103,8 @@ def _output_paths(resolved: Resolved, output: Path | None, found: list[Problem])
             folder = Path.cwd() if output is not None else node.source.folder
             paths[name] = Path(os.path.normpath(folder / Path(wanted).expanduser()))
         else:
-            found.append(Problem("The save has no path.", at=node.at, node=name, fix="add `path: out/NAME`, or -o DIR"))
+            found.append(Problem("The save has no path.", at=node.at, node=name, fix="add `path: out/NAME`, or -o DIR",
+                                 severity="warning" if may_lack_path else "error"))  # fmt: skip
     return paths
 
 
@@ -209,7 +215,7 @@ def _dtype(stored: DType, wanted: DType | None, expr: Expr) -> DType:
 def _output_tensor(name: str, dtype: DType, shape: tuple[int, ...], expr: Expr) -> OutputTensor:
     root = cast(expr, dtype.code) if dtype.is_float else expr
     assert not isinstance(root, Read) or root.dtype == dtype.code, f"{name}: {root.dtype} copied as {dtype.code}"
-    return OutputTensor(name, dtype, shape, root, reads(root))
+    return output_tensor(name, dtype, shape, root)
 
 
 def _unread(resolved: Resolved, inputs: Sequence[InputFile]) -> tuple[str, ...]:
@@ -223,7 +229,7 @@ def _unread(resolved: Resolved, inputs: Sequence[InputFile]) -> tuple[str, ...]:
 
 
 def _input_files(
-    resolved: Resolved, outputs: Sequence[Output], comparisons: Sequence[Comparison]
+    resolved: Resolved, outputs: Sequence[Output], gathered: Sequence[Gathering], comparisons: Sequence[Comparison]
 ) -> tuple[InputFile, ...]:
     """The files that are read, with the identities their headers were read under."""
     files: dict[str, InputFile] = {}
@@ -231,5 +237,6 @@ def _input_files(
         for file in node.checkpoint.files if node.checkpoint is not None else ():
             files.setdefault(file.path, InputFile(name, file.path, file.file_bytes, file.identity))
     needed = dict.fromkeys(read.path for output in outputs for tensor in output.tensors for read in tensor.reads)
+    needed |= dict.fromkeys(read.path for each in gathered for work, _ in each.members for read in work.reads)
     needed |= dict.fromkeys(read.path for each in comparisons for read in (each.kept, each.other))
     return tuple(files[path] for path in sorted(needed))

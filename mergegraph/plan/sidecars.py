@@ -44,8 +44,8 @@ def sidecars(resolved: Resolved, save: GraphNode, floats: Iterable[DType], found
     assert files_from.checkpoint is not None
     assert tokenizer_from.checkpoint is not None
     copies = [
-        *_listed(files_from.checkpoint, MODEL_FILES),
-        *_listed(tokenizer_from.checkpoint, TOKENIZER_FILES),
+        *_listed(save, files_from.checkpoint, MODEL_FILES, found),
+        *_listed(save, tokenizer_from.checkpoint, TOKENIZER_FILES, found),
     ]
     template = ""
     if method.chat_template is not None:
@@ -113,19 +113,32 @@ def _chosen(
     return None
 
 
-def _listed(checkpoint: Checkpoint, patterns: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _listed(
+    save: GraphNode, checkpoint: Checkpoint, patterns: Sequence[str], found: list[Problem]
+) -> Iterator[tuple[str, str]]:
     """(name, path) of the regular files that match; a single .safetensors file brings none along."""
     if not checkpoint.is_folder:
         return
     for path in sorted(checkpoint.folder.iterdir()):
         matches = any(fnmatch.fnmatchcase(path.name, pattern) for pattern in patterns)
-        if (
-            matches
-            and _stays_inside(path, checkpoint.folder)
-            and path.is_file()
-            and path.stat().st_size <= _COPIED_UP_TO
-        ):
+        if not matches or not path.is_file() or path.stat().st_size > _COPIED_UP_TO:
+            continue
+        if _stays_inside(path, checkpoint.folder):
             yield path.name, str(path)
+        else:
+            found.append(_leads_outside(save, checkpoint, path))
+
+
+def _leads_outside(save: GraphNode, checkpoint: Checkpoint, path: Path) -> Problem:
+    return Problem(
+        f"{path.name} is left out: it is a link to a file outside its model.",
+        at=save.at,
+        node=save.name,
+        model=checkpoint.reference,
+        why=f"{path} leads to {path.resolve()}, which may hold what was never meant to travel",
+        fix="put a copy of the file in its place",
+        severity="warning",
+    )
 
 
 def _stays_inside(path: Path, folder: Path) -> bool:

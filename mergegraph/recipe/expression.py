@@ -8,24 +8,20 @@ is neither distributes. Coefficients are exact fractions: each float that is wri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from pathlib import Path as FilePath
 from typing import TypeAlias
 
-from mergegraph.errors import Location, Problem, RecipeError, did_you_mean, raise_errors
+from mergegraph.errors import Problem
 from mergegraph.expr import Space
 from mergegraph.fields import Input, WeightedInput
 from mergegraph.methods import linear
 from mergegraph.methods.base import Method
-from mergegraph.methods.load import Load
-from mergegraph.methods.save import Save
 from mergegraph.recipe import grammar
 from mergegraph.recipe.grammar import ExpressionError as ExpressionError
 from mergegraph.recipe.grammar import Factors, Group, Name, Scaled, Sum, Tree, is_exact, times, value_of
-from mergegraph.recipe.model import Expression, Node, Recipe
 from mergegraph.recipe.scalars import plain_decimal
 
 _ONE = (Fraction(1),)
@@ -263,45 +259,3 @@ def _text(atom: _Atom) -> str:
             return f"{_shown(by)}*{_text(of)}"
         case _Total(terms):
             return f"({' + '.join(map(_text, terms))})"
-
-
-def from_expression(text: str, models: Mapping[str, str], out: str) -> Recipe:
-    """The recipe of `run -e TEXT -m NAME=REF … -o OUT`. Paths are relative to the current folder.
-
-    RecipeError when the text is no expression or names a model that is not given.
-    """
-    at, folder = Location("-e"), FilePath.cwd()
-    merged, saved = _free_name("merged", models), _free_name("out", models)
-    raise_errors(_command_problems(text, models), RecipeError)
-    nodes = [
-        Node(name, Load.model_validate({"model": ref}), Location(f"-m {name}={ref}"), {}, folder)
-        for name, ref in models.items()
-    ]
-    nodes.append(Node(merged, Expression(text), at, {}, folder))
-    nodes.append(Node(saved, Save.model_validate({"input": merged, "path": out}), Location(f"-o {out}"), {}, folder))
-    name = FilePath(out).name or "merged"
-    return Recipe(name, 0, {node.name: node for node in nodes}, folder, "-e")
-
-
-def _free_name(wanted: str, taken: Mapping[str, str]) -> str:
-    return wanted if wanted not in taken else _free_name(f"{wanted}_", taken)
-
-
-def _command_problems(text: str, models: Mapping[str, str]) -> Iterable[Problem]:
-    for name, reference in models.items():
-        if not name.isidentifier():
-            fix = "use letters, digits and underscores, and no digit first"
-            yield Problem(f'"{name}" cannot name a model.', Location(f"-m {name}={reference}"), fix=fix)
-        if not reference:
-            yield Problem(
-                f'The model "{name}" has no reference.', Location(f"-m {name}="), fix=f"write -m {name}=FOLDER"
-            )
-    try:
-        used = names(text)
-    except ExpressionError as error:
-        yield error.problem.located(Location("-e"))
-        return
-    for name in used:
-        if name not in models:
-            fix = f"{did_you_mean(name, models, 'models given')}; or add -m {name}=REF"
-            yield Problem(f'The expression names "{name}", and no model has that name.', Location("-e"), fix=fix)

@@ -5,6 +5,7 @@ Reads the entry, opens the file, and renames what it gave; putting its nodes tog
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -33,6 +34,8 @@ class Include:
 def read_file(path: FilePath, file: str) -> Document:
     """The document in the file at `path`, shown as `file`. RecipeError when it cannot be read."""
     at = Location(file)
+    if kind := special_kind(path):
+        raise RecipeError(Problem(f"{file} is {kind}, not a recipe.", at, fix="name a YAML file"))
     try:
         raw = path.read_bytes()
     except FileNotFoundError as error:
@@ -42,6 +45,16 @@ def read_file(path: FilePath, file: str) -> Document:
         reason = error.strerror if isinstance(error, OSError) else error
         raise RecipeError(Problem(f"{file} cannot be read: {reason}.", at, fix=fix)) from error
     return parse_document(decode(raw, file), file)
+
+
+def special_kind(path: FilePath) -> str:
+    """`a pipe`, `a device`, `a folder`, …: what is at `path` where it is no file; empty for a file, or for nothing."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return ""
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return "" if stat.S_ISREG(mode) else kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def read_include(document: Document, name: str, value: Value) -> Include:

@@ -24,6 +24,9 @@ from mergegraph.methods.load import Load
 from mergegraph.methods.save import Save
 from mergegraph.recipe.scalars import FLOAT, INTEGER
 
+ON_COMMAND_LINE = "-e"
+"""What stands for the file of a recipe that was typed as an expression."""
+
 
 @dataclass(frozen=True, slots=True)
 class Expression:

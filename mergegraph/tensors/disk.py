@@ -99,6 +99,24 @@ def exchange(one: Path, other: Path) -> bool:
     raise OSError(code, os.strerror(code), str(one), None, str(other))
 
 
+def put_folder(new: Path, final: Path) -> Path | None:
+    """Give the folder `new` the name `final`. Returns what was there, moved aside, when there was something."""
+    if not os.path.lexists(final):
+        new.rename(final)
+        return None
+    old = final.with_name(f"{final.name}.old-{os.urandom(4).hex()}")
+    if exchange(new, final):
+        new.rename(old)
+        return old
+    final.rename(old)
+    try:
+        new.rename(final)
+    except OSError:
+        old.rename(final)
+        raise
+    return old
+
+
 def delete(path: Path) -> None:
     """Remove a folder with all it holds, a file, or a link (never what the link points to)."""
     if path.is_dir() and not path.is_symlink():

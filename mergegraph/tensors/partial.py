@@ -9,28 +9,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from mergegraph.errors import DoesNotFit, MergegraphError, OutputError, Problem, RunError
-from mergegraph.tensors.checksum import bytes_per_block, file_checksum
+from mergegraph.tensors.completed import PROVENANCE, completed_result_id
 from mergegraph.tensors.disk import allocated_bytes, delete, free_bytes, reserve, sync_path, write_fully
-from mergegraph.tensors.journal import Journal, JournalContents, Record, read_journal
+from mergegraph.tensors.journal import Journal, Record
+from mergegraph.tensors.kept import JOURNAL, boot_id, kept_records, working_path
 from mergegraph.tensors.layout import Layout
 from mergegraph.tensors.lock import FolderLock
 from mergegraph.units import format_bytes, format_count
 
-PROVENANCE = "mergegraph.json"
 LOCK = "lock"
-JOURNAL = "journal"
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +42,24 @@ class Claim:
     created_parents: tuple[Path, ...]
 
 
-def completed_result_id(path: Path) -> str | None:
-    """The result id of the finished output at `path`; None when there is none, or it says none."""
-    try:
-        provenance: object = json.loads((path / PROVENANCE).read_bytes())
-    except (OSError, ValueError):
-        return None
-    found = cast("dict[str, object]", provenance).get("result_id") if isinstance(provenance, dict) else None
-    return found if isinstance(found, str) else None
+def claim(
+    path: Path, layout: Layout, *, result_id: str, engine: str, inputs: Mapping[str, str], overwrite: bool, sync: bool
+) -> Claim:
+    """Make `<path>.partial/` ours. OutputError when it cannot be, DoesNotFit when the disk is too small.
 
-
-def claim(path: Path, layout: Layout, *, result_id: str, engine: str, overwrite: bool, sync: bool) -> Claim:
-    """Make `<path>.partial/` ours. OutputError when it cannot be, DoesNotFit when the disk is too small."""
+    `inputs`: the identity of each input file, for whoever finds the folder after one has changed.
+    """
     # resolve() would follow a link and replace the folder behind it.
     final = Path(os.path.abspath(path))  # noqa: PTH100
     partial = final.parent / f"{final.name}.partial"
-    header = {"format": 1, "result_id": result_id, "engine": engine, "layout": layout.digest()}
-    boot_marks: list[Record] = [] if sync else [{"boot": _boot_id()}]
+    header = {"format": 1, "result_id": result_id, "engine": engine, "layout": layout.digest(), "inputs": dict(inputs)}
+    boot_marks: list[Record] = [] if sync else [{"boot": boot_id()}]
     with _failing_as_output(partial, layout), ExitStack() as undo:
         refuse_existing(final, overwrite)
         _require_space(partial, layout)
         parents = _make_parents(partial.parent, undo, sync)
         lock = _enter(partial, result_id, overwrite, undo)
-        records = _kept_records(partial, layout, header, overwrite)
+        records = kept_records(partial, layout, header, overwrite)
         resumed = records is not None
         if records is None:
             undo.callback(delete, partial)
@@ -81,19 +72,6 @@ def claim(path: Path, layout: Layout, *, result_id: str, engine: str, overwrite:
             sync_path(partial)
         undo.pop_all()
     return Claim(final, partial, lock, journal, _by_tensor(kept, layout), resumed, parents)
-
-
-def working_path(partial: Path, layout: Layout, index: int) -> Path:
-    """Where a file of the layout lies while it is written.
-
-    A laid-out file has a valid header and opens with zeros. Shards are told from a model by their missing index;
-    a single file needs a name that nothing opens.
-    """
-    final = partial / layout.files[index].name
-    if len(layout.files) > 1:
-        return final
-    incomplete = final.with_name(f"{final.name}.incomplete")
-    return final if final.exists() and not incomplete.exists() else incomplete
 
 
 def refuse_existing(final: Path, overwrite: bool) -> None:
@@ -208,75 +186,6 @@ def _is_model_or_empty(path: Path) -> bool:
         return path.suffix == ".safetensors"
     names = [entry.name for entry in path.iterdir()]
     return not names or any(name == PROVENANCE or ".safetensors" in name for name in names)
-
-
-def _kept_records(partial: Path, layout: Layout, header: Record, overwrite: bool) -> list[Record] | None:
-    """The records to go on from; None to begin anew. OutputError when the folder is another result's."""
-    journal = _read_journal(partial)
-    completed = completed_result_id(partial)
-    found = journal.header or ({**header, "result_id": completed} if completed else None)
-    if found is None:
-        return None
-    if difference := _difference(found, header):
-        if overwrite:
-            return None
-        raise OutputError(
-            Problem(f"{partial} holds another output.", why=difference, fix=f"--overwrite, or rm -r {partial}")
-        )
-    if not _is_laid_out(partial, layout):
-        return None
-    return _of_this_boot(journal.records) if journal.header else _rehashed(partial, layout)
-
-
-def _read_journal(partial: Path) -> JournalContents:
-    try:
-        return read_journal(partial / JOURNAL)
-    except FileNotFoundError:
-        return JournalContents(None, [], 0)
-
-
-def _difference(found: Record, wanted: Record) -> str:
-    for key, told in (("result_id", "result id"), ("engine", "engine version"), ("layout", "layout"), ("format", "")):
-        if found.get(key) != wanted[key]:
-            return f"its {told or 'journal format'} is {found.get(key)}, this run's is {wanted[key]}"
-    return ""
-
-
-def _is_laid_out(partial: Path, layout: Layout) -> bool:
-    for index, file in enumerate(layout.files):
-        try:
-            with working_path(partial, layout, index).open("rb") as stored:
-                if os.fstat(stored.fileno()).st_size != file.file_bytes or stored.read(len(file.header)) != file.header:
-                    return False
-        except OSError:
-            return False
-    return True
-
-
-def _of_this_boot(records: list[Record]) -> list[Record]:
-    """The records up to the first run without syncs of an earlier boot: a power cut may have made those untrue."""
-    boot = _boot_id()
-    stale = (index for index, record in enumerate(records) if record.get("boot", boot) != boot)
-    return records[: next(stale, len(records))]
-
-
-def _boot_id() -> str:
-    try:
-        return _BOOT_ID.read_text().strip()
-    except OSError:
-        return "unknown"
-
-
-def _rehashed(partial: Path, layout: Layout) -> list[Record]:
-    """Records of a folder stopped between the removal of its journal and its renaming: it is whole."""
-    records: list[Record] = []
-    for index, file in enumerate(layout.files):
-        with working_path(partial, layout, index).open("rb") as stored:
-            for name, offset in file.offsets.items():
-                spec = layout.specs[name]
-                checksum = file_checksum(stored.fileno(), offset, spec.nbytes, bytes_per_block(spec.dtype))
-                records.append({"tensor": name, "checksum": checksum})
-    return records
 
 
 def _begin(partial: Path, layout: Layout, sync: bool) -> None:

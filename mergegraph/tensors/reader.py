@@ -87,7 +87,7 @@ def _changed(path: str, planned: str, now: str) -> Problem:
     return Problem(
         f"{path} has changed since it was planned.",
         why=f"it was {planned}, it is {now} (device, inode, bytes, time of the last change in ns)",
-        fix="run the same command again: it plans with the files as they are now",
+        fix="run the same command again with --overwrite: it begins again with the file as it is now",
     )
 
 
@@ -95,7 +95,7 @@ def _short(path: str, offset: int, wanted: int, read: int) -> Problem:
     return Problem(
         f"{path} ended early: {wanted:,} bytes were expected at byte {offset:,}, {read:,} were there.",
         why="the file was truncated after it was planned",
-        fix="put the whole file back, and run the same command again",
+        fix="put the whole file back, and run the same command again with --overwrite",
     )
 
 

@@ -19,21 +19,19 @@ from types import TracebackType
 from typing import cast
 
 from mergegraph.errors import MergegraphError
-from mergegraph.tensors.disk import delete, exchange, replace_file, sync_data, sync_path, write_fully
-from mergegraph.tensors.disk import free_bytes as free_bytes
+from mergegraph.tensors.checksum import bytes_per_block, file_checksum
+from mergegraph.tensors.disk import delete, put_folder, replace_file, sync_data, sync_path, write_fully
 from mergegraph.tensors.journal import Record
+from mergegraph.tensors.kept import JOURNAL, working_path
 from mergegraph.tensors.layout import Layout
 from mergegraph.tensors.partial import (
-    JOURNAL,
     LOCK,
     Claim,
     claim,
     refuse_existing,
     remove_if_empty,
-    working_path,
     write_failure,
 )
-from mergegraph.tensors.partial import completed_result_id as completed_result_id
 
 # Commits are rare enough that syncing costs little, and often enough that a crash loses seconds.
 COMMIT_BYTES = 256 * 1024**2
@@ -85,11 +83,17 @@ class OutputFolder:
         *,
         result_id: str,
         engine: str,
+        inputs: Mapping[str, str] | None = None,
         overwrite: bool = False,
         sync: bool = True,
     ) -> OutputFolder:
-        """Begin `<path>.partial/`, or go on with it. OutputError when it is taken, DoesNotFit when it is too big."""
-        claimed = claim(path, layout, result_id=result_id, engine=engine, overwrite=overwrite, sync=sync)
+        """Begin `<path>.partial/`, or go on with it. OutputError when it is taken, DoesNotFit when it is too big.
+
+        `inputs`: path to identity of what the output is made from; it only explains a refusal.
+        """
+        claimed = claim(
+            path, layout, result_id=result_id, engine=engine, inputs=inputs or {}, overwrite=overwrite, sync=sync
+        )
         return cls(claimed, layout, overwrite=overwrite, sync=sync)
 
     @property
@@ -109,6 +113,12 @@ class OutputFolder:
             raise self._failure(error, f"writing {tensor}") from error
         with self._state_lock:
             self._bytes_since_commit += buffer.nbytes
+
+    def checksum_of(self, tensor: str) -> str:
+        """The checksum of what was written of `tensor`, read back."""
+        index, spec = self._layout.file_of[tensor], self._layout.specs[tensor]
+        offset = self._layout.files[index].offsets[tensor]
+        return file_checksum(self._fd(index), offset, spec.nbytes, bytes_per_block(spec.dtype))
 
     def tensor_done(self, tensor: str, checksum: str, **facts: object) -> None:
         """All bytes of `tensor` were written. It is recorded with the next commit, which may be now."""
@@ -187,7 +197,7 @@ class OutputFolder:
             self._close_files()
             try:
                 self._remove(PROGRESS, JOURNAL, LOCK)
-                replaced = self._rename()
+                replaced = put_folder(self.partial, self.path)
                 if self._sync:
                     sync_path(self.path.parent)
             finally:
@@ -267,23 +277,6 @@ class OutputFolder:
             (self.partial / name).unlink(missing_ok=True)
         if self._sync:
             sync_path(self.partial)
-
-    def _rename(self) -> Path | None:
-        """Returns the old output, moved aside, when there was one."""
-        if not os.path.lexists(self.path):
-            self.partial.rename(self.path)
-            return None
-        old = self.path.with_name(f"{self.path.name}.old-{os.urandom(4).hex()}")
-        if exchange(self.partial, self.path):
-            self.partial.rename(old)
-            return old
-        self.path.rename(old)
-        try:
-            self.partial.rename(self.path)
-        except OSError:
-            old.rename(self.path)
-            raise
-        return old
 
     def _close_files(self) -> None:
         with self._progress_lock:

@@ -29,6 +29,8 @@ class Refusal:
     damage: Damage = lambda folder: None
     arguments: tuple[str, ...] = ()
     exit_code: int = 2
+    is_checked: bool = True
+    """Whether `check`, which sees neither the output folder nor `-o`, refuses it too."""
 
 
 def cut(folder: Path) -> None:
@@ -136,10 +138,15 @@ REFUSALS = [
             damage=lambda folder: replace_code(folder, tensors(shift=0.25), model_type="gpt2")),
     Refusal("another tokenizer", ("blend.yaml:6", "tokenizer", "'b'", "'x'"), damage=tokenizers),
     # where the output goes
-    Refusal("the output exists", ("blend.yaml:9", "exists", "--overwrite"), damage=occupied),
+    Refusal("the output exists", ("blend.yaml:9", "exists", "--overwrite"), damage=occupied, is_checked=False),
     Refusal("the output is inside an input", ("blend.yaml:9", "inside", '"code"'), ("path: out", "path: code/out")),
     Refusal("the output would replace the inputs", ("blend.yaml:9", '"base"'), ("path: out", "path: .")),
-    Refusal("no output path", ("blend.yaml:9", "-o"), (", path: out", "")),
+    Refusal("no output path", ("blend.yaml:9", "-o"), (", path: out", ""), is_checked=False),
+    Refusal("an output inside another", ("blend.yaml:10", "meet on disk", "beside"),
+            ("path: out}", "path: out}\n  more: {op: save, input: merged, path: out/more}")),
+    Refusal("files from no model", ("blend.yaml:9", "files_from: merged", "base, code"),
+            ("path: out", "path: out, files_from: merged")),
+    Refusal("a number that float32 cannot hold", ("blend.yaml:9", "1.00e+39", "float32"), ("by: 0.5", "by: 1e39")),
     # what was typed
     Refusal("a budget that is no size", ("--budget", "12 parsecs", "2GiB"), arguments=("--budget", "12 parsecs")),
     Refusal("a budget that is too small", ("1.0 KiB", "--budget"), arguments=("--budget", "1KiB"), exit_code=3),
@@ -170,6 +177,111 @@ def test_a_refusal_says_where_and_what_to_do_and_writes_nothing(
     assert "Traceback" not in shown.err
     assert len(shown.err.splitlines()) <= 24
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "refusal", [each for each in REFUSALS if each.is_checked and not each.arguments], ids=lambda refusal: refusal.reason
+)
+def test_check_refuses_what_a_run_would_refuse(
+    refusal: Refusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_blend(tmp_path)
+    recipe.write_text(BLEND.replace(*refusal.edit, 1) if refusal.edit[0] else BLEND)
+    refusal.damage(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "blend.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert main(["check", "blend.yaml"]) == 2
+    assert capsys.readouterr().err == said
+
+
+def test_check_warns_of_a_save_without_a_path_and_looks_at_the_rest_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_blend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    recipe.write_text(BLEND.replace(", path: out", ""))
+    assert main(["check", "blend.yaml"]) == 0
+    shown = capsys.readouterr()
+    assert "warning: The save has no path." in shown.err
+    assert "-o DIR" in shown.err
+    assert shown.out == "blend.yaml: fine (6 nodes, 2 models, 3 tensors, 1 warning)\n"
+    recipe.write_text(BLEND.replace("path: out", "files_from: merged"))
+    assert main(["check", "blend.yaml"]) == 2
+    assert "files_from: merged" in capsys.readouterr().err
+
+
+def test_check_does_not_ask_how_much_memory_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_blend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mergegraph.plan.outputs.default_budget", lambda: 1)
+    assert main(["plan", "blend.yaml"]) == 3
+    assert main(["check", "blend.yaml"]) == 0
+
+
+def with_late_nan(folder: Path) -> None:
+    """Two tensors are finished before the one that holds a NaN."""
+    held = tensors(shift=0.25)
+    held["model.layers.1.mlp.up_proj.weight"][1][5] = float("nan")
+    replace_code(folder, held)
+
+
+def test_a_nan_in_an_input_can_be_mended_or_allowed_as_the_message_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_blend(tmp_path)
+    with_late_nan(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "blend.yaml", "--threads", "1"]) == 1
+    message = capsys.readouterr().err
+    assert f"2 finished tensors are kept in {tmp_path / 'out.partial'}" in message
+    assert 'put an intact model in place of "code", and run again with --overwrite' in message
+    assert "--allow-non-finite" in message
+
+    replace_code(tmp_path, tensors(shift=0.25))
+    assert main(["run", "blend.yaml"]) == 2
+    refusal = capsys.readouterr().err
+    assert "code/model.safetensors" in refusal
+    assert "--overwrite" in refusal
+    assert main(["run", "blend.yaml", "--overwrite"]) == 0
+    assert "3 tensors: 3 computed, 0 copied\n" in capsys.readouterr().out
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_a_run_that_allows_nan_goes_on_from_the_one_that_did_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_blend(tmp_path)
+    with_late_nan(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "blend.yaml", "--threads", "1"]) == 1
+    assert main(["run", "blend.yaml", "--allow-non-finite"]) == 0
+    assert "1 tensor: 1 computed, 0 copied; 2 more were found done" in capsys.readouterr().out
+    assert main(["run", "blend.yaml"]) == 2
+    refusal = capsys.readouterr().err
+    assert "1 value that is not finite" in refusal
+    assert "model.layers.1.mlp.up_proj.weight" in refusal
+    assert "--allow-non-finite" in refusal
+    assert main(["run", "blend.yaml", "--allow-non-finite"]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("expression", "typed"),
+    [
+        ("code - base", "base + (code - base)"),
+        ("0.5*(code - base) + 0.25*(base - code)", "base + (0.5*(code - base) + 0.25*(base - code))"),
+    ],
+)
+def test_a_delta_at_the_root_of_an_expression_is_told_what_to_type(
+    expression: str, typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_blend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    models = ["-m", "base=base", "-m", "code=code", "-o", "out"]
+    assert main(["run", "-e", expression, *models]) == 2
+    assert f'-e "{typed}"' in capsys.readouterr().err
+    assert main(["run", "-e", typed, *models]) == 0
 
 
 def test_a_nan_in_an_input_is_named_and_no_output_appears(
@@ -236,6 +348,8 @@ def test_a_model_listed_twice_is_read_as_one(tmp_path: Path, monkeypatch: pytest
     [
         (["run", "blende.yaml"], "did you mean blend.yaml?"),  # a misspelt file
         (["run", "."], "is a folder"),
+        (["check", "/dev/null"], "/dev/null is a device, not a recipe."),
+        (["run", "fifo"], "fifo is a pipe, not a recipe."),
         (["run", "nowhere/x.yaml"], "folder nowhere does not exist"),
         (["run"], "mergegraph run"),
         (["run", "blend.yaml", "-e", "a"], "leave one of them out"),
@@ -259,6 +373,7 @@ def test_what_cannot_be_meant_is_a_usage_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     write_blend(tmp_path)
+    os.mkfifo(tmp_path / "fifo")
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     shown = capsys.readouterr()

@@ -11,8 +11,9 @@ from mergegraph import pipeline
 from mergegraph.execute.control import Control
 from mergegraph.execute.executors import Executor
 from mergegraph.execute.executors.threads import threads
+from mergegraph.execute.jobs import Tile
 from mergegraph.execute.run import Options, Report, run
-from mergegraph.execute.work import Task, Work
+from mergegraph.execute.work import Work
 from mergegraph.plan.plan import Plan
 from mergegraph.recipe.load import parse_recipe
 
@@ -47,11 +48,11 @@ def after_tiles(count: int, act: Callable[[Control], None], executor: Executor =
     """An executor that calls `act` in the worker that has just finished the `count`-th tile."""
 
     def executing(work: Work, control: Control, tick: Callable[[], None]) -> None:
-        perform, performed = work.perform, list[Task]()
+        perform, performed = work.perform, list[Tile]()
 
-        def counted(task: Task, arena: object) -> None:
-            perform(task, arena)  # type: ignore[arg-type]
-            performed.append(task)
+        def counted(tile: Tile, storage: object) -> None:
+            perform(tile, storage)  # type: ignore[arg-type]
+            performed.append(tile)
             if len(performed) == count:
                 act(control)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mergegraph.errors import Interrupted, RunError
+from mergegraph.errors import Interrupted, OutputError, RunError
 from mergegraph.execute.control import Control
 from mergegraph.execute.run import Options, run
-from tests.execute.merging import BLOCK, merged, planned, stopped_after, tiled, tree
+from tests.execute.merging import BLOCK, after_tiles, merged, planned, stopped_after, tiled, tree
 from tests.tiny_models import write_model
 
 NODES = """a: {op: load, model: ./a}
@@ -91,3 +91,55 @@ def test_a_link_that_leads_out_of_a_model_is_not_copied(folder: Path) -> None:
     (folder / "a" / "vocab.json").symlink_to(folder / "secret")
     merged(planned(folder, NODES))
     assert not (folder / "out" / "vocab.json").exists()
+
+
+def test_an_input_that_changes_during_the_run_ends_it_with_advice_that_works(folder: Path) -> None:
+    def change(control: Control) -> None:
+        control.stop()
+        write_model(folder / "b", {f"w{n}": torch.ones(BLOCK + n) for n in range(4)})
+
+    with pytest.raises(Interrupted):
+        merged(plan := tiled(planned(folder, NODES), 1), executor=after_tiles(2, change))
+    with pytest.raises(RunError, match="has changed since it was planned") as stopped:
+        merged(plan)
+    assert "--overwrite" in stopped.value.problems[0].fix
+    with pytest.raises(OutputError) as refused:
+        merged(planned(folder, NODES))
+    (problem,) = refused.value.problems
+    assert problem.why == f"it was begun from another {folder / 'b' / 'model.safetensors'}"
+    assert "--overwrite" in problem.fix
+    assert merged(planned(folder, NODES), overwrite=True).computed == 4
+
+
+def test_a_partial_folder_of_another_recipe_is_not_said_to_have_another_input(folder: Path) -> None:
+    interrupted(folder)
+    with pytest.raises(OutputError) as refused:
+        merged(planned(folder, NODES.replace("0.5*a", "0.25*a").replace("0.5*b", "0.75*b")))
+    assert "result id" in refused.value.problems[0].why
+
+
+def test_a_resumed_run_reports_what_it_did_itself(folder: Path) -> None:
+    interrupted(folder)
+    plan = planned(folder, NODES)
+    report = merged(plan)
+    rest = 4 * (3 * BLOCK + 6)
+    assert (report.tensors, report.resumed, report.computed, report.copied) == (4, 1, 3, 0)
+    assert (report.read_bytes, report.write_bytes) == (2 * rest, rest)
+    again = merged(plan)
+    assert (again.tensors, again.resumed, again.computed, again.copied) == (4, 0, 0, 0)
+    assert (again.read_bytes, again.write_bytes) == (0, 0)
+
+
+def test_copies_are_counted_apart(folder: Path) -> None:
+    report = merged(planned(folder, NODES + "\nalone: {op: save, input: a, path: alone}"))
+    assert (report.tensors, report.computed, report.copied) == (8, 4, 4)
+
+
+def test_an_output_with_nan_is_done_only_where_nan_is_allowed(folder: Path) -> None:
+    bad = torch.full((BLOCK,), float("nan"))
+    write_model(folder / "a", {f"w{n}": bad if not n else torch.ones(BLOCK + n) for n in range(4)})
+    merged(planned(folder, NODES), allow_non_finite=True)
+    assert merged(planned(folder, NODES), allow_non_finite=True).already_done == ("out",)
+    with pytest.raises(OutputError, match="65,536 values that are not finite") as refused:
+        merged(planned(folder, NODES))
+    assert refused.value.problems[0].tensor == "w0"

@@ -210,7 +210,7 @@ def evaluated(root: Expr, elements: int, source: Stored, tile: int = 16) -> torc
 
     for start in range(0, elements, tile):
         evaluate(work, start, min(tile, elements - start), arena, source, sink)
-    assert bytes(content) == bytes(whole_tensor(root, elements, source).content)
+    assert bytes(content) == bytes(whole_tensor(root, (elements,), source).content)
     return torch.frombuffer(content, dtype=TORCH_DTYPES[_dtype(root)])
 
 

@@ -85,7 +85,7 @@ SPACES: list[tuple[Method, tuple[Space, ...], Space | str]] = [
     (node("scale", input="a", by=2.0), ("weights",), "weights"),
     (node("scale", input="a", by=2.0), ("delta",), "delta"),
     (node("negate", input="a"), ("delta",), "delta"),
-    (node("negate", input="a"), ("weights",), 'takes delta here, and "a" is weights'),
+    (node("negate", input="a"), ("weights",), 'takes deltas, and "a" is weights'),
     (total("a", "b"), ("weights", "delta"), "weights"),
     (total("a", "b"), ("delta", "weights"), "weights"),
     (total("a", "b"), ("delta", "delta"), "delta"),

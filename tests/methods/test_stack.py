@@ -95,7 +95,7 @@ REFUSED = [
     ("a run of no layers", 'slices: [{from: a, layers: "2:2"}]', "takes none of 4 layers"),
     ("not a run", 'slices: [{from: a, layers: "3"}]', 'layers "3"'),
     ("a model without layers", 'slices: [{from: flat, layers: "0:1"}]', "no numbered layers"),
-    ("two stacks of layers", ONE_OF_TWO, "say which one is meant with `tower: NAME`"),
+    ("two stacks of layers", ONE_OF_TWO, "2 stacks of layers"),
     ("a tower there is not", f"{ONE_OF_TWO}, tower: middle", 'there is no stack of layers "middle"'),
     ("a tower that a later slice lacks", OTHER_TOWER, '"a" has no stack of layers "encoder.layers"'),
 ]
@@ -131,3 +131,22 @@ def test_such_a_key_is_found_at_check_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="decoder_sparse_step: 2") as refused:
         pipeline.check(recipe(tmp_path, nodes))
     assert refused.value.problems[0].at is not None
+
+
+@pytest.mark.parametrize(
+    ("stack", "fix"),
+    [
+        ('slices: [{from: a, layers: "0:9"}]', 'layers: "0:4"'),
+        ('slices: [{from: a, layers: "0:2"}, {from: b, layers: "2:2"}]', 'layers: "0:4"'),
+        ('slices: [{from: a, layers: "0-3"}]', 'layers: "0:4"'),
+        ('slices: [{from: two, layers: "0:2"}]', "tower: encoder.layers"),
+        ('slices: [{from: two, layers: "0:2"}], tower: midcoder', "tower: encoder.layers"),
+        ('slices: [{from: a, layers: "0:2"}, {from: flat, layers: "0:1"}]', "model.layers"),
+        ('slices: [{from: flat, layers: "0:1"}]', "select"),
+    ],
+)
+def test_a_stack_that_cannot_be_made_is_told_what_to_type(models: Path, stack: str, fix: str) -> None:
+    with pytest.raises(RecipeError) as refused:
+        pipeline.check(recipe(models, f"m: {{op: stack, {stack}}}\nout: {{op: save, input: m, path: out}}"))
+    (problem,) = [problem for problem in refused.value.problems if problem.node == "m"]
+    assert fix in problem.fix

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from mergegraph.errors import RecipeError
 from mergegraph.expr import Apply, Cast, Expr, Linear, Read, apply, cast, linear, read
 from mergegraph.plan import program
-from mergegraph.plan.program import Accumulate, Call, Copy, Fetch, Program, Scaled, Store, Zero, as_single, computation
+from mergegraph.plan.emit import as_single
+from mergegraph.plan.program import computation
+from mergegraph.plan.steps import Accumulate, Call, Copy, Fetch, Program, Scaled, Store, Zero
 from tests.plan.small_plans import planned, vector, write_vectors
 
 READS = tuple(read(f"file{n}", "w", "F32", (4,), 0, 16) for n in range(6))

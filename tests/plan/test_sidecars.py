@@ -223,3 +223,27 @@ def test_only_models_of_the_hub_are_named_as_base_models(tmp_path: Path) -> None
     write_model(cached, {"w": vector(1)})
     nodes = f"x: {{op: load, model: {cached}}}\nm: {{op: soup, inputs: [a, x]}}\nout: {{op: save, input: m, path: out}}"
     assert saved(planned(tmp_path, nodes)).base_models == ("my-org/my-model",)
+
+
+def test_a_link_that_leads_out_of_its_model_is_named(tmp_path: Path) -> None:
+    model(tmp_path / "a", files={"tokenizer.json": "{}"})
+    (tmp_path / "vocabulary").write_text("{}")
+    (tmp_path / "a" / "vocab.json").symlink_to(tmp_path / "vocabulary")
+    (tmp_path / "a" / "vocab.txt").symlink_to(tmp_path / "a" / "tokenizer.json")
+    (tmp_path / "a" / "notes.txt").symlink_to(tmp_path / "vocabulary")
+    plan = planned(tmp_path, "out: {op: save, input: a, path: out}")
+    assert [name for name, _ in saved(plan).copies] == ["tokenizer.json", "vocab.txt"]
+    (warning,) = plan.warnings
+    assert warning.fact == "vocab.json is left out: it is a link to a file outside its model."
+    assert str(tmp_path / "vocabulary") in warning.why
+    assert (warning.node, warning.model) == ("out", "./a")
+
+
+def test_links_into_the_blobs_of_a_hub_cache_travel(tmp_path: Path) -> None:
+    model(tmp_path / "a")
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "0a1b").write_text("{}")
+    (tmp_path / "a" / "vocab.json").symlink_to(tmp_path / "blobs" / "0a1b")
+    plan = planned(tmp_path, "out: {op: save, input: a, path: out}")
+    assert [name for name, _ in saved(plan).copies] == ["vocab.json"]
+    assert not plan.warnings

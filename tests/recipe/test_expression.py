@@ -5,21 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mergegraph.errors import RecipeError
 from mergegraph.expr import Space
-from mergegraph.graph import build
 from mergegraph.methods.base import Method
 from mergegraph.methods.linear import Delta, Negate, Scale, Soup, Sum
-from mergegraph.recipe.expression import ExpressionError, expand, from_expression, names
+from mergegraph.recipe.expression import ExpressionError, expand, names
 from mergegraph.recipe.grammar import with_names
-from mergegraph.recipe.load import parse_recipe
-from mergegraph.recipe.model import dump_recipe
 
 
 def space_of(name: str) -> Space:
@@ -291,27 +286,3 @@ def test_a_long_sum_is_expanded_in_one_go() -> None:
     nodes = expand("m", text, space_of)
 
     assert len(nodes) == 4_001
-
-
-def test_the_command_line_form_is_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    recipe = from_expression("0.5*merged + 0.5*b", {"merged": "org/a", "b": "./b"}, "results/blend")
-
-    assert list(recipe.nodes) == ["merged", "b", "merged_", "out"]
-    assert (recipe.name, recipe.file, recipe.folder) == ("blend", "-e", tmp_path)
-    assert parse_recipe(dump_recipe(recipe), file="-e", folder=tmp_path) == recipe
-    graph = build(recipe)
-    assert graph.nodes["merged_"].inputs == ("merged", "b")
-    assert graph.saves == ("out",)
-
-
-def test_mistakes_on_the_command_line_are_reported_together() -> None:
-    with pytest.raises(RecipeError) as caught:
-        from_expression("0.5*a + 0.5*codde", {"a": "", "code": "org/code", "my-b": "x"}, "out")
-
-    shown = str(caught.value)
-    for part in ('"a" has no reference', '"my-b" cannot name', 'names "codde"', "Did you mean code?", "-m codde=REF"):
-        assert part in shown
-    with pytest.raises(RecipeError, match="-e"):
-        from_expression("a /", {"a": "x"}, "out")

@@ -17,11 +17,13 @@ import pytest
 
 from mergegraph.dtypes import BY_CODE
 from mergegraph.errors import DoesNotFit, MergegraphError, OutputError, RunError
-from mergegraph.tensors import disk, partial, writer
+from mergegraph.tensors import disk, kept, partial, writer
 from mergegraph.tensors.checksum import block_digests, bytes_per_block, tensor_checksum
+from mergegraph.tensors.completed import completed_result_id
+from mergegraph.tensors.disk import free_bytes
 from mergegraph.tensors.journal import read_journal
 from mergegraph.tensors.layout import Layout, TensorSpec, lay_out
-from mergegraph.tensors.writer import OutputFolder, completed_result_id, free_bytes
+from mergegraph.tensors.writer import OutputFolder
 
 RESULT = "7c1e"
 SHAPES = {"embed": (11, 13), "norm": (17,), "empty": (0, 5), "up": (19, 7), "head": (13, 23)}
@@ -374,7 +376,7 @@ def test_records_without_syncs_do_not_outlive_the_boot(
     with open_folder(path, layout) as folder:
         assert set(folder.finished) == {"norm", "up"}
     (tmp_path / "boot_id").write_text("another boot\n")
-    monkeypatch.setattr(partial, "_BOOT_ID", tmp_path / "boot_id")
+    monkeypatch.setattr(kept, "_BOOT_ID", tmp_path / "boot_id")
     with open_folder(path, layout) as folder:
         assert set(folder.finished) == {"norm"}
 
@@ -522,7 +524,7 @@ def test_killed_while_overwriting_a_whole_model_is_always_there(
     """With exchange, at the final name at every moment; without, the old one may lie beside it for one."""
     layout = layout_of(3)
     if not can_exchange:
-        monkeypatch.setattr(writer, "exchange", lambda one, other: False)
+        monkeypatch.setattr(disk, "exchange", lambda one, other: False)
     old, new = {"model.safetensors": b"of another tool"}, expected_files(layout)
 
     def work(place: Path) -> None:
@@ -755,7 +757,7 @@ def test_overwriting_replaces_the_whole_folder(
     some_model(path)
     (path / "stale.json").write_bytes(b"{}")
     if not can_exchange:
-        monkeypatch.setattr(writer, "exchange", lambda one, other: False)
+        monkeypatch.setattr(disk, "exchange", lambda one, other: False)
     with open_folder(path, layout, overwrite=True) as folder:
         complete(folder)
         assert files_in(path) == {"model.safetensors": b"of another tool", "stale.json": b"{}"}
@@ -777,7 +779,7 @@ def test_when_the_new_folder_cannot_take_the_name_the_old_one_gets_it_back(
 ) -> None:
     some_model(path)
     rename = Path.rename
-    monkeypatch.setattr(writer, "exchange", lambda one, other: False)
+    monkeypatch.setattr(disk, "exchange", lambda one, other: False)
 
     def only_the_old(self: Path, target: Path) -> Path:
         return fail(errno.EIO)() if self.name == "out.partial" else rename(self, target)
@@ -825,21 +827,3 @@ def test_overwrite_does_not_reach_the_current_folder(
     monkeypatch.chdir(some_model(path))
     with pytest.raises(OutputError, match="holds the current folder"):
         open_folder(Path(), layout, overwrite=True)
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (b'{"result_id": "7c1e"}', "7c1e"),
-        (b'{"result_id": 7}', None),
-        (b"[]", None),
-        (b'{"result_', None),
-        (b"\xff", None),
-        (None, None),
-    ],
-    ids=["an id", "a number", "a list", "torn", "no text", "no file"],
-)
-def test_the_result_id_of_a_finished_folder(tmp_path: Path, content: bytes | None, expected: str | None) -> None:
-    if content is not None:
-        (tmp_path / "mergegraph.json").write_bytes(content)
-    assert completed_result_id(tmp_path) == expected

@@ -1,7 +1,8 @@
 """The reference: whole tensors, one after the other, computed straight from the expressions.
 
-Shares nothing with the tiled executors but the kernels and the rounding: no tiles, no slots, no programs. Slow and
-simple, and therefore what the others are tested against. Not for models that do not fit in memory.
+Shares nothing with the tiled executors but the kernels, the reductions and the rounding: no tiles, no slots, no
+programs. Slow and simple, and therefore what the others are tested against. Not for models that do not fit in
+memory.
 """
 
 from __future__ import annotations
@@ -14,31 +15,48 @@ from torch import Tensor
 
 from mergegraph.execute.control import Control
 from mergegraph.execute.evaluate import TORCH_DTYPES, Finished, Source, byte_view, round_once
+from mergegraph.execute.noise import fill_uniform
+from mergegraph.execute.reduce import Scratch, accumulator, feed_in_runs
 from mergegraph.execute.work import Work
-from mergegraph.expr import Apply, Cast, Expr, Linear, Read, reads
-from mergegraph.methods.registry import methods
-from mergegraph.plan.program import as_double, as_single, computes_in_double
+from mergegraph.expr import Apply, Cast, Expr, Linear, Read, Stat, reads, walk_parts
+from mergegraph.methods.registry import kernels
+from mergegraph.plan.extent import Extent, extent
+from mergegraph.plan.program import as_double, as_single, computes_in_double, granularity_of
+from mergegraph.statistic import Found, phases
 
 
 def for_loop(work: Work, control: Control, tick: Callable[[], None]) -> None:
     """Every unfinished tensor, whole."""
-    for members, _ in work.unfinished():
-        for place in members:
-            if control.stopping:
-                return
-            tensor = work.tensor(place)
-            work.finish(place, 0, tensor.element_count, whole_tensor(tensor.root, tensor.element_count, work.source))
-            tick()
+    populations: dict[Stat, Found] = {}
+    previous = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for members, _ in work.unfinished():
+            for place in members:
+                if control.stopping:
+                    return
+                tensor = work.tensor(place)
+                finished = whole_tensor(tensor.root, tensor.shape, work.source, populations)
+                work.finish(place, 0, tensor.element_count, finished)
+                tick()
+    finally:
+        torch.set_num_threads(previous)
 
 
-def whole_tensor(root: Expr, elements: int, source: Source) -> Finished:
-    """The bytes of one output tensor, with its non-finite and overflow counts."""
+def whole_tensor(
+    root: Expr, shape: tuple[int, ...], source: Source, populations: dict[Stat, Found] | None = None
+) -> Finished:
+    """The bytes of one output tensor, with its non-finite and overflow counts.
+
+    `populations` keeps the statistics of whole models from one tensor to the next.
+    """
     if isinstance(root, Read):
         return Finished(0, memoryview(_raw(root, source)), 0, 0)
     assert isinstance(root, Cast)
     dtype = torch.float64 if computes_in_double(reads(root)) else torch.float32
-    value = _Whole(dtype, elements, source).value(root.operand)
-    rounded = torch.empty(elements, dtype=TORCH_DTYPES[root.dtype])
+    cut = extent(shape, granularity_of(*walk_parts(root)))
+    value = _Whole(dtype, cut, source, {} if populations is None else populations).value(root.operand)
+    rounded = torch.empty(cut.elements, dtype=TORCH_DTYPES[root.dtype])
     overflowed = round_once(value, rounded)
     return Finished(0, byte_view(rounded.view(torch.uint8)), int((~value.isfinite()).sum()), overflowed)
 
@@ -46,9 +64,10 @@ def whole_tensor(root: Expr, elements: int, source: Source) -> Finished:
 class _Whole:
     """Expressions as new 1-D tensors of one dtype; an expression that is used twice is computed once."""
 
-    def __init__(self, dtype: torch.dtype, elements: int, source: Source) -> None:
-        self.dtype, self.elements, self.source = dtype, elements, source
+    def __init__(self, dtype: torch.dtype, cut: Extent, source: Source, populations: dict[Stat, Found]) -> None:
+        self.dtype, self.cut, self.source, self.populations = dtype, cut, source, populations
         self.known: dict[Expr, Tensor] = {}
+        self.found: dict[Stat, Found] = {}
 
     def value(self, expr: Expr) -> Tensor:
         if expr not in self.known:
@@ -74,15 +93,67 @@ class _Whole:
         for coefficient, operand in expr.terms:
             value, factor = self.value(operand), number(coefficient)
             total = value * factor if total is None else total.add(value, alpha=factor)
-        return total if total is not None else torch.zeros(self.elements, dtype=self.dtype)
+        return total if total is not None else torch.zeros(self.cut.elements, dtype=self.dtype)
 
     def _apply(self, expr: Apply) -> Tensor:
         values = [self.value(operand) for operand in expr.operands]
-        out = torch.empty_like(values[0])
-        p = SimpleNamespace(**dict(expr.parameters))
-        kernel = SimpleNamespace(ops=torch, out=out, p=p, scratch=lambda: torch.empty_like(out))
-        methods()[expr.kernel].tile(kernel, *values)  # pyright: ignore[reportArgumentType]
+        out = torch.empty(self.cut.elements, dtype=self.dtype)
+        stats = [self._stat(each) for each in expr.stats]
+        granularity = kernels()[expr.kernel].granularity
+        step = self.cut.unit if granularity == "matrix" else max(self.cut.elements, 1)
+        for start in range(0, max(self.cut.elements, 1), step):
+            part = slice(start, start + step)
+            self._call(expr, [value[part] for value in values], out[part], stats, start, granularity == "element")
         return out
+
+    def _call(self, expr: Apply, values: list[Tensor], out: Tensor, stats: list[Found], start: int, flat: bool) -> None:
+        def shaped(tensor: Tensor) -> Tensor:
+            return tensor if flat else tensor.view(-1, self.cut.columns)
+
+        def uniform(into: Tensor) -> Tensor:
+            assert expr.noise is not None
+            fill_uniform(into.view(-1), expr.noise.key, start, torch.empty_like(into).view(-1))
+            return into
+
+        kernel = SimpleNamespace(
+            ops=torch, out=shaped(out), p=SimpleNamespace(**dict(expr.parameters)), stats=stats,
+            scratch=lambda: torch.empty_like(shaped(out)), uniform=uniform,
+        )  # fmt: skip
+        kernels()[expr.kernel].tile(kernel, *map(shaped, values))  # pyright: ignore[reportArgumentType]
+
+    def _stat(self, stat: Stat) -> Found:
+        if stat.population is not None:
+            if stat not in self.populations:
+                self.populations[stat] = self._population(stat)
+            return self.populations[stat]
+        if stat not in self.found:
+            tiles = tuple([self.value(operand) for operand in stat.operands])
+            self.found[stat] = _reduced(stat, [(tiles, self.cut)])
+        return self.found[stat]
+
+    def _population(self, stat: Stat) -> Found:
+        """Over whole tensors that are computed as if each stood alone, in one dtype."""
+        assert stat.population is not None
+        exprs = [expr for expr, _ in stat.population.members]
+        dtype = torch.float64 if computes_in_double(reads(*exprs)) else torch.float32
+        fed: list[tuple[tuple[Tensor, ...], Extent]] = []
+        for expr, shape in stat.population.members:
+            cut = extent(shape, granularity_of(*walk_parts(expr)))
+            fed.append(((_Whole(dtype, cut, self.source, self.populations).value(expr),), cut))
+        return _reduced(stat, fed)
+
+
+def _reduced(stat: Stat, fed: list[tuple[tuple[Tensor, ...], Extent]]) -> Found:
+    """A statistic of whole tensors, in as many passes as it takes."""
+    into, scratch = accumulator(stat.kind, stat.parameters), Scratch()
+    bits = 64 if fed and fed[0][0][0].dtype == torch.float64 else 32
+    result: Found | None = None
+    for _ in range(phases(stat.kind, bits)):
+        for tiles, cut in fed:
+            feed_in_runs(into, 0, tiles, cut.leaf, scratch)
+        result = into.end_pass()
+    assert result is not None
+    return result
 
 
 def _raw(read: Read, source: Source) -> bytearray:

@@ -1,0 +1,92 @@
+"""The memory that the groups and gatherings of a plan need, and what to say when it is too much."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mergegraph.errors import Problem
+from mergegraph.expr import Apply, walk
+from mergegraph.methods.registry import kernels
+from mergegraph.plan.extent import Extent
+from mergegraph.plan.groups import Gathering, Group, Grouped
+from mergegraph.plan.memory import Projection, histogram_bytes, project, tile_shape, with_special
+from mergegraph.plan.steps import Call, Program
+from mergegraph.units import format_bytes, format_count
+
+Sized = tuple[Program, Extent]
+
+
+def projection(groups: Sequence[Group], gathered: Sequence[Gathering], budget_bytes: int, workers: int) -> Projection:
+    """The tile and worker count for these inside the budget."""
+    sized = [(group.computation.program, group.extent) for group in groups]
+    sized += [(work.program, extent) for each in gathered for work, extent in each.members]
+    plain = [(program, extent) for program, extent in sized if program.granularity == "element"]
+    special = {(program, extent) for program, extent in sized if program.granularity != "element"}
+    shared = _shared_bytes({program for program, _ in sized}, gathered, workers)
+    projected = project(
+        tile_shape({program for program, _ in plain}),
+        budget_bytes,
+        workers,
+        max((extent.elements for _, extent in plain), default=1),
+        shared,
+    )
+    needed = max((set_bytes(program, extent, projected.tile_elements) for program, extent in special), default=0)
+    return with_special(projected, needed)
+
+
+def set_bytes(program: Program, extent: Extent, tile_elements: int) -> int:
+    """A worker's tile set for a tensor whose kernels need rows or matrices, with what those allocate themselves."""
+    tile = extent.tile(tile_elements)
+    return tile_shape([program]).tile_set_bytes(tile) + _workspace_bytes(program, extent)
+
+
+def _workspace_bytes(program: Program, extent: Extent) -> int:
+    if not extent.columns:
+        return 0
+    rows = extent.unit // extent.columns
+    calls = [step for step in program.steps if isinstance(step, Call)]
+    elements = [kernels()[call.kernel].workspace(rows, extent.columns, len(call.sources)) for call in calls]
+    return max(elements, default=0) * (8 if program.double else 4)
+
+
+def _shared_bytes(programs: Iterable[Program], gathered: Sequence[Gathering], workers: int) -> int:
+    """Histograms: of the jobs that run side by side, and of the populations."""
+    each = max((histogram_bytes(program) for program in programs), default=0)
+    populations = max((histogram_bytes_of(one) for one in gathered), default=0)
+    return each * (workers + 1) + populations
+
+
+def histogram_bytes_of(gathering: Gathering) -> int:
+    """A population's histogram is one, however many members it has."""
+    return 65_536 * 8 if gathering.stat.kind == "abs_quantile" else 0
+
+
+def too_large(outputs: Sequence[Grouped], groups: Sequence[Group], projection: Projection) -> Problem:
+    """Names what needs most: a tensor whose kernels need it whole, else the plan as such."""
+    needed = projection.pool_bytes
+    fact = f"The plan needs {format_bytes(needed)}; the budget is {format_bytes(projection.budget_bytes)}."
+    fix = f"--budget {-(-needed // 2**20)}MiB"
+    if not projection.special_bytes:
+        worst = max(outputs, key=lambda output: len(output.tensors))
+        why = f"one worker with the smallest tile ({projection.tile_elements:,} elements) holds that much"
+        return Problem(fact, at=worst.at, node=worst.computed_by, why=why, fix=fix)
+    special = [group for group in groups if group.extent.columns]
+    group = max(special, key=lambda g: set_bytes(g.computation.program, g.extent, projection.tile_elements))
+    output = outputs[group.members[0][0]]
+    tensor = output.tensors[group.members[0][1]]
+    ops = sorted({
+        expr.kernel for expr in walk(tensor.root)
+        if isinstance(expr, Apply) and kernels()[expr.kernel].granularity != "element"
+    })  # fmt: skip
+    program = group.computation.program
+    whole = "matrices" if program.granularity == "matrix" else "rows"
+    tile = format_bytes(group.extent.tile(projection.tile_elements) * (8 if program.double else 4))
+    return Problem(
+        fact,
+        at=output.at,
+        node=output.computed_by,
+        tensor=f"{tensor.name} {list(tensor.shape)} {tensor.dtype.torch_name or tensor.dtype.code}",
+        why=f"{' and '.join(ops)} works on whole {whole}: {format_count(program.slots, 'buffer')} of {tile}"
+        + (f", and {format_bytes(work)} to work in" if (work := _workspace_bytes(program, group.extent)) else ""),
+        fix=f'{fix}, or leave this tensor out: `except: {{match: "{tensor.name}"}}`',
+    )

@@ -1,0 +1,115 @@
+"""What an earlier run left in a partial folder, and which of its records the next one may believe.
+
+Changes nothing on disk. Records are believed where the folder is of the same result, laid out as its journal's run
+did it, and was synced or has seen no other boot.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import cast
+
+from mergegraph.errors import OutputError, Problem
+from mergegraph.tensors.checksum import bytes_per_block, file_checksum
+from mergegraph.tensors.completed import completed_result_id
+from mergegraph.tensors.journal import JournalContents, Record, read_journal
+from mergegraph.tensors.layout import Layout
+
+JOURNAL = "journal"
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def working_path(partial: Path, layout: Layout, index: int) -> Path:
+    """Where a file of the layout lies while it is written.
+
+    A laid-out file has a valid header and opens with zeros. Shards are told from a model by their missing index;
+    a single file needs a name that nothing opens.
+    """
+    final = partial / layout.files[index].name
+    if len(layout.files) > 1:
+        return final
+    incomplete = final.with_name(f"{final.name}.incomplete")
+    return final if final.exists() and not incomplete.exists() else incomplete
+
+
+def kept_records(partial: Path, layout: Layout, header: Record, overwrite: bool) -> list[Record] | None:
+    """The records to go on from; None to begin anew. OutputError when the folder is another result's."""
+    journal = _read_journal(partial)
+    completed = completed_result_id(partial)
+    found = journal.header or ({**header, "result_id": completed} if completed else None)
+    if found is None:
+        return None
+    if difference := _difference(found, header):
+        if overwrite:
+            return None
+        raise OutputError(
+            Problem(
+                f"{partial} holds another output, which is not finished.",
+                why=difference,
+                fix="--overwrite to begin again in its place, or write to another path",
+            )
+        )
+    if not _is_laid_out(partial, layout):
+        return None
+    return _of_this_boot(journal.records) if journal.header else _rehashed(partial, layout)
+
+
+def _read_journal(partial: Path) -> JournalContents:
+    try:
+        return read_journal(partial / JOURNAL)
+    except FileNotFoundError:
+        return JournalContents(None, [], 0)
+
+
+def _difference(found: Record, wanted: Record) -> str:
+    if changed := _changed_inputs(found.get("inputs"), wanted["inputs"]):
+        return f"it was begun from another {' and another '.join(changed)}"
+    for key, told in (("result_id", "result id"), ("engine", "engine version"), ("layout", "layout"), ("format", "")):
+        if found.get(key) != wanted[key]:
+            return f"its {told or 'journal format'} is {found.get(key)}, this run's is {wanted[key]}"
+    return ""
+
+
+def _changed_inputs(found: object, wanted: object) -> list[str]:
+    """The files that both were made from, and that are no longer what they were."""
+    before, now = (cast("dict[str, object]", each) if isinstance(each, dict) else {} for each in (found, wanted))
+    return [path for path in now if before.get(path, now[path]) != now[path]]
+
+
+def _is_laid_out(partial: Path, layout: Layout) -> bool:
+    for index, file in enumerate(layout.files):
+        try:
+            with working_path(partial, layout, index).open("rb") as stored:
+                if os.fstat(stored.fileno()).st_size != file.file_bytes or stored.read(len(file.header)) != file.header:
+                    return False
+        except OSError:
+            return False
+    return True
+
+
+def _of_this_boot(records: list[Record]) -> list[Record]:
+    """The records up to the first run without syncs of an earlier boot: a power cut may have made those untrue."""
+    boot = boot_id()
+    stale = (index for index, record in enumerate(records) if record.get("boot", boot) != boot)
+    return records[: next(stale, len(records))]
+
+
+def boot_id() -> str:
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return "unknown"
+
+
+def _rehashed(partial: Path, layout: Layout) -> list[Record]:
+    """Records of a folder stopped between the removal of its journal and its renaming: it is whole."""
+    records: list[Record] = []
+    for index, file in enumerate(layout.files):
+        with working_path(partial, layout, index).open("rb") as stored:
+            for name, offset in file.offsets.items():
+                spec = layout.specs[name]
+                checksum = file_checksum(stored.fileno(), offset, spec.nbytes, bytes_per_block(spec.dtype))
+                records.append({"tensor": name, "checksum": checksum})
+    return records
