@@ -1,4 +1,4 @@
-"""What every kernel in the registry keeps, worked out from its class and its example: the next is tested as it is."""
+"""What every operation that computes keeps, worked out from its class and its example: the next is tested as it is."""
 
 from __future__ import annotations
 
@@ -11,86 +11,56 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mergegraph.execute.evaluate import Arena, Finished, byte_view, evaluate
-from mergegraph.expr import Apply, Expr, Read, Space, cast, read, reads, walk
-from mergegraph.methods.base import Method, Parameters
-from mergegraph.methods.registry import methods
-from mergegraph.plan.memory import tile_shape
-from mergegraph.plan.program import computation
-from mergegraph.schedule import resolve_schedule
-from tests.methods.examples import OPS, example
+from mergegraph.execute.executors.for_loop import whole_tensor
+from mergegraph.execute.noise import fill_uniform
+from mergegraph.expr import Expr, cast, reads
+from mergegraph.methods.base import Method
+from mergegraph.methods.registry import kernels, methods
+from tests.methods.bench import CODES, KERNELS, Models, calls_of, expression, models_for, normal, shape_of, tiled
+from tests.methods.examples import example
+from tests.methods.references import Case, cases
 
-KERNELS = [op for op in OPS if methods()[op].tile.__func__ is not Method.tile.__func__]  # pyright: ignore
-ELEMENTS = 4211
-"""A prime above 4095, so that no tile of the test divides it."""
-
-
-class Models:
-    """Tensors in memory that expressions read as if they were files. All have one length and dtype."""
-
-    def __init__(self, tensors: Sequence[Tensor], code: str) -> None:
-        self.content = {f"model{n}": bytes(byte_view(tensor.view(torch.uint8))) for n, tensor in enumerate(tensors)}
-        self.reads = [
-            read(f"model{n}", "w", code, tuple(tensor.shape), 0, tensor.nbytes) for n, tensor in enumerate(tensors)
-        ]
-
-    def source(self, path: str, offset: int, buffer: memoryview) -> None:
-        buffer[:] = self.content[path][offset : offset + len(buffer)]
+CALLED = sorted({call.kernel for op in KERNELS for call in calls_of(op)})
+"""The kernels that the examples use."""
 
 
-def expression(method: Method, inputs: Sequence[Read]) -> Expr:
-    """The method on `inputs`, one for each edge, with the numbers of its example."""
-    takes_deltas = method.gives == "delta"
-    spaces: list[Space] = [
-        "delta" if edge.accepts == "delta" or (edge.accepts == "any" and takes_deltas) else "weights"
-        for edge in method.edges()
-    ]
-    schedules = {
-        path: resolve_schedule(schedule, ["w"], field="", tied=False)[0] for path, schedule in method.coefficients()
-    }
-    parameters = Parameters({path: schedule.value("w") for path, schedule in schedules.items()})
-    return method.expand(list(inputs), parameters, method.space(spaces))
+def first_call(kernel: str) -> Any:
+    """One call of a kernel in some example."""
+    return next(call for op in KERNELS for call in calls_of(op) if call.kernel == kernel)
 
 
-def tiled(expr: Expr, models: Models, tile: int, elements: int, code: str) -> bytes:
-    """The output bytes, computed in tiles of `tile` elements inside one arena."""
-    work = computation([cast(expr, code)])
-    arena = Arena(tile_shape([work.program]), tile)
-    parts: list[bytes] = []
-
-    def sink(finished: Finished) -> None:
-        parts.append(bytes(finished.content))
-
-    for start in range(0, elements, tile):
-        evaluate(work, start, min(tile, elements - start), arena, models.source, sink)
-    return b"".join(parts)
+def test_every_kernel_is_used_by_an_example_or_a_case() -> None:
+    own = {name for name, cls in kernels().items() if cls.__module__.startswith("mergegraph.") and _has_tile(cls)}
+    used = {call.kernel for case in cases() for call in calls_in(case)}
+    assert own == used | set(CALLED)
 
 
-CODES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-
-
-def normal(seed: int, dtype: torch.dtype, elements: int = ELEMENTS) -> Tensor:
-    return torch.randn(elements, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-def models_for(method: Method, code: str) -> Models:
-    return Models([normal(seed, CODES[code]) for seed in range(len(method.edges()))], code)
+def _has_tile(cls: type[Any]) -> bool:
+    return cls.tile.__func__ is not Method.tile.__func__  # pyright: ignore
 
 
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("op", KERNELS)
 def test_bits_do_not_depend_on_the_tile(op: str, code: str) -> None:
-    method = example(op)[1]
-    models = models_for(method, code)
-    expr = expression(method, models.reads)
-    whole = tiled(expr, models, ELEMENTS, ELEMENTS, code)
-    assert len(whole) == ELEMENTS * CODES[code].itemsize
+    models, shape = models_for(op, code), shape_of(op)
+    expr = expression(example(op)[1], models.reads)
+    whole = tiled(expr, models, 1 << 30, shape, code)
+    assert len(whole) == torch.Size(shape).numel() * CODES[code].itemsize
     for tile in (1, 7, 512, 4095):
-        assert tiled(expr, models, tile, ELEMENTS, code) == whole, f"tiles of {tile}"
+        assert tiled(expr, models, tile, shape, code) == whole, f"tiles of {tile}"
+
+
+@pytest.mark.parametrize("op", KERNELS)
+def test_the_reference_executor_gives_the_same_bits(op: str) -> None:
+    models, shape = models_for(op, "F32"), shape_of(op)
+    expr = expression(example(op)[1], models.reads)
+    whole = whole_tensor(cast(expr, "F32"), shape, models.source)
+    assert bytes(whole.content) == tiled(expr, models, 512, shape, "F32")
 
 
 class Allocations(TorchDispatchMode):
@@ -113,11 +83,15 @@ class Allocations(TorchDispatchMode):
 class Bench:
     """One call of a kernel, with what it took. Scratch holds NaN, as leftovers of another tile may."""
 
-    def __init__(self, tile: Callable[..., None], parameters: Mapping[str, Any], operands: Sequence[Tensor]) -> None:
+    def __init__(self, tile: Callable[..., None], call: Any, operands: Sequence[Tensor], stats: Sequence[Any]) -> None:
         self.out = torch.full_like(operands[0], torch.nan)
         self.spare = [torch.full_like(self.out, torch.nan) for _ in range(32)]
+        self.hash_space = torch.empty_like(self.out).view(-1)
         self.taken = 0
-        kernel = SimpleNamespace(ops=torch, out=self.out, p=SimpleNamespace(**parameters), scratch=self.scratch)
+        kernel = SimpleNamespace(
+            ops=torch, out=self.out, p=SimpleNamespace(**dict(call.parameters)), stats=stats,
+            scratch=self.scratch, uniform=self.uniform,
+        )  # fmt: skip
         self.allocations = Allocations([self.out, *self.spare, *operands])
         with self.allocations:
             tile(kernel, *operands)
@@ -126,24 +100,31 @@ class Bench:
         self.taken += 1
         return self.spare[self.taken - 1]
 
-
-def kernels_of(op: str) -> list[tuple[str, int, dict[str, Any]]]:
-    """(op, operand count, parameters) of every kernel that the example expands to."""
-    method = example(op)[1]
-    expr = expression(method, models_for(method, "F32").reads)
-    return [(each.kernel, len(each.operands), dict(each.parameters)) for each in walk(expr) if isinstance(each, Apply)]
+    def uniform(self, out: Tensor) -> Tensor:
+        with torch.utils._python_dispatch._disable_current_modes():  # pyright: ignore
+            fill_uniform(out.view(-1), 1, 0, self.hash_space)
+        return out
 
 
-@pytest.mark.parametrize("op", KERNELS)
-def test_a_kernel_keeps_its_inputs_and_its_promise_of_memory(op: str) -> None:
-    for kernel, count, parameters in kernels_of(op):
-        operands = [normal(seed, torch.float32) for seed in range(count)]
-        before = [operand.clone() for operand in operands]
-        bench = Bench(methods()[kernel].tile, parameters, operands)
-        assert bench.allocations.found == []
-        assert bench.taken <= methods()[kernel].scratch
-        assert all(torch.equal(one, other) for one, other in zip(operands, before, strict=True))
-        assert not bench.out.isnan().any(), "every element of the result is written"
+def given_stats(call: Any) -> list[Any]:
+    """Plausible statistics for a call: sums of one size, and a threshold with half of its equals wanted."""
+    from mergegraph.statistic import Threshold
+
+    return [Threshold(0.5, 1000, 2, 1001) if stat.kind == "abs_quantile" else 4211.0 for stat in call.stats]
+
+
+@pytest.mark.parametrize("kernel", [k for k in CALLED if kernels()[k].granularity != "matrix"])
+def test_a_kernel_keeps_its_inputs_and_its_promise_of_memory(kernel: str) -> None:
+    call, cls = first_call(kernel), kernels()[kernel]
+    shape = (61, 71) if cls.granularity == "row" else (4211,)
+    operands = [normal(seed, torch.float32, shape) for seed in range(len(call.operands))]
+    before = [operand.clone() for operand in operands]
+    bench = Bench(cls.tile, call, operands, given_stats(call))
+    large = [found for found in bench.allocations.found if cls.granularity == "element" or "71" in found]
+    assert large == []
+    assert bench.taken <= cls.scratch
+    assert all(torch.equal(one, other) for one, other in zip(operands, before, strict=True))
+    assert not bench.out.isnan().any(), "every element of the result is written"
 
 
 def test_an_allocation_in_a_kernel_is_noticed() -> None:
@@ -151,96 +132,80 @@ def test_an_allocation_in_a_kernel_is_noticed() -> None:
         k.scratch()
         k.out.copy_(a * b)
 
-    bench = Bench(greedy, {}, [normal(0, torch.float32), normal(1, torch.float32)])
-    assert bench.allocations.found == [f"aten.mul.Tensor made [{ELEMENTS}]"]
+    call = SimpleNamespace(parameters=())
+    bench = Bench(greedy, call, [normal(0, torch.float32, (4211,)), normal(1, torch.float32, (4211,))], [])
+    assert bench.allocations.found == ["aten.mul.Tensor made [4211]"]
     assert bench.taken == 1
 
 
-def _filled(value: float, count: int) -> list[Tensor]:
-    return [torch.full((64,), value) for _ in range(count)]
-
-
-FINITE: Mapping[str, Callable[[int], list[Tensor]]] = {
-    "zeros": lambda count: _filled(0.0, count),
-    "identical": lambda count: [normal(0, torch.float32, 64)] * count,
-    "opposite": lambda count: [normal(0, torch.float32, 64) * (-1) ** n for n in range(count)],
-    "one is zero": lambda count: [normal(0, torch.float32, 64), *_filled(0.0, count - 1)],
-    "all but one are zero": lambda count: [*_filled(0.0, count - 1), normal(0, torch.float32, 64)],
-    "smaller than a normal float32": lambda count: [normal(n, torch.float32, 64) * 1e-40 for n in range(count)],
-    "squares vanish": lambda count: [normal(n, torch.float32, 64) * 1e-30 for n in range(count)],
-    "squares overflow": lambda count: [normal(n, torch.float32, 64) * 1e30 for n in range(count)],
-    "the largest of one sign": lambda count: _filled(1e30, count),
+FINITE: Mapping[str, Callable[[int, tuple[int, ...]], Tensor]] = {
+    "zeros": lambda n, shape: torch.zeros(shape),
+    "identical": lambda n, shape: normal(0, torch.float32, shape),
+    "opposite": lambda n, shape: normal(0, torch.float32, shape) * (-1) ** n,
+    "one is zero": lambda n, shape: normal(0, torch.float32, shape) * (n == 0),
+    "all but the second are zero": lambda n, shape: normal(0, torch.float32, shape) * (n == 1),
+    "smaller than a normal float32": lambda n, shape: normal(n, torch.float32, shape) * 1e-40,
+    "squares vanish": lambda n, shape: normal(n, torch.float32, shape) * 1e-30,
+    "squares overflow": lambda n, shape: normal(n, torch.float32, shape) * 1e30,
+    "the largest of one sign": lambda n, shape: torch.full(shape, 1e30),
 }
 
 
-@pytest.mark.parametrize("case", FINITE)
+@pytest.mark.parametrize("made", FINITE)
 @pytest.mark.parametrize("op", KERNELS)
-def test_finite_numbers_stay_finite(op: str, case: str) -> None:
-    method = example(op)[1]
-    models = Models(FINITE[case](len(method.edges())), "F32")
-    raw = tiled(expression(method, models.reads), models, 64, 64, "F32")
+def test_finite_numbers_stay_finite(op: str, made: str) -> None:
+    shape = shape_of(op)
+    models = models_for(op, "F32", lambda n: FINITE[made](n, shape))
+    raw = tiled(expression(example(op)[1], models.reads), models, 512, shape, "F32")
     assert torch.frombuffer(bytearray(raw), dtype=torch.float32).isfinite().all()
 
 
 @pytest.mark.parametrize("op", KERNELS)
 def test_one_model_in_every_place_is_fine(op: str) -> None:
-    method = example(op)[1]
-    models = Models([normal(0, torch.float32)], "F32")
-    expr = expression(method, models.reads * len(method.edges()))
-    raw = tiled(expr, models, 512, ELEMENTS, "F32")
-    assert reads(expr) == tuple(models.reads)
+    shape = shape_of(op)
+    models = Models([normal(0, torch.float32, shape)], "F32")
+    expr = expression(example(op)[1], models.reads * len(example(op)[1].edges()))
+    raw = tiled(expr, models, 512, shape, "F32")
+    assert set(reads(expr)) <= set(models.reads)
     assert torch.frombuffer(bytearray(raw), dtype=torch.float32).isfinite().all()
 
 
-Reference = Callable[..., Tensor]
+def method_of(case: Case) -> Method:
+    fields = yaml.safe_load(case.node)
+    return methods()[fields["op"]].model_validate(fields)
 
 
-def _clamp(x: Tensor, *within: Tensor) -> Tensor:
-    stacked = torch.stack(within)
-    return torch.minimum(torch.maximum(x, stacked.amin(0)), stacked.amax(0))
+def expression_of(case: Case, models: Models) -> Expr:
+    return expression(method_of(case), models.reads)
 
 
-def _magmax(*deltas: Tensor, **_: float) -> Tensor:
-    stacked = torch.stack(deltas)
-    return stacked.gather(0, stacked.abs().argmax(0, keepdim=True))[0]
+def calls_in(case: Case) -> list[Any]:
+    from mergegraph.expr import Apply, walk
+
+    method = method_of(case)
+    models = Models([torch.zeros(4, 4)] * len(method.edges()), "F32")
+    models.reads = [Models([torch.zeros(4, 4)] * (n + 1), "F32").reads[n] for n in range(len(method.edges()))]
+    return [part for part in walk(expression_of(case, models)) if isinstance(part, Apply)]
 
 
-def _elect(*deltas: Tensor, **numbers: float) -> Tensor:
-    weights = torch.tensor([numbers[f"inputs.{n}.weight"] for n in range(len(deltas))], dtype=torch.float64)[:, None]
-    weighted = weights * torch.stack(deltas)
-    sign = torch.where(weighted.sum(0) >= 0, 1.0, -1.0)
-    agrees = (weighted.sign() == sign).double()
-    return (weighted * agrees).sum(0) / (weights * agrees).sum(0)
-
-
-def _nearswap(a: Tensor, b: Tensor, **numbers: float) -> Tensor:
-    share = (numbers["t"] / (a - b).abs()).clamp(0, 1)
-    return share * b + (1 - share) * a
-
-
-REFERENCES: dict[str, Reference] = {"clamp": _clamp, "elect": _elect, "magmax": _magmax, "nearswap": _nearswap}
-"""By op: the docstring's formula on whole float64 tensors. Operands follow the edges; numbers come by keyword."""
-
-TOLERANCE = {"clamp": 0.0, "elect": 3e-7, "magmax": 0.0, "nearswap": 3e-7}
-"""By op: how far float32 may be from the reference, as a share of the largest element."""
-
-
-def test_every_kernel_has_a_reference() -> None:
+def test_every_operation_that_computes_has_a_formula() -> None:
     own = {op for op in KERNELS if methods()[op].__module__.startswith("mergegraph.")}
-    assert own == set(REFERENCES) == set(TOLERANCE)
+    assert own <= {method_of(case).op for case in cases()}
 
 
-@pytest.mark.parametrize("op", REFERENCES)
-@pytest.mark.parametrize("seed", [0, 100, 200])
-def test_a_kernel_computes_its_formula(op: str, seed: int) -> None:
-    method = example(op)[1]
-    operands = [normal(seed + n, torch.float32) for n in range(len(method.edges()))]
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.node)
+@pytest.mark.parametrize("seed", [0, 100])
+def test_an_operation_computes_its_formula(case: Case, seed: int) -> None:
+    method = method_of(case)
+    granularities = {kernels()[call.kernel].granularity for call in calls_in(case)}
+    shape = (48, 31) if "matrix" in granularities else (61, 71)
+    operands = [normal(seed + n, torch.float32, shape) for n in range(len(method.edges()))]
     models = Models(operands, "F32")
-    numbers = {".".join(map(str, path)): float(value) for path, value in method.coefficients()}
-    wanted = REFERENCES[op](*(operand.double() for operand in operands), **numbers)
-    raw = tiled(expression(method, models.reads), models, 1009, ELEMENTS, "F32")
-    computed = torch.frombuffer(bytearray(raw), dtype=torch.float32).double()
-    assert (computed - wanted).abs().max() <= TOLERANCE[op] * wanted.abs().max()
+    wanted = case.formula(*(operand.double() for operand in operands))
+    raw = tiled(expression(method, models.reads), models, 1009, shape, "F32")
+    computed = torch.frombuffer(bytearray(raw), dtype=torch.float32).double().view(shape)
+    assert wanted.shape == computed.shape
+    assert (computed - wanted).abs().max() <= case.tolerance * wanted.abs().max()
 
 
 BANNED = {
@@ -269,9 +234,9 @@ def banned_in(function: Callable[..., Any], known: Mapping[str, Any]) -> list[st
     return found
 
 
-@pytest.mark.parametrize("op", KERNELS)
-def test_kernels_use_no_operator_whose_bits_depend_on_the_tile(op: str) -> None:
-    cls = methods()[op]
+@pytest.mark.parametrize("kernel", CALLED)
+def test_kernels_use_no_operator_whose_bits_depend_on_the_tile(kernel: str) -> None:
+    cls = kernels()[kernel]
     tile = cls.tile.__func__  # pyright: ignore
     members = {name: inspect.getattr_static(cls, name) for name in dir(cls) if name != "tile"}
     assert banned_in(tile, {**tile.__globals__, **members}) == []
@@ -294,8 +259,8 @@ def test_the_scan_finds_what_is_planted_also_in_a_function_that_is_called() -> N
     assert banned_in(_clean, globals()) == []
 
 
-@pytest.mark.parametrize("op", KERNELS)
-def test_kernels_take_torch_from_what_they_are_given(op: str) -> None:
+@pytest.mark.parametrize("kernel", CALLED)
+def test_kernels_take_torch_from_what_they_are_given(kernel: str) -> None:
     """`k.ops` is torch: a module of methods imports it for types only."""
-    module = inspect.getmodule(methods()[op])
+    module = inspect.getmodule(kernels()[kernel])
     assert not any(getattr(value, "__name__", "") == "torch" for value in vars(module).values())

@@ -1,0 +1,105 @@
+"""The election of TIES, which elect and ties share: who votes, who wins, and what the winners make together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from mergegraph.errors import Problem
+from mergegraph.expr import Expr, apply
+from mergegraph.fields import WeightedInput
+from mergegraph.methods.base import Parameters
+from mergegraph.methods.kernel import Kernel, Piece
+from mergegraph.methods.over_deltas import OverDeltas
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_SUBSETS_UP_TO = 16
+_CANCELS_BELOW = 1e-3
+
+
+class Winners(Piece):
+    """What the deltas that have the elected sign make together."""
+
+    name = "winners"
+    scratch = 3
+
+    @classmethod
+    def tile(cls, k: Kernel, *operands: Tensor) -> None:
+        weights: list[float] = [getattr(k.p, f"weight{index}") for index in range(len(operands))]
+        votes = weights if k.p.vote == "weighted" else [1.0] * len(weights)
+        elected, agrees, divisor = k.scratch(), k.scratch(), k.scratch()
+        _elect(k, operands, votes, elected, agrees)
+        divisor.zero_()
+        k.out.zero_()
+        for delta, weight, vote in zip(operands, weights, votes, strict=True):
+            k.ops.mul(delta, elected, out=agrees)
+            _ = k.ops.gt(agrees, 0, out=agrees) if vote > 0 else k.ops.lt(agrees, 0, out=agrees)
+            divisor.add_(agrees, alpha=weight)
+            agrees.mul_(delta)
+            k.out.add_(agrees, alpha=weight)
+        if k.p.combine == "mean":
+            k.ops.eq(divisor, 0, out=agrees)
+            divisor.add_(agrees)
+            k.out.div_(divisor)
+
+
+class Electing(OverDeltas):
+    """A method that ends in an election among weighted deltas."""
+
+    inputs: Annotated[tuple[WeightedInput, ...], Field(min_length=1, description="deltas, or models with `base`")]
+    sign: Literal["mass", "count"] = Field(default="mass", description="what is added up to elect a sign")
+    combine: Literal["mean", "sum"] = Field(default="mean", description="of the deltas that have the elected sign")
+    vote: Literal["weighted", "unweighted"] = Field(default="weighted", description="do weights count in the election")
+
+    def weights(self, p: Parameters) -> list[float]:
+        """The weight of each input for one tensor."""
+        return [float(p["inputs", index, "weight"]) for index in range(len(self.inputs))]
+
+    def objection(self, p: Parameters) -> Problem | None:
+        weights = self.weights(p)
+        cancelling = _cancelling(weights) if self.combine == "mean" else ()
+        if not cancelling:
+            return None
+        names = " and ".join(f'"{self.inputs[index].from_}" ({weights[index]:g})' for index in cancelling)
+        return Problem(
+            f"The weights of {names} cancel out.",
+            why="where just these deltas agree on a sign, their mean is divided by about zero",
+            fix="add `combine: sum`, or use weights of one sign",
+        )
+
+    def elected(self, deltas: Sequence[Expr], p: Parameters) -> Expr:
+        """The outcome of the election."""
+        weights = [(f"weight{index}", weight) for index, weight in enumerate(self.weights(p))]
+        options = (("sign", self.sign), ("combine", self.combine), ("vote", self.vote))
+        return apply(Winners.name, deltas, (*options, *weights), "delta")
+
+
+def _elect(k: Kernel, deltas: Sequence[Tensor], votes: list[float], elected: Tensor, spare: Tensor) -> None:
+    """`elected` = +1 or -1, the sign of the votes' sum; zero is plus."""
+    elected.zero_()
+    for delta, vote in zip(deltas, votes, strict=True):
+        counted: Any = k.ops.sign(delta, out=spare) if k.p.sign == "count" else delta
+        elected.add_(counted, alpha=vote)
+    k.ops.lt(elected, 0, out=spare)
+    k.ops.ge(elected, 0, out=elected)
+    elected.sub_(spare)
+
+
+def _cancelling(weights: list[float]) -> tuple[int, ...]:
+    """The smallest set of inputs whose weights nearly cancel; every subset up to 16 inputs, above that any pair
+    of opposite signs."""
+    if all(weight >= 0 for weight in weights) or all(weight <= 0 for weight in weights):
+        return ()
+    if len(weights) > _SUBSETS_UP_TO:
+        return weights.index(max(weights)), weights.index(min(weights))
+    for size in range(2, len(weights) + 1):
+        for chosen in combinations(range(len(weights)), size):
+            part = [weights[index] for index in chosen]
+            if abs(sum(part)) <= _CANCELS_BELOW * sum(map(abs, part)):
+                return chosen
+    return ()
