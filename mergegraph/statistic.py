@@ -3,6 +3,7 @@
     dot           sum of x y
     abs_sum       sum of |x|
     sum           sum of x
+    count         how many elements there are
     abs_quantile  a `Threshold`: the element at some rank by magnitude, exactly
 
 Sums are float64 over fixed runs of elements, added exactly, so they do not depend on tiles or threads.
@@ -59,6 +60,11 @@ def abs_sum(x: Expr) -> Stat:
 def total(x: Expr) -> Stat:
     """Σ x over a tensor."""
     return stat("sum", (x,))
+
+
+def count(x: Expr) -> Stat:
+    """How many elements a tensor has."""
+    return stat("count", (x,))
 
 
 def abs_quantile(x: Expr | Population, rank: str, **parameters: Value) -> Stat:

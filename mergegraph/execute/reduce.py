@@ -54,7 +54,7 @@ def of_reduction(reduction: Reduction) -> Accumulator:
 
 
 class Sum:
-    """dot, abs_sum and sum."""
+    """dot, abs_sum, sum and count."""
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
@@ -62,6 +62,9 @@ class Sum:
 
     def feed(self, start: int, tiles: tuple[Tensor, ...], scratch: Scratch) -> None:
         count = tiles[0].numel()
+        if self._kind == "count":
+            self._runs.append(float(count))
+            return
         run = scratch.first[:count]
         run.copy_(tiles[0])
         if self._kind == "abs_sum":
@@ -122,7 +125,7 @@ class Quantile:
         width = 16 if self._started else 15
         self._started = True
         if not self._wanted or self._counts is None:
-            self._bits_left -= width
+            self._counts, self._bits_left = None, self._bits_left - width
             return Threshold(math.inf, 0, 0, 0) if not self._bits_left else None
         from_top = self._counts.flip(0).cumsum(0)
         position = int(torch.searchsorted(from_top, self._wanted - self._above))

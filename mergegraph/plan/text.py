@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
-from mergegraph.expr import Apply, Cast, Expr, Linear, Read, Value
+from mergegraph.expr import Apply, Cast, Expr, Linear, Read, Stat, Value
 from mergegraph.plan.plan import Output, Plan
 from mergegraph.units import format_bytes, format_count
 
@@ -59,8 +59,10 @@ class _Formulas:
             case Cast():
                 return self.text(expr.operand, depth)
             case Apply():
+                operands = [self.text(x, depth + 1) for x in expr.operands]
                 options = [_option(name, value) for name, value in expr.parameters]
-                return f"{expr.kernel}({', '.join([*(self.text(x, depth + 1) for x in expr.operands), *options])})"
+                stats = [shown for stat in expr.stats if (shown := _stat(stat))]
+                return f"{expr.kernel}({', '.join([*operands, *dict.fromkeys(stats), *options])})"
             case Linear():
                 return "".join(self._terms(expr, depth)) or "0"
 
@@ -73,6 +75,15 @@ class _Formulas:
                 shown = f"({shown})"
             number = "" if abs(coefficient) == 1 else f"{number_text(abs(coefficient))} "
             yield f"{gap}{sign}{gap}{number}{shown}"
+
+
+def _stat(stat: Stat) -> str:
+    """What a quantile asks for; sums follow from the kernel."""
+    if stat.kind != "abs_quantile":
+        return ""
+    (_, rank), *numbers = stat.parameters
+    shown = ", ".join([str(rank), *(_option(name, value) for name, value in numbers)])
+    return f"{shown} of the {'tensor' if stat.population is None else 'model'}"
 
 
 def _option(name: str, value: Value) -> str:
@@ -103,7 +114,7 @@ def _lines(plan: Plan) -> Iterator[str]:
         f"{memory.tile_elements:,} elements) of a budget of {format_bytes(memory.budget_bytes)}"
     )
     shared = sum(len(group.members) > 1 for group in plan.groups)
-    yield "  passes   1" + (
+    yield f"  passes   {plan.passes}" + (
         f", {format_count(shared, 'group')} of tensors read once for several outputs" if shared else ""
     )
     if plan.comparisons:
