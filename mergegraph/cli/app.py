@@ -10,6 +10,7 @@ import typer
 from mergegraph.cli.options import (
     AllowUnrelated,
     Budget,
+    FixKnownFaults,
     Json,
     Output,
     RecipeFile,
@@ -73,6 +74,7 @@ def run(
         bool, typer.Option("--allow-non-finite", help="Count NaN and Inf instead of stopping.")
     ] = False,
     allow_unrelated: AllowUnrelated = False,
+    fix_known_faults: FixKnownFaults = False,
     strict_integers: Annotated[
         bool, typer.Option("--strict-integers", help="Stop where integer tensors differ, instead of warning.")
     ] = False,
@@ -84,7 +86,7 @@ def run(
         require_cpu(device)
         budgeted = budget_bytes(budget)
         if expression is None:
-            source = recipe_from_file(_given(recipe), sets or (), sweeps or ())
+            source = recipe_from_file(_given(recipe), sets or (), sweeps or (), fix_known_faults=fix_known_faults)
         else:
             _only_expression(recipe, sets, sweeps)
             source = recipe_from_expression(expression, model or (), output)
@@ -111,11 +113,12 @@ def check(
     sets: Sets = None,
     sweeps: Sweeps = None,
     allow_unrelated: AllowUnrelated = False,
+    fix_known_faults: FixKnownFaults = False,
     as_json: Json = False,
 ) -> None:
     """Find everything that is wrong with a recipe, from the headers of its models. Exit code 0 or 2."""
     with reporting(as_json=as_json):
-        source = recipe_from_file(recipe, sets or (), sweeps or ())
+        source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
         from mergegraph.cli.checking import show_check
 
         show_check(source, allow_unrelated=allow_unrelated, as_json=as_json)
@@ -130,13 +133,14 @@ def plan(
     sets: Sets = None,
     sweeps: Sweeps = None,
     allow_unrelated: AllowUnrelated = False,
+    fix_known_faults: FixKnownFaults = False,
     explain: Annotated[bool, typer.Option("--explain", help="Every tensor with its formula and numbers.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show what a run would read, compute, write and hold in memory. Exit code 3 when it does not fit."""
     with reporting(as_json=as_json):
         budgeted = budget_bytes(budget)
-        source = recipe_from_file(recipe, sets or (), sweeps or ())
+        source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
         from mergegraph.cli.checking import show_plan
         from mergegraph.pipeline import plan as make_plan
 
@@ -147,22 +151,43 @@ def plan(
 
 
 @app.command()
-def graph(recipe: RecipeFile, sets: Sets = None, sweeps: Sweeps = None) -> None:
+def graph(
+    recipe: RecipeFile, sets: Sets = None, sweeps: Sweeps = None, fix_known_faults: FixKnownFaults = False
+) -> None:
     """Draw the graph of a recipe, one node a line."""
     with reporting():
-        source = recipe_from_file(recipe, sets or (), sweeps or ())
+        source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
         from mergegraph.cli.drawing import show_graph
 
         show_graph(source)
 
 
+@app.command("import")
+def import_(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration of mergekit, a YAML file.")],
+    recipe: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="RECIPE", help="The recipe to write. Default: stdout.")
+    ] = None,
+    fix_known_faults: FixKnownFaults = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a recipe that exists.")] = False,
+) -> None:
+    """Write a mergekit configuration as a recipe that gives the same numbers."""
+    with reporting():
+        from mergegraph.cli.importing import import_recipe
+
+        import_recipe(config, recipe, fix_known_faults=fix_known_faults, overwrite=overwrite)
+
+
 @app.command()
-def ops(name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One operation, in full.")] = None) -> None:
+def ops(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One operation, in full.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="All operations as one page of Markdown.")] = False,
+) -> None:
     """List the operations, or describe one in full."""
     with reporting():
-        from mergegraph.cli.ops import show_op, show_ops
+        from mergegraph.cli.ops import show_markdown, show_op, show_ops
 
-        show_ops() if name is None else show_op(name)
+        show_markdown() if markdown else show_ops() if name is None else show_op(name)
 
 
 @app.command()

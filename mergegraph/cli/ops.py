@@ -37,6 +37,13 @@ def show_op(name: str) -> None:
     say(f"example\n  {cls.example}")
 
 
+def show_markdown() -> None:
+    """The page of all operations."""
+    from mergegraph.cli.handbook import methods_page
+
+    say(methods_page().rstrip())
+
+
 def _documentation(cls: type[Method]) -> str:
     return inspect.cleandoc(cls.__doc__ or "")
 

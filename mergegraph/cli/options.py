@@ -34,6 +34,10 @@ Sweeps: TypeAlias = Annotated[
 AllowUnrelated: TypeAlias = Annotated[
     bool, typer.Option("--allow-unrelated", help="Only warn where models have different bases or architectures.")
 ]
+FixKnownFaults: TypeAlias = Annotated[
+    bool,
+    typer.Option("--fix-known-faults", help="Of a mergekit configuration: change what mergekit gets wrong."),
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on stdout, one object a line.")]
 
 

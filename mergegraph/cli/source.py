@@ -13,10 +13,24 @@ if TYPE_CHECKING:
     from mergegraph.recipe.model import Recipe
 
 
-def recipe_from_file(path: Path, sets: Sequence[str] = (), sweeps: Sequence[str] = ()) -> Recipe:
-    """The recipe at `path`. RecipeError names the nearest file when there is none."""
+def recipe_from_file(
+    path: Path, sets: Sequence[str] = (), sweeps: Sequence[str] = (), *, fix_known_faults: bool = False
+) -> Recipe:
+    """The recipe at `path`, or the one that the mergekit configuration there means.
+
+    RecipeError names the nearest file when there is none.
+    """
     if path.is_dir() or not path.exists():
         raise RecipeError(_no_file(path))
+    from mergegraph.mergekit.documents import is_configuration_file
+
+    if is_configuration_file(path):
+        from mergegraph.mergekit.importing import load_configuration
+
+        return load_configuration(path, sets=sets, sweeps=sweeps, fix=fix_known_faults)
+    if fix_known_faults:
+        fact = f"{path} is a recipe, and --fix-known-faults is about mergekit configurations."
+        raise RecipeError(Problem(fact, fix="leave --fix-known-faults out"))
     from mergegraph.recipe.load import load_recipe
 
     return load_recipe(path, sets=sets, sweeps=sweeps)

@@ -101,7 +101,7 @@ def _weights(squares: Sequence[float]) -> list[float]:
 class Sce(OverDeltas):
     """SCE: select the elements that vary most, weigh models by what is selected, erase minority signs.
 
-    y = sum_i w_i s_i / sum_i w_i over the s_i of the majority sign;  w_i = mean(s_i^2)
+    y = sum_i w_i s_i / sum_i w_i over the s_i of the majority sign;  w_i = mean(s_i^2), s_i = inputs_i where selected
 
     s_i is the delta of inputs where the variance across them is among the floor(select_topk n+) largest, n+ being
     how many are above zero. The majority sign is that of sum_i s_i; a sum of zero counts as plus.

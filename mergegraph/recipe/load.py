@@ -25,19 +25,20 @@ _T = TypeVar("_T")
 def load_recipe(path: FilePath, *, sets: Sequence[str] = (), sweeps: Sequence[str] = ()) -> Recipe:
     """The recipe in the file at `path`, after `--set` and `--sweep`. RecipeError carries every problem."""
     document = read_file(path, str(path))
-    return _recipe(document, path.absolute().parent, (path.resolve(),), sets, sweeps)
+    return recipe_of(document, path.absolute().parent, (path.resolve(),), sets, sweeps)
 
 
 def parse_recipe(
     text: str, *, file: str, folder: FilePath, sets: Sequence[str] = (), sweeps: Sequence[str] = ()
 ) -> Recipe:
     """The recipe in `text`, shown as `file`, with paths relative to `folder`. RecipeError carries every problem."""
-    return _recipe(parse_document(text, file), folder, ((folder / file).resolve(),), sets, sweeps)
+    return recipe_of(parse_document(text, file), folder, ((folder / file).resolve(),), sets, sweeps)
 
 
-def _recipe(
+def recipe_of(
     document: Document, folder: FilePath, chain: tuple[FilePath, ...], sets: Sequence[str], sweeps: Sequence[str]
 ) -> Recipe:
+    """The recipe that `document` says, in `folder`; `chain` is its file, which no include may lead back to."""
     overrides = _each(read_setting, sets)
     swept = _each(sweep.read_sweep, sweeps)
     paths: dict[str, str] = {}

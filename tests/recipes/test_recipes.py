@@ -64,6 +64,7 @@ def test_every_recipe_gives_models_that_can_be_evaluated(name: str, result: Resu
         ("weighted-soup", 98.66, 0.0750),
         ("last-checkpoints", 96.48, 0.1132),
         ("expo", 98.49, 0.0746),
+        ("slerp", 98.66, 0.0779),
     ],
 )
 def test_averages_classify_the_digits_as_measured(name: str, accuracy: float, loss: float, result: Result) -> None:
@@ -72,7 +73,21 @@ def test_averages_classify_the_digits_as_measured(name: str, accuracy: float, lo
     assert score.loss == pytest.approx(loss, abs=5e-5)
 
 
-@pytest.mark.parametrize(("name", "mean"), [("task-addition", 91.25), ("clamp", 89.82)])
+@pytest.mark.parametrize(
+    ("name", "mean"),
+    [
+        ("task-addition", 91.25),
+        ("clamp", 89.82),
+        ("elect", 91.12),
+        ("magmax", 91.12),
+        ("ties", 91.21),
+        ("dare-ties", 91.08),
+        ("outliers", 91.12),
+        ("sce", 91.04),
+        ("ram", 90.95),
+        ("ram-plus", 90.95),
+    ],
+)
 def test_skills_add_up_as_measured(name: str, mean: float, result: Result) -> None:
     assert fmean(accuracies(result(name)).values()) == pytest.approx(mean, abs=0.005)
 
@@ -94,6 +109,11 @@ def test_a_sweep_gives_every_model_of_the_table(tmp_path: Path) -> None:
         {"wise-ft-0.1": 90.95, "wise-ft-0.3": 91.62, "wise-ft-0.5": 92.29, "wise-ft-0.7": 93.63, "wise-ft-0.9": 94.30},
         abs=0.005,
     )
+
+
+@pytest.mark.parametrize(("name", "legal"), [("trim", 3.8136), ("dare", 3.6396), ("della", 3.6209)])
+def test_a_thinned_task_vector_keeps_a_part_of_its_gain(name: str, legal: float, result: Result) -> None:
+    assert scores(result(name))["legal"].loss == pytest.approx(legal, abs=5e-4)
 
 
 @pytest.mark.parametrize(
