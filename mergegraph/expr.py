@@ -1,11 +1,14 @@
 """What one output tensor is made of: a small, immutable, hash-consed expression.
 
     Read     elements of a stored tensor
+    Product  two stored matrices, multiplied
     Linear   numbers times expressions, summed in order; no terms is zero
     Apply    a kernel on equal-shape operands, with statistics and random numbers if it asks for them
     Stat     a number found out from all elements of an expression, or of a whole model's
     Noise    random numbers, one for each element
     Cast     rounded once to a dtype
+    Factor   one of the two matrices whose product approximates an expression best
+    Joined   stored matrices and factors, side by side: for an adapter that is written
 
 Stats and noise stand beside a kernel's operands, never among them. Equal sub-expressions are the same object, so
 `is` compares and a shared input is read once per tile. An expression whose root is a `Read` is a byte copy.
@@ -17,6 +20,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate
+from math import prod
 from typing import Any, Literal, TypeVar
 from weakref import WeakValueDictionary
 
@@ -24,9 +29,48 @@ Space = Literal["weights", "delta"]
 Value = float | int | str | bool
 
 
+ZERO_ROW = -1
+MEAN_ROW = -2
+
+
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+class RowMap:
+    """Which stored row stands in each row of a view: `runs` of (first stored row, rows), one after the other.
+
+    From `ZERO_ROW` a run is zeros, from `MEAN_ROW` the mean of the first `own` stored rows in the stored dtype.
+    `starts` are the view's rows at which the runs begin.
+    """
+
+    runs: tuple[tuple[int, int], ...]
+    own: int
+    starts: tuple[int, ...]
+
+    @property
+    def row_count(self) -> int:
+        return self.starts[-1] + self.runs[-1][1] if self.runs else 0
+
+
+@dataclass(frozen=True, slots=True)
+class BlockScale:
+    """One float32 (or other) number, stored at `offset` of `path`, for each block of a matrix: what it is times.
+
+    `shape` counts blocks down and across; all but the last of each are `block` rows by columns.
+    """
+
+    path: str
+    dtype: str
+    offset: int
+    shape: tuple[int, int]
+    block: tuple[int, int]
+
+
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class Read:
-    """A stored tensor: `nbytes` bytes at `offset` of `path`, as `dtype` (a safetensors code) and `shape`."""
+    """A stored tensor: `nbytes` bytes at `offset` of `path`, as `dtype` (a safetensors code) and `shape`.
+
+    With `rows` it is a view, and `shape` and `nbytes` are the view's. With `scale` the numbers are multiplied, block
+    by block, when they are read.
+    """
 
     path: str
     name: str
@@ -35,6 +79,27 @@ class Read:
     offset: int
     nbytes: int
     space: Space = "weights"
+    rows: RowMap | None = None
+    scale: BlockScale | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files that it is read from."""
+        return (self.path,) if self.scale is None else (self.path, self.scale.path)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row of a view; 0 where it has none."""
+        return self.nbytes // self.shape[0] if self.shape and self.shape[0] else 0
+
+    @property
+    def fetched_bytes(self) -> int:
+        """Bytes that are read from disk for all of it: of a view the rows that it takes, and those of their mean."""
+        if self.rows is None:
+            return self.nbytes
+        taken = sum([count for first, count in self.rows.runs if first >= 0])
+        averaged = self.rows.own if any([first == MEAN_ROW for first, _ in self.rows.runs]) else 0
+        return (taken + averaged) * self.row_bytes
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
@@ -99,11 +164,59 @@ class Cast:
         return self.operand.space
 
 
-Expr = Read | Linear | Apply | Cast
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+class Product:
+    """`left` [n, rank] times `right` [rank, m], or the transpose of that; further dimensions count as one.
+
+    The factors are read by whoever computes it, a block of rows at a time: they are no operands.
+    """
+
+    left: Read
+    right: Read
+    is_transposed: bool
+    space: Space
+
+    @property
+    def rank(self) -> int:
+        return self.right.shape[0]
+
+    @property
+    def columns(self) -> int:
+        """Elements of a row of the result."""
+        return self.left.shape[0] if self.is_transposed else prod(self.right.shape[1:])
+
+
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+class Factor:
+    """The left [rows, rank] or right [rank, columns] factor of the best approximation of rank `rank` of `operand`,
+    which is a matrix of `shape`. Stands in a `Joined` only: it has fewer elements than its operand."""
+
+    operand: Expr
+    rank: int
+    side: Literal["left", "right"]
+    shape: tuple[int, int]
+    space: Space = "delta"
+
+    @property
+    def other(self) -> Factor:
+        """The factor that it is multiplied with; both are found at once."""
+        return factor(self.operand, self.rank, "right" if self.side == "left" else "left", self.shape)
+
+
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+class Joined:
+    """Matrices times numbers, one below the other (`axis` 0) or side by side (`axis` 1). Below a root's cast only."""
+
+    terms: tuple[tuple[Fraction, Read | Factor], ...]
+    axis: Literal[0, 1]
+    space: Space = "delta"
+
+
+Expr = Read | Linear | Apply | Cast | Product | Factor | Joined
 Part = Expr | Stat | Noise
 
 _interned: WeakValueDictionary[tuple[object, ...], Any] = WeakValueDictionary()
-_E = TypeVar("_E", Read, Linear, Apply, Cast, Stat, Noise, Population)
+_E = TypeVar("_E", Read, Linear, Apply, Cast, Product, Factor, Joined, Stat, Noise, Population, RowMap)
 
 
 def _intern(made: _E, *key: object) -> _E:
@@ -111,10 +224,38 @@ def _intern(made: _E, *key: object) -> _E:
 
 
 def read(
-    path: str, name: str, dtype: str, shape: tuple[int, ...], offset: int, nbytes: int, space: Space = "weights"
+    path: str,
+    name: str,
+    dtype: str,
+    shape: tuple[int, ...],
+    offset: int,
+    nbytes: int,
+    space: Space = "weights",
+    rows: RowMap | None = None,
+    scale: BlockScale | None = None,
 ) -> Read:
     """The one `Read` of this storage. Two names of the same bytes (two nodes of one model) are one read."""
-    return _intern(Read(path, name, dtype, shape, offset, nbytes, space), path, offset, nbytes, dtype, shape, space)
+    made = Read(path, name, dtype, shape, offset, nbytes, space, rows, scale)
+    return _intern(made, path, offset, nbytes, dtype, shape, space, rows, scale)
+
+
+def row_map(rows: Iterable[int], own: int) -> RowMap:
+    """The map of a view whose rows are the stored `rows`, or zeros, or means, in this order."""
+    runs: list[tuple[int, int]] = []
+    for row in rows:
+        first, count = runs[-1] if runs else (0, 0)
+        if count and row == (first if first < 0 else first + count):
+            runs[-1] = (first, count + 1)
+        else:
+            runs.append((row, 1))
+    return row_runs(runs, own)
+
+
+def row_runs(runs: Iterable[tuple[int, int]], own: int) -> RowMap:
+    """The map of these runs."""
+    kept = tuple(runs)
+    starts = tuple(accumulate([0, *[count for _, count in kept[:-1]]])) if kept else ()
+    return _intern(RowMap(kept, own, starts), kept, own)
 
 
 def linear(terms: Iterable[tuple[Fraction, Expr]], space: Space) -> Linear:
@@ -138,6 +279,31 @@ def apply(
     operands, parameters, stats = tuple(operands), tuple(parameters), tuple(stats)
     made = Apply(kernel, operands, parameters, space, stats, noise)
     return _intern(made, kernel, operands, parameters, _types(parameters), space, stats, noise)
+
+
+def product(left: Read, right: Read, space: Space, *, is_transposed: bool = False) -> Product:
+    """`left` times `right`, or the transpose of that."""
+    assert prod(left.shape[1:]) == right.shape[0], f"{left.shape} times {right.shape}"
+    return _intern(Product(left, right, is_transposed, space), left, right, is_transposed, space)
+
+
+def factor(operand: Expr, rank: int, side: Literal["left", "right"], shape: tuple[int, int]) -> Factor:
+    """`rank` is at most the short side of `shape`."""
+    return _intern(Factor(operand, rank, side, shape), operand, rank, side, shape)
+
+
+def joined(terms: Iterable[tuple[Fraction, Read | Factor]], axis: Literal[0, 1]) -> Joined:
+    """The matrices of `terms`, times their numbers; they agree in the other axis."""
+    kept = tuple(terms)
+    return _intern(Joined(kept, axis), tuple([(*c.as_integer_ratio(), x) for c, x in kept]), axis)
+
+
+def as_matrix(part: Read | Factor) -> tuple[int, int]:
+    """(rows, columns): dimensions after the first count as one."""
+    if isinstance(part, Factor):
+        rows, columns = part.shape
+        return (rows, part.rank) if part.side == "left" else (part.rank, columns)
+    return part.shape[0], prod(part.shape[1:])
 
 
 def noise(key: int) -> Noise:
@@ -176,7 +342,7 @@ def _types(parameters: tuple[tuple[str, Value], ...]) -> tuple[type, ...]:
 
 def cast(operand: Expr, dtype: str) -> Expr:
     """`operand` as `dtype`; itself where it is already stored so (a byte copy)."""
-    if isinstance(operand, Read) and operand.dtype == dtype:
+    if isinstance(operand, Read) and operand.dtype == dtype and operand.scale is None:
         return operand
     return _intern(Cast(operand, dtype), operand, dtype)
 
@@ -184,18 +350,24 @@ def cast(operand: Expr, dtype: str) -> Expr:
 def operands(expr: Part) -> tuple[Expr, ...]:
     """The direct sub-expressions, in order: what is computed to compute this one."""
     match expr:
-        case Read() | Noise():
+        case Read() | Noise() | Product():
             return ()
+        case Joined(terms=terms):
+            return tuple(part for _, part in terms if isinstance(part, Factor))
         case Linear(terms=terms):
             return tuple(operand for _, operand in terms)
         case Apply(operands=direct) | Stat(operands=direct):
             return direct
-        case Cast(operand=operand):
+        case Cast(operand=operand) | Factor(operand=operand):
             return (operand,)
 
 
 def parts(expr: Part) -> tuple[Part, ...]:
-    """Everything that stands directly below: operands, statistics, noise."""
+    """Everything that stands directly below: operands, statistics, noise, and what is read by whoever computes it."""
+    if isinstance(expr, Product):
+        return (expr.left, expr.right)
+    if isinstance(expr, Joined):
+        return tuple(part for _, part in expr.terms)
     if isinstance(expr, Apply) and (expr.stats or expr.noise is not None):
         return (*expr.operands, *expr.stats, *([expr.noise] if expr.noise is not None else ()))
     return operands(expr)

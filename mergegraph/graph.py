@@ -12,6 +12,7 @@ from mergegraph.errors import Location, Problem, RecipeError, raise_errors
 from mergegraph.expr import Space
 from mergegraph.methods.base import Method, Path, SpaceError
 from mergegraph.methods.load import Load
+from mergegraph.methods.lora import Lora
 from mergegraph.methods.save import Save
 from mergegraph.recipe.expression import ExpressionError, expand, names
 from mergegraph.recipe.model import ON_COMMAND_LINE, Expression, Node, Recipe
@@ -97,20 +98,49 @@ def _nothing_saved(recipe: Recipe) -> Iterator[Problem]:
 
 def needed_loads(recipe: Recipe) -> tuple[str, ...]:
     """The load nodes that some save can reach, in recipe order; what is not needed is not opened."""
+    reached = _reached(recipe)
+    return tuple(name for name, node in recipe.nodes.items() if name in reached and isinstance(node.method, Load))
+
+
+def needed_adapters(recipe: Recipe) -> tuple[str, ...]:
+    """The lora nodes that some save can reach, in recipe order."""
+    reached = _reached(recipe)
+    return tuple(name for name, node in recipe.nodes.items() if name in reached and isinstance(node.method, Lora))
+
+
+def _reached(recipe: Recipe) -> set[str]:
+    """The nodes that some save can reach."""
     pending = [name for name, node in recipe.nodes.items() if isinstance(node.method, Save) and not _skipped(node)]
     reached: set[str] = set()
     while pending:
         name = pending.pop()
         if name not in reached:
             reached.add(name)
-            pending += _dependencies(recipe.nodes[name])
-    return tuple(name for name, node in recipe.nodes.items() if name in reached and isinstance(node.method, Load))
+            pending += [*_dependencies(recipe.nodes[name]), *_vocabularies(recipe, recipe.nodes[name].method)]
+    return reached
 
 
 def _dependencies(node: Node) -> tuple[str, ...]:
     if isinstance(node.method, Expression):
         return names(node.method.text)
     return tuple(edge.node for edge in node.method.edges())
+
+
+def _vocabularies(recipe: Recipe, method: Method | Expression) -> tuple[str, ...]:
+    """The load nodes whose vocabulary a load node wants: no inputs, but they must be opened."""
+    named = method.vocab.nodes if isinstance(method, Load) and method.vocab is not None else ()
+    return tuple(name for name in named if name in recipe.nodes and isinstance(recipe.nodes[name].method, Load))
+
+
+def _vocabulary_problems(recipe: Recipe, node: Node, method: Method) -> Iterator[Problem]:
+    if not isinstance(method, Load) or method.vocab is None:
+        return
+    known = _vocabularies(recipe, method)
+    for name in method.vocab.nodes:
+        if name not in known:
+            fact = f'`vocab:` takes load nodes, and "{name}" is none.'
+            fix = "name the load node that its tokenizer is of"
+            yield Problem(fact, at=node.where(("vocab",)), node=node.name, fix=fix)
 
 
 def _order(recipe: Recipe) -> list[str]:
@@ -173,7 +203,8 @@ def _place(building: _Building, node: Node, method: Method) -> None:
         building.problems.append(Problem(f"{error}.", at=node.where(path), node=node.name, fix=error.fix))
         building.failed.add(node.name)
         return
-    problems = [*_save_problems(building, node, method, space), *_skip_problems(node, method, inputs, spaces, space)]
+    problems = [*_save_problems(building, node, method, space), *_vocabulary_problems(building.recipe, node, method)]
+    problems += [*_skip_problems(node, method, inputs, spaces, space)]
     building.problems += problems
     if problems:
         building.failed.add(node.name)
@@ -190,9 +221,9 @@ def _save_problems(building: _Building, node: Node, method: Method, space: Space
     if space == "delta" and method.format == "weights":
         fact, fix = "A save writes weights, and its input is a delta.", _added_to_a_model(building, method.input)
         yield Problem(fact, at=at, node=node.name, fix=fix)
-    if space == "weights" and method.format == "delta":
+    if space == "weights" and method.format != "weights":
         yield Problem(
-            "`format: delta` needs a delta, and its input is weights.",
+            f"`format: {method.format}` needs a delta, and its input is weights.",
             at=at,
             node=node.name,
             fix=f"subtract the base: {{op: delta, model: {method.input}, base: BASE}}; or drop `format`",
@@ -226,6 +257,10 @@ def _needed(building: _Building) -> Graph:
     saves = [name for name, node in building.nodes.items() if isinstance(node.method, Save)]
     saves.sort(key=list(building.recipe.nodes).index)
     reached = _ancestors(building.nodes, saves)
+    wanted = {name for each in reached for name in _vocabularies(building.recipe, building.nodes[each].method)}
+    while new := wanted - reached:
+        reached |= new
+        wanted |= {name for each in new for name in _vocabularies(building.recipe, building.nodes[each].method)}
     warnings = [
         Problem(
             f'Node "{name}" is not used by any save.',

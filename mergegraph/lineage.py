@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 from mergegraph.errors import Problem, RecipeError, raise_errors
 from mergegraph.graph import GraphNode
 from mergegraph.resolve import Resolved, ResolvedNode
+from mergegraph.tensors.checkpoint import Checkpoint
+from mergegraph.tensors.declared import contradict, declared_bases, same_model
 from mergegraph.tensors.header import StoredTensor
-from mergegraph.tensors.tokenizer import vocabulary_difference
+from mergegraph.tensors.tokenizer import Difference, read_tokens, tokens_difference, vocabulary_difference
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +53,7 @@ def check_lineage(resolved: Resolved, *, allow_unrelated: bool = False) -> tuple
     problems: list[Problem] = []
     pairs = _Pairs()
     for name, node in resolved.nodes.items():
+        problems += _adapter_problems(resolved, node)
         if len(node.node.inputs) < 2:
             continue
         trunk, *others = _trunk_first(resolved, name, node)
@@ -85,22 +88,90 @@ def _pair_problems(
         yield Problem(
             f"{names} differ in config.json.", at=node.at, node=node.written_as, why=softly, severity="warning"
         )
-    difference = vocabulary_difference(one.folder, other.folder) if one.is_folder and other.is_folder else None
+    difference = _vocabulary_difference(ours, theirs)
     if difference is not None:
         yield Problem(
             f"{names} have different tokenizers.", at=node.at, node=node.written_as, why=difference.text,
-            fix="merge models that share a tokenizer: row i of the embedding must mean the same token in both",
+            fix=f"add `vocab: {{align: {ours.node.name}}}` to the load node \"{theirs.node.name}\": its rows are then "
+            "matched by token text"
+            if difference.is_certain
+            else "merge models that share a tokenizer: row i of the embedding must mean the same token in both",
             severity="error" if difference.is_certain else "warning",
         )  # fmt: skip
-    cosine = median_cosine(ours.stored, theirs.stored) if ours.node.space == theirs.node.space == "weights" else None
+    declared = [declared_bases(each.folder, each.config) if each.is_folder else () for each in (one, other)]
+    if contradict(declared[0], declared[1]) and not _is_one_of(one, declared[1]) and not _is_one_of(other, declared[0]):
+        yield Problem(
+            f"{names} say that they were made from different models.", at=node.at, node=node.written_as,
+            why=_declared_text(ours, theirs, declared), severity="warning",
+            fix="read their model cards; the numbers decide, and are compared as well",
+        )  # fmt: skip
+    cosine = None
+    if ours.node.space == theirs.node.space == "weights":
+        cosine = median_cosine(_unmoved(ours), _unmoved(theirs))
     if cosine is not None and cosine < _RELATED_FROM:
+        said = _declared_text(ours, theirs, declared)
         yield Problem(
             f"{names} have different bases: the median cosine of their matrices is {cosine:.3f}.",
             at=node.at, node=node.written_as, model=other.reference,
             why=f"fine-tunes of one base measure 0.99 and more; {one.reference} and {other.reference} were initialised "
-            "apart, and their average is no model",
+            "apart, and their average is no model" + (f"\n{said}" if said else ""),
             fix="take fine-tunes of one base; --allow-unrelated goes on all the same", severity=severity,
         )  # fmt: skip
+
+
+def _vocabulary_difference(ours: ResolvedNode, theirs: ResolvedNode) -> Difference | None:
+    """How the vocabularies that two load nodes end up with differ."""
+    one, other = ours.checkpoint, theirs.checkpoint
+    assert one is not None
+    assert other is not None
+    if not (one.is_folder and other.is_folder):
+        return None
+    if ours.aligned is None and theirs.aligned is None:
+        return vocabulary_difference(one.folder, other.folder)
+    tokens = [
+        read_tokens(checkpoint.folder) if node.aligned is None else node.aligned.vocabulary.tokens
+        for node, checkpoint in ((ours, one), (theirs, other))
+    ]
+    return tokens_difference(*tokens) if all(tokens) else None
+
+
+def _unmoved(node: ResolvedNode) -> dict[str, StoredTensor]:
+    """The tensors whose rows are where they are stored."""
+    return {name: tensor for name, tensor in node.stored.items() if name not in node.views}
+
+
+def _is_one_of(checkpoint: Checkpoint, names: tuple[str, ...]) -> bool:
+    """Whether one of the names is this model's own: a base that a fine-tune of it names."""
+    return any(same_model(name, known) for name in names for known in _own_names(checkpoint))
+
+
+def _own_names(checkpoint: Checkpoint) -> list[str]:
+    """What a model may be called: as it was asked for, its folder, its id in a Hub cache."""
+    cached = [part.replace("--", "/") for part in checkpoint.folder.parts if part.startswith("models--")]
+    return [checkpoint.reference, str(checkpoint.folder), *cached]
+
+
+def _adapter_problems(resolved: Resolved, node: ResolvedNode) -> Iterator[Problem]:
+    """An adapter that names another base than the one it is put on, as far as that one says what it is."""
+    if node.adapter is None or not node.adapter.config.base:
+        return
+    base = resolved.trunk_load(node.node.name)
+    assert base.checkpoint is not None
+    known = declared_bases(base.checkpoint.folder, base.checkpoint.config) if base.checkpoint.is_folder else ()
+    said = (node.adapter.config.base,)
+    if contradict(known, said) and not _is_one_of(base.checkpoint, said):
+        yield Problem(
+            f'The adapter "{node.node.name}" says that it was trained on another model than "{base.node.name}".',
+            at=node.node.at, node=node.node.written_as, severity="warning",
+            why=f'it names {said[0]}; "{base.node.name}" names {", ".join(known)}',
+            fix="put it on the model that it was trained on",
+        )  # fmt: skip
+
+
+def _declared_text(ours: ResolvedNode, theirs: ResolvedNode, declared: list[tuple[str, ...]]) -> str:
+    """`"code" names meta/llama-3-8b`, for each of the two that names its base."""
+    said = zip((ours, theirs), declared, strict=True)
+    return "; ".join(f'"{node.node.name}" names {", ".join(bases)} as its base' for node, bases in said if bases)
 
 
 def _differing_keys(ours: Mapping[str, Any], theirs: Mapping[str, Any], keys: tuple[str, ...]) -> str:

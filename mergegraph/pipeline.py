@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mergegraph.adapting import open_adapters
 from mergegraph.errors import InputError
 from mergegraph.graph import Graph, build
 from mergegraph.lineage import check_lineage
@@ -18,6 +19,7 @@ from mergegraph.plan.outputs import make_plan
 from mergegraph.plan.plan import Plan
 from mergegraph.recipe.model import Recipe
 from mergegraph.resolve import Resolved, open_inputs, resolve
+from mergegraph.tensors.adapter import Adapter
 from mergegraph.tensors.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -44,19 +46,19 @@ def check(recipe: Recipe, *, allow_unrelated: bool = False) -> Resolved:
 
 
 def _resolved(recipe: Recipe, allow_unrelated: bool) -> Resolved:
-    checkpoints = _opened(recipe)
-    resolved = resolve(wire(recipe, checkpoints), checkpoints)
+    checkpoints, adapters = _opened(recipe)
+    resolved = resolve(wire(recipe, checkpoints), checkpoints, adapters)
     lineage = check_lineage(resolved, allow_unrelated=allow_unrelated)
     return Resolved(resolved.graph, resolved.nodes, (*resolved.warnings, *lineage))
 
 
-def _opened(recipe: Recipe) -> Mapping[str, Checkpoint]:
-    """The checkpoints. Where some cannot be opened, what is wrong with the wiring is said first.
+def _opened(recipe: Recipe) -> tuple[Mapping[str, Checkpoint], Mapping[str, Adapter]]:
+    """The checkpoints and adapters. Where some cannot be opened, what is wrong with the wiring is said first.
 
     The wiring alone cannot be judged before: only a checkpoint says that it is a delta.
     """
     try:
-        return open_inputs(recipe)
+        return open_inputs(recipe), open_adapters(recipe)
     except InputError:
         build(recipe)
         raise

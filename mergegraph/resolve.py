@@ -7,18 +7,24 @@ pages of weights). Collects every problem before it raises.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from mergegraph.adapting import fitted
+from mergegraph.alignment import Aligned, RowView, align, config_with_rows, moved_ids, vocabulary_rows
+from mergegraph.dtypes import BY_CODE, DType
 from mergegraph.errors import InputError, Location, MergegraphError, Problem, RecipeError, raise_errors
 from mergegraph.graph import Graph, GraphNode, needed_loads
 from mergegraph.methods.base import Method, NodeTensors, Parameters, Path, TensorType
 from mergegraph.methods.load import Load
+from mergegraph.methods.lora import Lora
 from mergegraph.recipe.model import Recipe
 from mergegraph.schedule import ResolvedSchedule, resolve_schedule, select
+from mergegraph.tensors.adapter import Adapter, Target
 from mergegraph.tensors.checkpoint import Checkpoint, open_checkpoint
 from mergegraph.tensors.header import StoredTensor
+from mergegraph.ties import settle_ties, untied_config
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,16 @@ class ResolvedNode:
     stored: Mapping[str, StoredTensor]
     tied: bool
     exempt: frozenset[str] = frozenset()
+    duplicates: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of a tied load node: the heads that it stores all the same, with the embedding that each must equal."""
+    aligned: Aligned | None = None
+    """Of a load node with `vocab:`: its vocabulary, and which rows it takes from where."""
+    views: Mapping[str, RowView] = field(default_factory=dict[str, RowView])
+    """Of a load node with `vocab:`: the tensors whose rows are not as they are stored."""
+    adapter: Adapter | None = None
+    """Of a lora node."""
+    targets: Mapping[str, Target] = field(default_factory=dict[str, Target])
+    """Of a lora node: what it adds to which tensors."""
 
     @property
     def method(self) -> Method:
@@ -103,33 +119,87 @@ def open_inputs(recipe: Recipe) -> dict[str, Checkpoint]:
     return opened
 
 
-def resolve(graph: Graph, checkpoints: Mapping[str, Checkpoint]) -> Resolved:
+def resolve(
+    graph: Graph, checkpoints: Mapping[str, Checkpoint], adapters: Mapping[str, Adapter] | None = None
+) -> Resolved:
     """Tensors, shapes and schedules of every node. RecipeError lists everything that does not fit."""
     nodes: dict[str, ResolvedNode] = {}
     problems: list[Problem] = list(graph.warnings)
     failed: set[str] = set()
+    loads = _Loads(graph, checkpoints)
     for name, node in graph.nodes.items():
         if any(input_name in failed for input_name in node.inputs):
             failed.add(name)
             continue
         inputs = [nodes[input_name] for input_name in node.inputs]
         found: list[Problem] = []
-        resolved = (
-            _resolve_load(node, checkpoints[name], found) if name in checkpoints else _resolve(node, inputs, found)
-        )
+        if name in checkpoints:
+            resolved = loads.resolved(node, checkpoints[name], found)
+        elif isinstance(node.method, Lora):
+            resolved = _resolve_lora(node, (adapters or {})[name], inputs, found)
+        else:
+            resolved = _resolve(node, inputs, found)
         nodes[name] = resolved
         problems += found
         if any(problem.severity == "error" for problem in found):
             failed.add(name)
     for checkpoint in {id(checkpoint): checkpoint for checkpoint in checkpoints.values()}.values():
         problems += checkpoint.warnings
+    for adapter in {id(adapter): adapter for adapter in (adapters or {}).values()}.values():
+        problems += adapter.warnings
     warnings = raise_errors(problems, RecipeError)
     resolved = Resolved(graph, nodes, warnings)
     raise_errors(_config_problems(resolved), RecipeError)
     return resolved
 
 
-def _resolve_load(node: GraphNode, checkpoint: Checkpoint, found: list[Problem]) -> ResolvedNode:
+class _Loads:
+    """The load nodes of a graph: what each has depends on those that it meets, and on those it is aligned to."""
+
+    def __init__(self, graph: Graph, checkpoints: Mapping[str, Checkpoint]) -> None:
+        self.found: dict[str, list[Problem]] = {}
+        loads = {name: node for name, node in graph.nodes.items() if name in checkpoints}
+        named = {
+            name: _named_tensors(node, checkpoints[name], self.found.setdefault(name, []))
+            for name, node in loads.items()
+        }
+        self.ties = settle_ties(graph.nodes, checkpoints, named)
+        self.stored: dict[str, Mapping[str, StoredTensor]] = {
+            name: {**tensors, **{head: tensors[x] for head, x in self.ties.offered.get(name, {}).items()}}
+            for name, tensors in named.items()
+        }
+        self.aligned, problems = align(loads, checkpoints, self.stored)
+        for name, each in problems.items():
+            self.found[name] += each
+
+    def resolved(self, node: GraphNode, checkpoint: Checkpoint, found: list[Problem]) -> ResolvedNode:
+        """One load node; what is wrong with it goes into `found`."""
+        name, stored = node.name, self.stored[node.name]
+        found += [problem.located(node.at, name) for problem in self.found[name]]
+        tensors = {each: TensorType(_dtype(tensor), tensor.shape) for each, tensor in stored.items()}
+        config: Mapping[str, Any] = checkpoint.config
+        if name in self.ties.untied:
+            config = untied_config(config)
+        aligned, views = self.aligned.get(name), dict[str, RowView]()
+        if aligned is not None:
+            views = aligned.views(stored, self.stored, vocabulary_rows(stored, checkpoint.config))
+            tensors |= {each: TensorType(tensors[each].dtype, view.shape) for each, view in views.items()}
+            config = config_with_rows(moved_ids(config, aligned), aligned.vocabulary.row_count)
+        if config is not checkpoint.config:
+            checkpoint = replace(checkpoint, config=config)
+        tied, duplicates = name in self.ties.tied, self.ties.duplicates.get(name, {})
+        return ResolvedNode(
+            node, tensors, {}, {}, 0, checkpoint, stored, tied, duplicates=duplicates, aligned=aligned, views=views
+        )
+
+
+def _dtype(tensor: StoredTensor) -> DType:
+    """What its numbers are: those of float8 blocks are bfloat16 once they are scaled."""
+    return tensor.dtype if tensor.scale is None else BY_CODE["BF16"]
+
+
+def _named_tensors(node: GraphNode, checkpoint: Checkpoint, found: list[Problem]) -> dict[str, StoredTensor]:
+    """The stored tensors under the names that they have in the graph."""
     method = node.method
     assert isinstance(method, Load)
     stored: dict[str, StoredTensor] = {}
@@ -160,9 +230,16 @@ def _resolve_load(node: GraphNode, checkpoint: Checkpoint, found: list[Problem])
                     fix="use a prefix of the names in the model",
                 )
             )
-    tensors = {name: TensorType(tensor.dtype, tensor.shape) for name, tensor in stored.items()}
-    tied = bool(checkpoint.config.get("tie_word_embeddings"))
-    return ResolvedNode(node, tensors, {}, {}, 0, checkpoint, stored, tied)
+    return stored
+
+
+def _resolve_lora(node: GraphNode, adapter: Adapter, inputs: list[ResolvedNode], found: list[Problem]) -> ResolvedNode:
+    """An adapter has the tensors that it changes, each of the base's dtype and shape."""
+    (base,) = inputs
+    targets = fitted(node, adapter, base.tensors, found)
+    tensors = {name: base.tensors[name] for name in targets}
+    schedules = dict(_schedules(node, list(tensors), inputs, found)) if tensors else {}
+    return ResolvedNode(node, tensors, {}, schedules, 0, None, {}, base.tied, adapter=adapter, targets=targets)
 
 
 def _resolve(node: GraphNode, inputs: list[ResolvedNode], found: list[Problem]) -> ResolvedNode:

@@ -231,6 +231,70 @@ def test_a_model_without_a_tokenizer_is_not_held_against_one_that_has_it(tmp_pat
     assert findings(tmp_path, "one", "two") == ()
 
 
+def test_tokens_that_differ_are_refused_with_a_way_to_align_them(tmp_path: Path) -> None:
+    (problem,) = tokenizer_findings(tmp_path, "tokenizer.json", bpe(WORDS), bpe(SWAPPED))
+    assert "`vocab: {align: one}`" in problem.fix
+    assert 'the load node "two"' in problem.fix
+
+
+# What the models say of themselves
+
+
+def declared(folder: Path, one: str, two: str, *, other: Tensors = TUNED) -> tuple[Problem, ...]:
+    pair(folder, two=other)
+    for name, base in (("one", one), ("two", two)):
+        if base:
+            (folder / name / "README.md").write_text(f"---\nbase_model: {base}\n---\n")
+    return findings(folder, "one", "two")
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "why"),
+    [
+        ("meta/llama", "meta/llama", "one base"),
+        ("meta/llama", "./models/Llama", "one base, by the last part of its name"),
+        ("meta/llama", "", "only one says anything"),
+        ("meta/llama", "someone/one", "a fine-tune of the other"),
+    ],
+)
+def test_declared_bases_that_agree_are_silent(one: str, two: str, why: str, tmp_path: Path) -> None:
+    assert declared(tmp_path, one, two) == (), why
+
+
+def test_declared_bases_that_contradict_each_other_are_a_warning(tmp_path: Path) -> None:
+    (problem,) = declared(tmp_path, "meta/llama", "qwen/qwen3")
+    assert problem.severity == "warning"
+    assert problem.why == '"one" names meta/llama as its base; "two" names qwen/qwen3 as its base'
+
+
+def test_strangers_are_refused_with_what_they_declare(tmp_path: Path) -> None:
+    (problem,) = declared(tmp_path, "meta/llama", "meta/llama", other=STRANGER)
+    assert problem.severity == "error"
+    assert problem.why.endswith('"one" names meta/llama as its base; "two" names meta/llama as its base')
+
+
+@pytest.mark.parametrize(
+    ("names", "says", "warns"),
+    [("meta/llama", "Llama", False), ("meta/llama", "qwen/qwen3", True), ("", "qwen/qwen3", False)],
+)
+def test_an_adapter_for_another_model_is_a_warning(names: str, says: str, warns: bool, tmp_path: Path) -> None:
+    """As far as the model says what it is: `names` is what its config does, `says` what the adapter does."""
+    write_model(tmp_path / "one", BASE, config={"_name_or_path": names})
+    settings = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["q_proj"]}
+    module = "base_model.model.model.layers.0.self_attn.q_proj"
+    factors = {f"{module}.lora_A.weight": torch.ones(2, 8), f"{module}.lora_B.weight": torch.ones(8, 2)}
+    write_model(tmp_path / "lora", factors)
+    (tmp_path / "lora" / "model.safetensors").rename(tmp_path / "lora" / "adapter_model.safetensors")
+    config = json.dumps({**settings, "base_model_name_or_path": says})
+    (tmp_path / "lora" / "adapter_config.json").write_text(config)
+    text = (
+        "mergegraph: 1\nnodes:\n  one: {op: load, model: one}\n  d: {op: lora, adapter: lora, base: one}\n"
+        "  m: {op: sum, inputs: [one, d]}\n  out: {op: save, input: m, path: out}\n"
+    )
+    found = pipeline.check(parse_recipe(text, file="merge.yaml", folder=tmp_path)).warnings
+    assert [problem.why for problem in found] == (['it names qwen/qwen3; "one" names meta/llama'] if warns else [])
+
+
 # Architectures
 
 CONFIG = {"model_type": "llama", "hidden_size": 8, "num_attention_heads": 2, "rope_theta": 10_000.0}

@@ -29,6 +29,7 @@ def sidecar_contents(plan: Plan, output: Output) -> Iterable[tuple[str, bytes]]:
 
 def copied_files(output: Output) -> Iterable[tuple[str, bytes]]:
     """(name, content) of the files that are taken over as they are: tokenizer, chat template, generation config."""
+    yield from ((name, text.encode()) for name, text in output.sidecars.written)
     sources = [*output.sidecars.copies]
     if output.sidecars.chat_template:
         sources.append(("chat_template.jinja", output.sidecars.chat_template))
@@ -44,14 +45,16 @@ def copied_files(output: Output) -> Iterable[tuple[str, bytes]]:
 
 def model_card(plan: Plan, output: Output) -> str:
     """Front matter for the Hub, then the recipe. Only Hub ids stand in `base_model`; the licence is never guessed."""
-    matter: dict[str, Any] = {"library_name": "transformers", "tags": ["merge", "mergegraph"]}
+    is_adapter = output.layout.index_name.startswith("adapter_model.")
+    library, relation = ("peft", "adapter") if is_adapter else ("transformers", "merge")
+    matter: dict[str, Any] = {"library_name": library, "tags": ["merge", "mergegraph"]}
     if output.sidecars.base_models:
-        matter |= {"base_model": list(output.sidecars.base_models), "base_model_relation": "merge"}
+        matter |= {"base_model": list(output.sidecars.base_models), "base_model_relation": relation}
     if output.sidecars.licence:
         matter["license"] = output.sidecars.licence
     name = plan.name or output.path.name
     models = "\n".join(f"- `{label}`" for label in dict.fromkeys(file.label for file in read_by(plan, output)))
-    kind = "a delta (task vector)" if output.space == "delta" else "a model"
+    kind = "a LoRA adapter" if is_adapter else "a delta (task vector)" if output.space == "delta" else "a model"
     return (
         f"---\n{yaml.safe_dump(matter, sort_keys=True)}---\n\n# {name}\n\n"
         f"This is {kind} merged with mergegraph {engine_version()} from\n\n{models}\n\n"
@@ -61,7 +64,7 @@ def model_card(plan: Plan, output: Output) -> str:
 
 def read_by(plan: Plan, output: Output) -> list[InputFile]:
     """The input files that this output is made from; a plan may have others, for its other outputs."""
-    paths = {read.path for tensor in output.tensors for read in tensor.reads}
+    paths = {path for tensor in output.tensors for read in tensor.reads for path in read.paths}
     return [file for file in plan.inputs if file.path in paths]
 
 

@@ -16,6 +16,8 @@ _CHUNK_BYTES = 1 << 20
 def compare_uncomputed(comparisons: Sequence[Comparison], source: Source, *, strict: bool) -> list[Problem]:
     """One warning for all differences; RunError instead when `strict`."""
     differing = [each for each in comparisons if not _equal(each.kept, each.other, source)]
+    if twice := [each for each in differing if each.must_agree]:
+        raise RunError(*map(_not_tied, twice))
     if not differing:
         return []
     first, count = differing[0], len({each.tensor for each in differing})
@@ -31,6 +33,15 @@ def compare_uncomputed(comparisons: Sequence[Comparison], source: Source, *, str
     if strict:
         raise RunError(problem)
     return [problem]
+
+
+def _not_tied(each: Comparison) -> Problem:
+    return Problem(
+        f"The config ties head and embedding, and {each.tensor} holds other numbers than {each.kept.name}.",
+        node=each.node, tensor=each.tensor,
+        why="a tied model has one tensor for both, so the merge would lose one of the two that are stored",
+        fix="set tie_word_embeddings to false in the config.json of the model, if its head was trained apart",
+    )  # fmt: skip
 
 
 def _equal(kept: Read, other: Read, source: Source) -> bool:

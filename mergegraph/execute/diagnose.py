@@ -7,6 +7,7 @@ import torch
 from mergegraph.dtypes import BY_CODE
 from mergegraph.errors import Problem, RunError
 from mergegraph.execute.evaluate import TORCH_DTYPES, Source
+from mergegraph.execute.views import read_view
 from mergegraph.execute.work import NonFinite
 from mergegraph.expr import Read, reads
 from mergegraph.plan.plan import Plan
@@ -54,7 +55,7 @@ def count_nonfinite(read: Read, source: Source) -> tuple[int, int]:
     step = _CHUNK_ELEMENTS * dtype.itemsize
     for offset in range(0, read.nbytes, step):
         raw = bytearray(min(step, read.nbytes - offset))
-        source(read.path, read.offset + offset, memoryview(raw))
+        read_view(read, offset, memoryview(raw), source)
         values = torch.frombuffer(raw, dtype=TORCH_DTYPES[read.dtype]).to(compute_dtype)
         nans += int(values.isnan().sum())
         infs += int(values.isinf().sum())

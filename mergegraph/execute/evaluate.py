@@ -11,31 +11,45 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mergegraph.dtypes import BY_CODE
+from mergegraph.execute.factors import Room, join, multiply, split
+from mergegraph.execute.factors import byte_view as byte_view
 from mergegraph.execute.noise import fill_uniform
 from mergegraph.execute.reduce import Accumulator, Scratch, feed_in_runs
+from mergegraph.execute.scales import scale_blocks
+from mergegraph.execute.views import Source as Source
+from mergegraph.execute.views import read_view
 from mergegraph.expr import Read
+from mergegraph.methods.base import Method
+from mergegraph.methods.kernel import Piece
 from mergegraph.methods.registry import kernels
 from mergegraph.plan.extent import Extent
 from mergegraph.plan.memory import TileShape, tile_shape
 from mergegraph.plan.program import Computation
-from mergegraph.plan.steps import Accumulate, Call, Copy, Fetch, Reduce, Scaled, Step, Store, Zero
+from mergegraph.plan.steps import (
+    Accumulate,
+    Call,
+    Copy,
+    Fetch,
+    Join,
+    Multiply,
+    Reduce,
+    Scaled,
+    Split,
+    Step,
+    Store,
+    Zero,
+)  # fmt: skip
 from mergegraph.statistic import Found
 
 TORCH_DTYPES: Mapping[str, torch.dtype] = {
     code: getattr(torch, dtype.torch_name) for code, dtype in BY_CODE.items() if hasattr(torch, dtype.torch_name or "-")
 }
-
-
-class Source(Protocol):
-    """Where raw bytes come from: fills `buffer` from `offset` of `path`, or raises."""
-
-    def __call__(self, path: str, offset: int, buffer: memoryview, /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +81,7 @@ class Arena:
         self._out_at = self._raw_at + _aligned(-(-tile_elements * shape.raw_bits // 8))
         self._reduce_at = self._out_at + _aligned(-(-tile_elements * shape.out_bits // 8))
         self._reduce_bytes = shape.reduce_bytes
+        self._room_at = self._reduce_at + shape.reduce_bytes
 
     @property
     def reduction(self) -> Scratch:
@@ -74,6 +89,11 @@ class Arena:
         if not self._reduce_bytes:
             return Scratch()
         return Scratch(self._bytes[self._reduce_at : self._reduce_at + self._reduce_bytes])
+
+    @property
+    def room(self) -> Tensor:
+        """Where products are computed and matrices put together."""
+        return self._bytes[self._room_at :]
 
     def slot(self, index: int, elements: int, dtype: torch.dtype) -> Tensor:
         """The first `elements` of a slot."""
@@ -204,37 +224,55 @@ class _Tile:
                 assert self.cut is not None
                 tiles = tuple([self.slots[source] for source in sources])
                 feed_in_runs(self.statistics.fed[stat], self.start, tiles, self.cut.leaf, self.arena.reduction)
+            case Multiply(slot, left, right):
+                multiply(step, self.reads[left], self.reads[right], self.start, self.slots[slot], self.room)
+            case Split(left, right, source):
+                split(step, *(self.slots[n] for n in (source, left, right)))
+            case Join(root):
+                value, rounded = join(step, self.slots, self.reads, self.room)
+                return self.finished(root, value, rounded)
             case Store(root, slot, dtype):
-                return self.store(root, self.slots[slot], dtype)
+                return self.finished(root, self.slots[slot], self.arena.out(self.elements, TORCH_DTYPES[dtype]))
             case Copy(root, read):
                 return Finished(root, self.raw_bytes(self.reads[read]), 0, 0)
         return None
 
+    @property
+    def room(self) -> Room:
+        return Room(self.arena.room, self.dtype, self.source)
+
     def call(self, step: Call) -> None:
+        """A kernel on the whole tile, or on one matrix of it after the other."""
         kernel = kernels()[step.kernel]
+        if kernel.granularity != "matrix":
+            self.call_on(step, kernel, 0, self.elements)
+            return
+        assert self.cut is not None
+        for first in range(0, self.elements, self.cut.unit):
+            self.call_on(step, kernel, first, self.cut.unit)
+
+    def call_on(self, step: Call, kernel: type[Method] | type[Piece], first: int, elements: int) -> None:
+        def view(slot: int) -> Tensor:
+            flat = self.slots[slot][first : first + elements]
+            return flat if kernel.granularity == "element" or self.cut is None else flat.view(-1, self.cut.columns)
+
         stats = [self.statistics.found[n] for n in step.stats]
-        view = self.shaped if kernel.granularity != "element" else self.slots.__getitem__
         given = _TileKernel(
             out=view(step.slot),
             p=SimpleNamespace(**dict(step.parameters)),
             spare=[view(slot) for slot in step.scratch],
             stats=[each for each in stats if each is not None],
             noise_key=self.work.noises[step.noise].key if step.noise is not None else 0,
-            start=self.start,
+            start=self.start + first,
         )
         kernel.tile(given, *(view(source) for source in step.sources))
-
-    def shaped(self, slot: int) -> Tensor:
-        """A slot as rows."""
-        assert self.cut is not None
-        return self.slots[slot].view(-1, self.cut.columns)
 
     def raw_bytes(self, read: Read) -> memoryview:
         """The read's bytes for this tile, in the staging buffer; read once where several outputs copy them."""
         bits = BY_CODE[read.dtype].bits
         content = self.arena.raw_bytes(self.elements * bits // 8)
         if self.staged is not read:
-            self.source(read.path, read.offset + self.start * bits // 8, content)
+            read_view(read, self.start * bits // 8, content, self.source)
             self.staged = read
         return content
 
@@ -243,18 +281,18 @@ class _Tile:
         stored = TORCH_DTYPES[read.dtype]
         if stored == self.dtype:
             content = self.arena.slot_bytes(slot, self.elements * stored.itemsize)
-            self.source(read.path, read.offset + self.start * stored.itemsize, content)
+            read_view(read, self.start * stored.itemsize, content, self.source)
         else:
             self.raw_bytes(read)
             self.slots[slot].copy_(self.arena.raw(self.elements, stored))
+        if read.scale is not None:
+            scale_blocks(self.slots[slot], read, self.start, self.source)
 
-    def store(self, root: int, value: Tensor, code: str) -> Finished:
-        """Round once. The sum of a tile is probed first: only when it is not finite are elements counted."""
-        dtype = TORCH_DTYPES[code]
-        rounded = self.arena.out(self.elements, dtype)
+    def finished(self, root: int, value: Tensor, rounded: Tensor) -> Finished:
+        """Round once, into `rounded`. The sum is probed first: only when it is not finite are elements counted."""
         nonfinite = 0 if _sums_finite(value) else int(value.isfinite().logical_not_().sum())
         overflowed = round_once(value, rounded)
-        return Finished(root, self.arena.out_bytes(self.elements * dtype.itemsize), nonfinite, overflowed)
+        return Finished(root, byte_view(rounded.view(torch.uint8)), nonfinite, overflowed)
 
 
 _FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
@@ -316,12 +354,6 @@ def _exceeds(value: Tensor, dtype: torch.dtype) -> bool:
         return False
     low, high = torch.aminmax(value)
     return not max(float(high), -float(low)) <= torch.finfo(dtype).max
-
-
-def byte_view(tensor: Tensor) -> memoryview:
-    """The memory of a contiguous uint8 tensor, shared with it."""
-    shared: Any = tensor.numpy()  # pyright: ignore[reportUnknownMemberType]
-    return memoryview(shared)
 
 
 def _aligned(count: int) -> int:

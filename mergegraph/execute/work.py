@@ -8,8 +8,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import Tensor
@@ -19,6 +20,7 @@ from mergegraph.execute.evaluate import Finished, Source, arena_for, evaluate, n
 from mergegraph.execute.events import Progress, Publisher, TensorDone
 from mergegraph.execute.jobs import Job, Stage, Tile
 from mergegraph.execute.reduce import Accumulator, accumulator
+from mergegraph.execute.views import WithMeans
 from mergegraph.expr import Stat
 from mergegraph.plan.extent import Extent
 from mergegraph.plan.groups import Gathering, Group, OutputTensor, Place
@@ -28,6 +30,9 @@ from mergegraph.plan.program import Computation, computation
 from mergegraph.statistic import Found
 from mergegraph.tensors.checksum import BLOCK_ELEMENTS, block_digests, bytes_per_block, tensor_checksum
 from mergegraph.tensors.writer import OutputFolder
+
+_ZEROS = 1 << 20
+"""Padding is written in pieces of this many bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,7 @@ class Work:
         *,
         allow_non_finite: bool = False,
     ) -> None:
-        self.plan, self.folders, self.source, self.publisher = plan, folders, source, publisher
+        self.plan, self.folders, self.source, self.publisher = plan, folders, WithMeans(source), publisher
         self.allow_non_finite = allow_non_finite
         self._nonfinite: Counter[Place] = Counter()
         self._overflowed: Counter[Place] = Counter()
@@ -139,17 +144,34 @@ class Work:
         began = time.perf_counter()
         job = tile.job
         whole_blocks = job.tile % BLOCK_ELEMENTS == 0 or tile.elements == job.cut.elements
-        evaluate(
-            job.computation, tile.start, tile.elements, arena_for(job.computation, job.tile, storage), self.source,
-            lambda finished: self.finish(
-                job.members[finished.root], tile.start, tile.elements, finished, whole_blocks=whole_blocks
-            ),
-            index=tile.index, cut=job.cut, statistics=job.statistics,
-        )  # fmt: skip
+        with self._named(job):
+            evaluate(
+                job.computation, tile.start, tile.elements, arena_for(job.computation, job.tile, storage), self.source,
+                lambda finished: self._finish_tile(tile, finished, whole_blocks=whole_blocks),
+                index=tile.index, cut=job.cut, statistics=job.statistics,
+            )  # fmt: skip
         if job.members:
             node = self.plan.outputs[job.members[0][0]].computed_by
             with self._lock:
                 self.node_seconds[node] += time.perf_counter() - began
+
+    @contextmanager
+    def _named(self, job: Job) -> Generator[None]:
+        """What a kernel refuses gets the tensor and the node that a person knows."""
+        try:
+            yield
+        except RunError as error:
+            if not job.members or isinstance(error, NonFinite) or any(each.tensor for each in error.problems):
+                raise
+            output, tensor = self.plan.outputs[job.members[0][0]], self.tensor(job.members[0])
+            located = [replace(x.located(output.at, output.computed_by), tensor=tensor.name) for x in error.problems]
+            raise RunError(*located) from error
+
+    def _finish_tile(self, tile: Tile, finished: Finished, *, whole_blocks: bool) -> None:
+        """A root of a tile. What is put together has other elements than the tile that it was made from."""
+        place = tile.job.members[finished.root]
+        elements = len(finished.content) * 8 // self.tensor(place).dtype.bits
+        self.finish(place, tile.start, elements, finished, whole_blocks=whole_blocks)
 
     def finish(self, place: Place, start: int, elements: int, finished: Finished, *, whole_blocks: bool = True) -> None:
         """A tile of a tensor is computed: check it, write it, hash it. Tiles that cut through blocks are hashed when
@@ -177,9 +199,20 @@ class Work:
             collected = self._digests.pop(place)
             del self._elements_left[place]
         digests = [digest for _, digest in sorted(collected.items()) if digest is not None]
-        checksum = tensor_checksum(digests) if len(digests) == len(collected) else folder.checksum_of(tensor.name)
+        padded = self._pad(output, tensor, folder)
+        whole = len(digests) == len(collected) and not padded
+        checksum = tensor_checksum(digests) if whole else folder.checksum_of(tensor.name)
         folder.tensor_done(tensor.name, checksum, **self._facts(place))
         self.publisher.emit(TensorDone(output.node, tensor.name, checksum))
+
+    def _pad(self, output: Output, tensor: OutputTensor, folder: OutputFolder) -> int:
+        """Write the rows of zeros that follow a tensor's own. How many bytes they are."""
+        start, end = tensor.element_count * tensor.dtype.bits // 8, output.layout.specs[tensor.name].nbytes
+        for offset in range(start, end, _ZEROS):
+            folder.write(tensor.name, offset, memoryview(bytes(min(_ZEROS, end - offset))))
+        with self._lock:
+            self._bytes_done += end - start
+        return end - start
 
     @property
     def nonfinite(self) -> dict[str, int]:

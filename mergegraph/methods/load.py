@@ -5,10 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mergegraph.expr import Space
+from mergegraph.fields import FieldModel
 from mergegraph.methods.base import Method
+
+
+class Vocab(FieldModel):
+    """The vocabulary that a model is to have: another's, or that of several together."""
+
+    align: str | None = Field(default=None, description="the load node whose vocabulary embedding and head get")
+    union: tuple[str, ...] | None = Field(
+        default=None, description="the load nodes whose tokens it has, the first's first"
+    )
+    missing: Literal["mean", "zero", "base"] = Field(
+        default="mean", description="the row of a token that it lacks: the mean of its own, zeros, or the other node's"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Vocab:
+        if (self.align is None) == (not self.union):
+            raise ValueError("write either `align: NODE` or `union: [NODES]`")
+        return self
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The load nodes that it names."""
+        return (self.align,) if self.align is not None else self.union or ()
 
 
 class Load(Method):
@@ -25,6 +49,11 @@ class Load(Method):
     model: str = Field(min_length=1, description="a folder or a .safetensors file, relative to the recipe")
     subfolder: str | None = Field(default=None, description="the folder inside the model that holds this component")
     rename: dict[str, str] = Field(default_factory=dict[str, str], description="{OLD_PREFIX: NEW_PREFIX} of names")
+
+    vocab: Vocab | None = Field(
+        default=None,
+        description="{align: NODE} or {union: [NODES]}, rows matched by token text; missing: mean, zero, base",
+    )
 
     def space(self, spaces: Sequence[Space]) -> Space:
         """Weights, unless the file's own metadata says otherwise (the graph is told)."""

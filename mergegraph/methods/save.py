@@ -34,8 +34,12 @@ class Save(Method):
     files_from: str | None = Field(default=None, description="the load node whose config, tokenizer and card are used")
     tokenizer_from: str | None = Field(default=None, description="the load node whose tokenizer is used")
     chat_template: str | None = Field(default=None, description="a file with the chat template to write instead")
-    format: Literal["weights", "delta"] = Field(
-        default="weights", description="delta: the input is a delta, and stays one"
+    pad_to_multiple_of: int | None = Field(
+        default=None, ge=1, description="rows of zeros after embedding and head, up to a multiple; vocab_size follows"
+    )
+    format: Literal["weights", "delta", "peft"] = Field(
+        default="weights",
+        description="delta: the input is a delta, and stays one; peft: a delta of low rank, as a LoRA adapter",
     )
 
     @field_validator("dtype")

@@ -15,15 +15,21 @@ from mergegraph.expr import (
     Apply,
     Cast,
     Expr,
+    Factor,
+    Joined,
     Linear,
     Noise,
     Part,
+    Product,
     Read,
     Stat,
     apply,
     cast,
+    factor,
+    joined,
     linear,
     parts,
+    product,
     stat,
     walk_parts,
 )  # fmt: skip
@@ -122,6 +128,12 @@ def rebuilt(root: Expr, change: Callable[[Linear], Expr], known: Mapping[Part, P
                 made[part] = stat(part.kind, [made[x] for x in part.operands], part.parameters)
             case Cast():
                 made[part] = cast(made[part.operand], part.dtype)
+            case Product():
+                made[part] = product(made[part.left], made[part.right], part.space, is_transposed=part.is_transposed)
+            case Factor():
+                made[part] = factor(made[part.operand], part.rank, part.side, part.shape)
+            case Joined():
+                made[part] = joined([(coefficient, made[x]) for coefficient, x in part.terms], part.axis)
             case Read() | Noise() | Stat():
                 made[part] = part
     whole: Expr = made[root]

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import partial
 
-from mergegraph.expr import Expr, Noise, Population, Read, Space, linear, noise, population, read
+from mergegraph.alignment import RowView
+from mergegraph.expr import Expr, Noise, Population, Read, RowMap, Space, linear, noise, population, product, read
 from mergegraph.methods.base import Method
 from mergegraph.plan.alike import Examples, Made, of_expression, rebuilt, stored
 from mergegraph.plan.rewrite import simplify
 from mergegraph.resolve import Resolved, ResolvedNode
+from mergegraph.tensors.header import StoredTensor
 
 Table = dict[str, Made]
 
@@ -29,6 +33,8 @@ class Comparison:
     tensor: str
     kept: Read
     other: Read
+    must_agree: bool = False
+    """A stored duplicate, which no warning can excuse."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,13 @@ def compile_graph(resolved: Resolved) -> Compiled:
     """Expressions for every save of the graph; `Cast` to the output dtype is the plan's."""
     compiling = _Compiling(resolved)
     for name, node in resolved.nodes.items():
-        compiling.tables[name] = _load_table(node) if node.checkpoint is not None else _table(compiling, node)
+        if node.adapter is not None:
+            compiling.tables[name] = _adapter_table(node)
+        elif node.checkpoint is None:
+            compiling.tables[name] = _table(compiling, node)
+        else:
+            compiling.tables[name] = _load_table(node)
+            compiling.comparisons += _duplicates(node)
     saves = {
         name: {tensor: made.expr for tensor, made in compiling.tables[name].items()} for name in resolved.graph.saves
     }
@@ -62,10 +74,59 @@ def _load_table(node: ResolvedNode) -> Table:
     table: Table = {}
     example: Made | None = None
     for name, tensor in node.stored.items():
-        leaf = read(tensor.path, tensor.name, tensor.dtype.code, tensor.shape, tensor.offset, tensor.nbytes, space)
+        if name in node.views:
+            table[name] = _viewed(tensor, node.views[name], space)
+            continue
+        leaf = _leaf(tensor, space)
         table[name] = stored(leaf, example)
         example = example or table[name]
     return table
+
+
+def _adapter_table(node: ResolvedNode) -> Table:
+    """What an adapter adds: a number times a product of two stored matrices, for each tensor that it changes."""
+    examples, table = Examples(), Table()
+    left = right = None
+    for name, target in node.targets.items():
+        factors = target.factors
+        number = node.schedules["scale",].value(name) * factors.scaling
+        sides = stored(_leaf(factors.left, "delta"), left), stored(_leaf(factors.right, "delta"), right)
+        left, right = left or sides[0], right or sides[1]
+        multiply = partial(_multiplied, number, target.is_transposed)
+        table[name] = examples.make(sides, [], (number, target.is_transposed), multiply)
+    return table
+
+
+def _multiplied(number: Fraction, is_transposed: bool, sides: Sequence[Expr | None]) -> Expr:
+    left, right = sides
+    assert isinstance(left, Read)
+    assert isinstance(right, Read)
+    return simplify(linear([(number, product(left, right, "delta", is_transposed=is_transposed))], "delta"))
+
+
+def _leaf(tensor: StoredTensor, space: Space, rows: RowMap | None = None) -> Read:
+    """A stored tensor, or the view of it that has `rows`."""
+    shape, nbytes = tensor.shape, tensor.nbytes
+    if rows is not None:
+        shape = (rows.row_count, *tensor.shape[1:])
+        nbytes = nbytes // tensor.shape[0] * rows.row_count
+    return read(tensor.path, tensor.name, tensor.dtype.code, shape, tensor.offset, nbytes, space, rows, tensor.scale)
+
+
+def _viewed(tensor: StoredTensor, view: RowView, space: Space) -> Made:
+    """A tensor in the rows of another vocabulary. What fills its gaps is added: each is zero where the other is not."""
+    leaves = [_leaf(tensor, space, view.rows), *(_leaf(other, space, rows) for other, rows in view.fills)]
+    if len(leaves) == 1:
+        return of_expression(leaves[0], (leaves[0],))
+    return of_expression(linear([(Fraction(1), leaf) for leaf in leaves], space), tuple(leaves))
+
+
+def _duplicates(node: ResolvedNode) -> Iterator[Comparison]:
+    """The heads that a tied model stores all the same."""
+    for head, embedding in node.duplicates.items():
+        kept, other = _leaf(node.stored[embedding], "weights"), _leaf(node.stored[head], "weights")
+        if kept is not other:
+            yield Comparison(node.node.written_as, head, kept, other, must_agree=True)
 
 
 def _table(compiling: _Compiling, node: ResolvedNode) -> Table:

@@ -14,9 +14,35 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 
-from mergegraph.expr import Apply, Cast, Expr, Linear, Part, Read, operands
+from mergegraph.expr import (
+    Apply,
+    Cast,
+    Expr,
+    Factor,
+    Joined,
+    Linear,
+    Part,
+    Product,
+    Read,
+    as_matrix,
+    operands,
+)  # fmt: skip
 from mergegraph.methods.registry import kernels
-from mergegraph.plan.steps import Accumulate, Call, Copy, Fetch, Reduce, Scaled, Step, Store, Zero
+from mergegraph.plan.steps import (
+    Accumulate,
+    Call,
+    Copy,
+    Fetch,
+    Join,
+    Multiply,
+    Piece,
+    Reduce,
+    Scaled,
+    Split,
+    Step,
+    Store,
+    Zero,
+)  # fmt: skip
 
 
 @dataclass
@@ -44,7 +70,9 @@ class Emitter:
             self.free.append(self.holds.pop(expr))
 
     def root(self, index: int, root: Expr) -> None:
-        if isinstance(root, Cast):
+        if isinstance(root, Cast) and isinstance(root.operand, Joined):
+            self.join(index, root.operand, root.dtype)
+        elif isinstance(root, Cast):
             slot = self.value(root.operand)
             self.steps.append(Store(index, slot, root.dtype))
             self.release(root.operand)
@@ -75,8 +103,12 @@ class Emitter:
                 slot = self.linear(expr)
             case Apply():
                 slot = self.call(expr)
-            case Cast():
-                raise AssertionError("a cast stands at the root only")
+            case Product():
+                slot = self.multiply(expr)
+            case Factor():
+                slot = self.split(expr)
+            case Cast() | Joined():
+                raise AssertionError("it stands at the root only")
         self.holds[expr] = slot
         return slot
 
@@ -112,6 +144,37 @@ class Emitter:
         for operand in expr.operands:
             self.release(operand)
         return slot
+
+    def multiply(self, expr: Product) -> int:
+        slot, left, right = self.take(), expr.left, expr.right
+        numbers, dtypes = (self.numbered[left], self.numbered[right]), (left.dtype, right.dtype)
+        self.steps.append(Multiply(slot, *numbers, dtypes, expr.rank, expr.columns, expr.is_transposed))
+        return slot
+
+    def split(self, expr: Factor) -> int:
+        """The slot of one factor. The other is found with it, and kept where it is needed."""
+        source, slot, other = self.value(expr.operand), self.take(), self.take()
+        left, right = (slot, other) if expr.side == "left" else (other, slot)
+        self.steps.append(Split(left, right, source, expr.rank, expr.shape))
+        self.release(expr.operand)
+        if self.uses[expr.other]:
+            self.holds[expr.other] = other
+            self.release(expr.operand)
+        else:
+            self.free.append(other)
+        return slot
+
+    def join(self, root: int, expr: Joined, dtype: str) -> None:
+        """Everything is in place before the matrices are put together."""
+        pieces = [
+            Piece(self.value(part), as_matrix(part), self.number(coefficient))
+            if isinstance(part, Factor)
+            else Piece(self.numbered[part], as_matrix(part), self.number(coefficient), part.dtype)
+            for coefficient, part in expr.terms
+        ]
+        self.steps.append(Join(root, tuple(pieces), expr.axis, dtype))
+        for part in operands(expr):
+            self.release(part)
 
     def reduce(self, stat: int, expressions: Sequence[Expr]) -> None:
         """Feed a statistic."""

@@ -13,22 +13,31 @@ from typing import Any
 
 from mergegraph.expr import (
     Apply,
+    BlockScale,
     Cast,
     Expr,
+    Factor,
+    Joined,
     Linear,
     Noise,
     Part,
     Population,
+    Product,
     Read,
+    RowMap,
     Stat,
     apply,
     cast,
+    factor,
+    joined,
     linear,
     model_stat,
     noise,
     parts,
     population,
+    product,
     read,
+    row_runs,
     stat,
     walk_parts,
 )  # fmt: skip
@@ -76,7 +85,7 @@ def _encode(part: Encoded, index: Mapping[Encoded, int], files: Mapping[str, int
     match part:
         case Read():
             place = [files[part.path], part.offset, part.nbytes]
-            return ["read", *place, part.name, part.dtype, list(part.shape), part.space]
+            return ["read", *place, part.name, part.dtype, list(part.shape), part.space, *_view(part, files)]
         case Linear():
             terms = [[c.numerator, c.denominator, index[x]] for c, x in part.terms]
             return ["linear", terms, part.space]
@@ -93,12 +102,36 @@ def _encode(part: Encoded, index: Mapping[Encoded, int], files: Mapping[str, int
             return ["population", [[index[expr], list(shape)] for expr, shape in part.members]]
         case Cast():
             return ["cast", index[part.operand], part.dtype]
+        case Product():
+            return ["product", index[part.left], index[part.right], part.space, part.is_transposed]
+        case Factor():
+            return ["factor", index[part.operand], part.rank, part.side, list(part.shape)]
+        case Joined():
+            return ["joined", [[c.numerator, c.denominator, index[x]] for c, x in part.terms], part.axis]
+
+
+def _view(part: Read, files: Mapping[str, int]) -> Entry:
+    """What a read has beyond its bytes; nothing, mostly."""
+    if part.rows is None and part.scale is None:
+        return []
+    rows = None if part.rows is None else [[list(run) for run in part.rows.runs], part.rows.own]
+    scale = part.scale
+    blocks = scale and [files[scale.path], scale.dtype, scale.offset, list(scale.shape), list(scale.block)]
+    return [rows, blocks]
+
+
+def _viewed(view: Entry, files: Sequence[str]) -> tuple[RowMap | None, BlockScale | None]:
+    if not view:
+        return None, None
+    rows, blocks = view
+    scale = blocks and BlockScale(files[int(blocks[0])], blocks[1], blocks[2], tuple(blocks[3]), tuple(blocks[4]))
+    return rows and row_runs([(first, count) for first, count in rows[0]], rows[1]), scale
 
 
 def _decode(entry: Entry, made: list[Any], files: Sequence[str]) -> Encoded:
     match entry:
-        case ["read", file, offset, nbytes, name, dtype, shape, space]:
-            return read(files[int(file)], name, dtype, tuple(shape), offset, nbytes, space)
+        case ["read", file, offset, nbytes, name, dtype, shape, space, *view]:
+            return read(files[int(file)], name, dtype, tuple(shape), offset, nbytes, space, *_viewed(view, files))
         case ["linear", terms, space]:
             return linear([(Fraction(n, d), made[x]) for n, d, x in terms], space)
         case ["apply", kernel, operands, parameters, space, beside]:
@@ -115,6 +148,12 @@ def _decode(entry: Entry, made: list[Any], files: Sequence[str]) -> Encoded:
             return population([(made[x], tuple(shape)) for x, shape in members])
         case ["cast", operand, dtype]:
             return cast(made[operand], dtype)
+        case ["product", left, right, space, is_transposed]:
+            return product(made[left], made[right], space, is_transposed=is_transposed)
+        case ["factor", operand, rank, side, shape]:
+            return factor(made[operand], rank, side, tuple(shape))
+        case ["joined", terms, axis]:
+            return joined([(Fraction(n, d), made[x]) for n, d, x in terms], axis)
         case _:
             raise ValueError(f"unknown entry {entry[:1]}")
 
@@ -155,7 +194,7 @@ def _output_json(output: Output, roots: Sequence[int]) -> dict[str, Any]:
             {
                 "name": t.name,
                 "dtype": t.dtype.code,
-                "shape": list(t.shape),
+                "shape": list(layout.specs[t.name].shape),
                 "expression": root,
                 "file": layout.file_of[t.name],
                 "offset": layout.files[layout.file_of[t.name]].offsets[t.name],
@@ -173,7 +212,7 @@ def result_digest(plan: Plan, output: Output) -> str:
     """
     expressions = [tensor.root for tensor in output.tensors]
     below = _with_populations(expressions, set())
-    files = list(dict.fromkeys(part.path for part in below if isinstance(part, Read)))
+    files = list(dict.fromkeys(path for part in below if isinstance(part, Read) for path in part.paths))
     identities = {file.path: file.identity for file in plan.inputs}
     table, roots = encode_expressions(expressions, files)
     described = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from typing import Protocol
@@ -11,10 +11,9 @@ from typing import Protocol
 from mergegraph.dtypes import DType
 from mergegraph.errors import Location, Problem, RecipeError
 from mergegraph.expr import Expr, Linear, Part, Read, Stat, populations, reads, walk, walk_parts
-from mergegraph.methods.kernel import Granularity
 from mergegraph.plan.extent import Extent, extent
-from mergegraph.plan.program import Computation, computation, computes_in_double, granularity_of
-from mergegraph.plan.steps import Copy, Fetch
+from mergegraph.plan.program import Computation, computation, computes_in_double, extent_of
+from mergegraph.plan.steps import reads_of
 from mergegraph.statistic import phases
 from mergegraph.tensors.layout import Layout
 
@@ -35,7 +34,7 @@ class OutputTensor:
     root: Expr
     reads: tuple[Read, ...]
     shared: tuple[Stat, ...] = ()
-    granularity: Granularity = "element"
+    cut: Extent = field(default_factory=lambda: extent((), "element"))
 
     @property
     def element_count(self) -> int:
@@ -54,7 +53,7 @@ def output_tensor(name: str, dtype: DType, shape: tuple[int, ...], root: Expr) -
     below: list[Part] = list(walk_parts(root))
     needed = tuple([part for part in below if isinstance(part, Read)])
     shared = tuple([part for part in below if isinstance(part, Stat) and part.population is not None])
-    return OutputTensor(name, dtype, shape, root, needed, shared, granularity_of(*below))
+    return OutputTensor(name, dtype, shape, root, needed, shared, extent_of(root, shape, *below))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ def read_bytes(work: Computation) -> int:
     """Bytes that a computation reads: each stored tensor once in every pass that needs it."""
     total = 0
     for steps in work.program.passes:
-        total += sum(work.reads[n].nbytes for n in {step.read for step in steps if isinstance(step, Fetch | Copy)})
+        total += sum(work.reads[n].fetched_bytes for n in {n for step in steps for n in reads_of(step)})
     return total
 
 
@@ -104,8 +103,7 @@ def _gathering(stat: Stat) -> Gathering:
     exprs = [expr for expr, _ in stat.population.members]
     double = computes_in_double(reads(*exprs))
     members = [
-        (computation([], [expr], double=double), extent(shape, granularity_of(*walk_parts(expr))))
-        for expr, shape in stat.population.members
+        (computation([], [expr], double=double), extent_of(expr, shape)) for expr, shape in stat.population.members
     ]
     return Gathering(stat, phases(stat.kind, 64 if double else 32), tuple(members))
 
@@ -126,8 +124,9 @@ class Grouped(Protocol):
 def group_outputs(outputs: Sequence[Grouped]) -> tuple[Group, ...]:
     """Output tensors that share a stored tensor, in any save, form one group: it is read once.
 
-    Copies and computed tensors are grouped apart, and so are float32 and float64, elements, rows and matrices: what
-    a tensor's bytes are never depends on what else is saved. RecipeError for a number beyond its dtype.
+    Copies and computed tensors are grouped apart, and so are float32 and float64, elements, rows and matrices, and
+    tensors that are cut in other ways: what a tensor's bytes are never depends on what else is saved. RecipeError for
+    a number beyond its dtype.
     """
     leader: dict[tuple[object, Read], int] = {}
     parent: list[int] = []
@@ -144,7 +143,7 @@ def group_outputs(outputs: Sequence[Grouped]) -> tuple[Group, ...]:
             index = len(parent)
             parent.append(index)
             places.append((output_index, tensor_index))
-            way = "copy" if tensor.is_copy else (computes_in_double(tensor.reads), tensor.granularity)
+            way = "copy" if tensor.is_copy else (computes_in_double(tensor.reads), tensor.cut)
             for read in tensor.reads:
                 parent[find(index)] = find(leader.setdefault((way, read), index))
     members: dict[int, list[Place]] = {}
@@ -161,7 +160,7 @@ def _group(outputs: Sequence[Grouped], members: tuple[Place, ...]) -> Group:
     except OverflowError:
         worst = max(members, key=lambda place: _largest_coefficient(outputs[place[0]].tensors[place[1]]))
         raise RecipeError(_overflow(outputs[worst[0]], outputs[worst[0]].tensors[worst[1]])) from None
-    return Group(members, extent(tensors[0].shape, tensors[0].granularity), work)
+    return Group(members, tensors[0].cut, work)
 
 
 def _position(outputs: Sequence[Grouped], place: Place) -> tuple[int, int, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from mergegraph.plan.rooms import room_bytes
 from mergegraph.plan.steps import Program, Reduce
 
 BLOCK_ELEMENTS = 65_536
@@ -26,18 +27,19 @@ HISTOGRAM_BYTES = 65_536 * 8
 @dataclass(frozen=True, slots=True)
 class TileShape:
     """What one worker holds for one tile element: slot count, and bits a slot, staged in and staged out; and
-    `reduce_bytes` whatever the tile."""
+    `reduce_bytes` and `room_bytes` (see `plan.rooms`) whatever the tile."""
 
     slots: int
     slot_bits: int
     raw_bits: int
     out_bits: int
     reduce_bytes: int = 0
+    room_bytes: int = 0
 
     def tile_set_bytes(self, elements: int) -> int:
         """Bytes of a worker's tile set for tiles of `elements`; every buffer is a multiple of 64 bytes."""
         buffers = [self.slot_bits] * self.slots + [self.raw_bits, self.out_bits]
-        return sum(_aligned(-(-elements * bits // 8)) for bits in buffers) + self.reduce_bytes
+        return sum(_aligned(-(-elements * bits // 8)) for bits in buffers) + self.reduce_bytes + self.room_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +67,14 @@ class Projection:
 
 def tile_shape(programs: Iterable[Program]) -> TileShape:
     """The tile set that serves every program."""
-    slots = raw = out = reduce = 0
+    slots = raw = out = reduce = room = 0
     slot_bits = 32
     for each in programs:
         slots, raw, out = max(slots, each.slots), max(raw, each.raw_bits), max(out, each.out_bits)
         slot_bits = 64 if each.double else slot_bits
         reduce = REDUCE_BYTES if any(isinstance(step, Reduce) for step in each.steps) else reduce
-    return TileShape(slots, slot_bits, raw, out, reduce)
+        room = max(room, room_bytes(each))
+    return TileShape(slots, slot_bits, raw, out, reduce, room)
 
 
 def histogram_bytes(program: Program) -> int:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from mergegraph.alignment import config_with_rows, vocabulary_rows, vocabulary_tensors
 from mergegraph.dtypes import BY_CODE, DType, by_name
 from mergegraph.errors import Location, Problem, RecipeError, raise_errors
-from mergegraph.expr import Expr, Read, cast
+from mergegraph.expr import Expr, Read, cast, reads
 from mergegraph.graph import GraphNode
 from mergegraph.methods.save import Save
-from mergegraph.naming import role
 from mergegraph.plan.compile import Comparison, compile_graph
 from mergegraph.plan.free_memory import default_budget
 from mergegraph.plan.groups import Gathering, OutputTensor, gatherings, group_outputs, output_tensor
+from mergegraph.plan.peft import peft_output
 from mergegraph.plan.plan import (
     InputFile,
     Output,
@@ -27,6 +29,7 @@ from mergegraph.plan.sidecars import sidecars
 from mergegraph.recipe.model import dump_recipe
 from mergegraph.resolve import Resolved
 from mergegraph.tensors.layout import TensorSpec, lay_out
+from mergegraph.ties import tied_pairs
 
 _LONGEST_NAME = 240
 """Bytes; file systems take 255, and `.partial` is added."""
@@ -128,6 +131,7 @@ def _overlaps(resolved: Resolved, paths: Mapping[str, Path]) -> Iterator[Problem
         for node in resolved.nodes.values()
         if (checkpoint := node.checkpoint) is not None
     }
+    inputs |= {node.adapter.folder.resolve(): node.node for node in resolved.nodes.values() if node.adapter is not None}
     places = {name: path.resolve() for name, path in paths.items()}
     for name, path in paths.items():
         at = resolved.nodes[name].node.source.where(("path",))
@@ -169,35 +173,62 @@ def _overlap(save: str, path: Path, real: Path, folder: Path, load: GraphNode, a
 def _output(resolved: Resolved, save: GraphNode, path: Path, table: Mapping[str, Expr], found: list[Problem]) -> Output:
     method = save.method
     assert isinstance(method, Save)
+    if method.format == "peft":
+        return peft_output(resolved, save, path, table, found)
     wanted = by_name(method.dtype) if method.dtype else None
     kinds = resolved.nodes[save.name].tensors
-    dtypes = {name: _dtype(kind.dtype, wanted, table[name]) for name, kind in kinds.items()}
-    specs = [TensorSpec(name, dtypes[name], kind.shape) for name, kind in kinds.items()]
+    heads = tied_pairs(kinds) if resolved.trunk_load(save.name).tied else {}
+    dtypes = {name: _dtype(kind.dtype, wanted, table[name]) for name, kind in kinds.items() if name not in heads}
+    shapes = {name: kinds[name].shape for name in dtypes}
+    padded = _padded(resolved, save, method, shapes)
+    specs = [TensorSpec(name, dtype, padded.get(name, shapes[name])) for name, dtype in dtypes.items()]
     space = save.space
     layout = lay_out(specs, method.max_shard_bytes, {"mergegraph.space": "delta"} if space == "delta" else {})
-    tensors = tuple(_output_tensor(name, dtypes[name], kinds[name].shape, table[name]) for name in layout.file_of)
-    found += _tie_problems(save, resolved.trunk_load(save.name).tied, tensors)
+    tensors = tuple(_output_tensor(name, dtypes[name], shapes[name], table[name]) for name in layout.file_of)
+    found += _tie_problems(resolved, save, heads, table)
     floats = [dtype for dtype in dtypes.values() if dtype.is_float]
     computed_by = resolved.nodes[save.inputs[0]].node.written_as
-    return Output(
-        save.name, computed_by, save.at, path, space, tensors, layout, sidecars(resolved, save, floats, found)
-    )
+    beside = sidecars(resolved, save, floats, found)
+    if padded:
+        beside = replace(beside, config=config_with_rows(beside.config, next(iter(padded.values()))[0]))
+    return Output(save.name, computed_by, save.at, path, space, tensors, layout, beside)
 
 
-def _tie_problems(save: GraphNode, tied: bool, tensors: Sequence[OutputTensor]) -> Iterator[Problem]:
-    """Where the config ties head and embedding, a head that is stored as well must be made the same way."""
-    if not tied:
-        return
-    kinds = {kind: [t for t in tensors if role(t.name).kind == kind] for kind in ("head", "embedding")}
-    for head in kinds["head"]:
-        for embedding in kinds["embedding"]:
-            if head.shape == embedding.shape and outline([head.root])[0] != outline([embedding.root])[0]:
-                yield Problem(
-                    f"Head and embedding are tied, and get other numbers: {head.name} and {embedding.name}.",
-                    at=save.at, node=save.name, tensor=head.name,
-                    why="the config says that the head is the embedding, so one of the two results would be lost",
-                    fix="give the kinds head and embedding the same value",
-                )  # fmt: skip
+def _padded(
+    resolved: Resolved, save: GraphNode, method: Save, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of embedding and head with their rows up to a multiple, where that is asked for."""
+    if method.pad_to_multiple_of is None:
+        return {}
+    kinds = resolved.nodes[save.name].tensors
+    row_count = vocabulary_rows(kinds, resolved.config(save.name))
+    rows = -(-row_count // method.pad_to_multiple_of) * method.pad_to_multiple_of
+    names = vocabulary_tensors(kinds, row_count) if rows != row_count else []
+    return {name: (rows, *shapes[name][1:]) for name in names if name in shapes}
+
+
+def _tie_problems(
+    resolved: Resolved, save: GraphNode, heads: Mapping[str, str], table: Mapping[str, Expr]
+) -> Iterator[Problem]:
+    """A head that is the embedding is not written, so it must be made the same way, of the same models."""
+    models = {
+        file.path: node.checkpoint.reference
+        for node in resolved.nodes.values()
+        if node.checkpoint is not None
+        for file in node.checkpoint.files
+    }
+    for head, embedding in heads.items():
+        outlines = [outline([table[name]])[0] for name in (head, embedding)]
+        made_from = [[models.get(read.path, read.path) for read in reads(table[name])] for name in (head, embedding)]
+        if outlines[0] != outlines[1] or made_from[0] != made_from[1]:
+            what = "get other numbers" if outlines[0] != outlines[1] else "come from different models"
+            yield Problem(
+                f"Head and embedding are tied, and {what}: {head} and {embedding}.",
+                at=save.at, node=save.name, tensor=head,
+                why="the config says that the head is the embedding, so one of the two results would be lost",
+                fix="give the kinds head and embedding the same value"
+                if outlines[0] != outlines[1] else "take both from one model",
+            )  # fmt: skip
 
 
 def _dtype(stored: DType, wanted: DType | None, expr: Expr) -> DType:
@@ -221,10 +252,11 @@ def _output_tensor(name: str, dtype: DType, shape: tuple[int, ...], expr: Expr) 
 def _unread(resolved: Resolved, inputs: Sequence[InputFile]) -> tuple[str, ...]:
     """The load nodes none of whose files is read."""
     read_paths = {file.path for file in inputs}
+    used = {name for node in resolved.nodes.values() for name in node.node.inputs}
     return tuple(
         name
         for name, node in resolved.nodes.items()
-        if node.checkpoint is not None and not any(file.path in read_paths for file in node.checkpoint.files)
+        if node.checkpoint is not None and name in used and not any(f.path in read_paths for f in node.checkpoint.files)
     )
 
 
@@ -234,9 +266,10 @@ def _input_files(
     """The files that are read, with the identities their headers were read under."""
     files: dict[str, InputFile] = {}
     for name, node in resolved.nodes.items():
-        for file in node.checkpoint.files if node.checkpoint is not None else ():
+        for file in stored.files if (stored := node.checkpoint or node.adapter) is not None else ():
             files.setdefault(file.path, InputFile(name, file.path, file.file_bytes, file.identity))
-    needed = dict.fromkeys(read.path for output in outputs for tensor in output.tensors for read in tensor.reads)
-    needed |= dict.fromkeys(read.path for each in gathered for work, _ in each.members for read in work.reads)
-    needed |= dict.fromkeys(read.path for each in comparisons for read in (each.kept, each.other))
+    leaves = [read for output in outputs for tensor in output.tensors for read in tensor.reads]
+    leaves += [read for each in gathered for work, _ in each.members for read in work.reads]
+    leaves += [read for each in comparisons for read in (each.kept, each.other)]
+    needed = {path for read in leaves for path in read.paths}
     return tuple(files[path] for path in sorted(needed))

@@ -39,7 +39,8 @@ class InputFile:
 class Sidecars:
     """The files beside the weights. `copies` are (name, source path); `config` is config.json as it will be.
 
-    `licence` is what the cards of all inputs agree on, "" where they do not.
+    `licence` is what the cards of all inputs agree on, "" where they do not. `written` are (name, text) of files that
+    are no copies: a tokenizer that grew, settings whose token ids moved.
     """
 
     config: Mapping[str, Any]
@@ -47,6 +48,7 @@ class Sidecars:
     chat_template: str
     base_models: tuple[str, ...]
     licence: str
+    written: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

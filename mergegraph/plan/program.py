@@ -9,13 +9,31 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from mergegraph.dtypes import BY_CODE
-from mergegraph.expr import Apply, Cast, Expr, Linear, Noise, Part, Read, Stat, operands, parts, walk_parts
+from mergegraph.expr import (
+    Apply,
+    Cast,
+    Expr,
+    Factor,
+    Joined,
+    Linear,
+    Noise,
+    Part,
+    Product,
+    Read,
+    Stat,
+    as_matrix,
+    operands,
+    parts,
+    walk_parts,
+)  # fmt: skip
 from mergegraph.expr import reads as reads_of
 from mergegraph.methods.kernel import Granularity
 from mergegraph.methods.registry import kernels
 from mergegraph.plan.emit import Emitter, as_double, as_single
+from mergegraph.plan.extent import Extent, extent
 from mergegraph.plan.steps import Copy, Fetch, Program, Reduction, Store
 from mergegraph.statistic import phases
 
@@ -41,7 +59,20 @@ def computes_in_double(reads: Iterable[Read]) -> bool:
 def granularity_of(*parts: Part) -> Granularity:
     """What a tile must be for all of these: whole matrices or rows where any kernel needs them."""
     needed = {kernels()[part.kernel].granularity for part in parts if isinstance(part, Apply)}
+    needed |= {"row" for part in parts if isinstance(part, Product)}
+    needed |= {"matrix" for part in parts if isinstance(part, Joined)}
     return "matrix" if "matrix" in needed else "row" if "row" in needed else "element"
+
+
+def extent_of(root: Expr, shape: tuple[int, ...], *below: Part) -> Extent:
+    """How a tensor of `shape` is cut; `below` are the parts of `root`, where they are known.
+
+    Matrices that are put together are one tile; where factors are computed for them, that of the matrix they are of.
+    """
+    if isinstance(root, Cast) and isinstance(root.operand, Joined):
+        computed = [part.shape for _, part in root.operand.terms if isinstance(part, Factor)]
+        return extent(computed[0] if computed else (shape[0], prod(shape[1:])), "matrix")
+    return extent(shape, granularity_of(*(below or walk_parts(root))))
 
 
 def computation(roots: Sequence[Expr], feeds: Sequence[Expr] = (), *, double: bool = False) -> Computation:
@@ -103,6 +134,14 @@ def outline(roots: Sequence[Expr]) -> tuple[object, Leaves]:
                 entry = "shared"
             case Cast():
                 entry = (index[part.operand], part.dtype)
+            case Product():
+                shape = (part.rank, part.columns, part.is_transposed)
+                entry = (index[part.left], index[part.right], shape, "product")
+            case Factor():
+                entry = (index[part.operand], part.rank, part.side, part.shape)
+            case Joined():
+                terms = [(*c.as_integer_ratio(), index[x], as_matrix(x)) for c, x in part.terms]
+                entry = (tuple(terms), part.axis, "joined")
         index[part] = len(entries)
         entries.append(entry)
     key = (tuple(entries), tuple([index[root] for root in roots]))
@@ -144,7 +183,9 @@ def _first_passes(stats: Sequence[Stat], bits: int) -> dict[Stat, int]:
 def _pass(wanted: Sequence[Fed], roots: Sequence[Expr], numbered: Mapping[Part, int], double: bool) -> Emitter:
     """The steps of one pass: `wanted` statistics are fed, then `roots` stored."""
     uses: Counter[Expr] = Counter(operand for _, fed in wanted for operand in fed)
-    uses.update(root.operand for root in roots if isinstance(root, Cast))
+    uses.update(root.operand for root in roots if isinstance(root, Cast) and not isinstance(root.operand, Joined))
+    uses.update(part for root in roots if isinstance(root, Cast) and isinstance(root.operand, Joined)
+                for part in operands(root.operand))  # fmt: skip
     for part in walk_parts(*uses, below=operands):
         uses.update(operands(part))
     emitter = Emitter(uses, as_double if double else as_single, numbered)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from mergegraph.errors import Problem
-from mergegraph.expr import Apply, walk
+from mergegraph.expr import Apply, Expr, Joined, Product, walk
 from mergegraph.methods.registry import kernels
 from mergegraph.plan.extent import Extent
 from mergegraph.plan.groups import Gathering, Group, Grouped
-from mergegraph.plan.memory import Projection, histogram_bytes, project, tile_shape, with_special
-from mergegraph.plan.steps import Call, Program
+from mergegraph.plan.memory import BLOCK_ELEMENTS, Projection, histogram_bytes, project, tile_shape, with_special
+from mergegraph.plan.rooms import room_bytes, split_bytes
+from mergegraph.plan.steps import Call, Program, Split
 from mergegraph.units import format_bytes, format_count
 
 Sized = tuple[Program, Extent]
@@ -27,10 +29,15 @@ def projection(groups: Sequence[Group], gathered: Sequence[Gathering], budget_by
         tile_shape({program for program, _ in plain}),
         budget_bytes,
         workers,
-        max((extent.elements for _, extent in plain), default=1),
+        max((extent.elements for program, extent in sized if program.granularity != "matrix"), default=1),
         shared,
     )
-    needed = max((set_bytes(program, extent, projected.tile_elements) for program, extent in special), default=0)
+    needed, affordable = 0, (budget_bytes - shared) // projected.workers
+    for tile in range(projected.tile_elements, 0, -BLOCK_ELEMENTS):
+        projected = replace(projected, tile_elements=tile)
+        needed = max((set_bytes(program, extent, tile) for program, extent in special), default=0)
+        if needed <= affordable:
+            break
     return with_special(projected, needed)
 
 
@@ -43,10 +50,13 @@ def set_bytes(program: Program, extent: Extent, tile_elements: int) -> int:
 def _workspace_bytes(program: Program, extent: Extent) -> int:
     if not extent.columns:
         return 0
+    width = 8 if program.double else 4
     rows = extent.unit // extent.columns
     calls = [step for step in program.steps if isinstance(step, Call)]
     elements = [kernels()[call.kernel].workspace(rows, extent.columns, len(call.sources)) for call in calls]
-    return max(elements, default=0) * (8 if program.double else 4)
+    directions = kernels()["low_rank"].workspace
+    split = [split_bytes(step, directions(*step.shape, 1) * width) for step in program.steps if isinstance(step, Split)]
+    return max([max(elements, default=0) * width, *split])
 
 
 def _shared_bytes(programs: Iterable[Program], gathered: Sequence[Gathering], workers: int) -> int:
@@ -74,12 +84,10 @@ def too_large(outputs: Sequence[Grouped], groups: Sequence[Group], projection: P
     group = max(special, key=lambda g: set_bytes(g.computation.program, g.extent, projection.tile_elements))
     output = outputs[group.members[0][0]]
     tensor = output.tensors[group.members[0][1]]
-    ops = sorted({
-        expr.kernel for expr in walk(tensor.root)
-        if isinstance(expr, Apply) and kernels()[expr.kernel].granularity != "element"
-    })  # fmt: skip
+    ops = sorted({name for expr in walk(tensor.root) if (name := _needs_more_than_elements(expr))})
     program = group.computation.program
     whole = "matrices" if program.granularity == "matrix" else "rows"
+    work = _workspace_bytes(program, group.extent) + room_bytes(program)
     tile = format_bytes(group.extent.tile(projection.tile_elements) * (8 if program.double else 4))
     return Problem(
         fact,
@@ -87,6 +95,19 @@ def too_large(outputs: Sequence[Grouped], groups: Sequence[Group], projection: P
         node=output.computed_by,
         tensor=f"{tensor.name} {list(tensor.shape)} {tensor.dtype.torch_name or tensor.dtype.code}",
         why=f"{' and '.join(ops)} works on whole {whole}: {format_count(program.slots, 'buffer')} of {tile}"
-        + (f", and {format_bytes(work)} to work in" if (work := _workspace_bytes(program, group.extent)) else ""),
+        + (f", and {format_bytes(work)} to work in" if work else ""),
         fix=f'{fix}, or leave this tensor out: `except: {{match: "{tensor.name}"}}`',
     )
+
+
+def _needs_more_than_elements(expr: Expr) -> str:
+    """The operation that an expression comes from, where it works on whole rows or matrices; else empty."""
+    match expr:
+        case Apply(kernel=kernel):
+            return kernel if kernels()[kernel].granularity != "element" else ""
+        case Product():
+            return "lora"
+        case Joined():
+            return "save"
+        case _:
+            return ""

@@ -8,14 +8,12 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
+from mergegraph.alignment import moved_ids
 from mergegraph.dtypes import DType
 from mergegraph.errors import Problem
 from mergegraph.graph import GraphNode
@@ -23,6 +21,7 @@ from mergegraph.methods.save import Save
 from mergegraph.plan.plan import Sidecars
 from mergegraph.resolve import Resolved, ResolvedNode
 from mergegraph.tensors.checkpoint import Checkpoint
+from mergegraph.tensors.declared import front_matter
 
 TOKENIZER_FILES = (
     "tokenizer*", "vocab.json", "vocab.txt", "merges.txt", "special_tokens_map.json", "added_tokens.json",
@@ -32,7 +31,6 @@ MODEL_FILES = ("generation_config.json", "*processor*.json", "*.py", "model_inde
 _STRUCTURE = ("tie_word_embeddings", "vocab_size", "hidden_size", "num_hidden_layers")
 """Keys that speak of the weights, which are the trunk's whoever gives the other files."""
 _COPIED_UP_TO = 256 << 20
-_CARD_LENGTH = 65_536
 
 
 def sidecars(resolved: Resolved, save: GraphNode, floats: Iterable[DType], found: list[Problem]) -> Sidecars:
@@ -45,8 +43,10 @@ def sidecars(resolved: Resolved, save: GraphNode, floats: Iterable[DType], found
     assert tokenizer_from.checkpoint is not None
     copies = [
         *_listed(save, files_from.checkpoint, MODEL_FILES, found),
-        *_listed(save, tokenizer_from.checkpoint, TOKENIZER_FILES, found),
+        *_listed(save, _tokenizer_of(resolved, tokenizer_from), TOKENIZER_FILES, found),
     ]
+    written = dict(_written(files_from, tokenizer_from, dict(copies)))
+    copies = [copy for copy in copies if copy[0] not in written]
     template = ""
     if method.chat_template is not None:
         template = str(save.source.folder / os.path.expanduser(method.chat_template))  # noqa: PTH111 - `~nobody` stays
@@ -58,7 +58,33 @@ def sidecars(resolved: Resolved, save: GraphNode, floats: Iterable[DType], found
     licences = {str(_card(node.checkpoint).get("license", "")) for node in inputs if node.checkpoint is not None}
     found += _licence_problems(save, licences)
     config = repaired_config(_config(resolved, save, files_from.checkpoint), floats)
-    return Sidecars(config, tuple(copies), template, tuple(base_models), "" if len(licences) > 1 else licences.pop())
+    licence = "" if len(licences) > 1 else licences.pop()
+    return Sidecars(config, tuple(copies), template, tuple(base_models), licence, tuple(written.items()))
+
+
+def _tokenizer_of(resolved: Resolved, node: ResolvedNode) -> Checkpoint:
+    """The model whose tokenizer files a load node has: another's, where it has another's vocabulary."""
+    source = resolved.nodes[node.aligned.tokenizer] if node.aligned is not None else node
+    assert source.checkpoint is not None
+    return source.checkpoint
+
+
+def _written(
+    files_from: ResolvedNode, tokenizer_from: ResolvedNode, copies: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Files that change with the vocabulary: a tokenizer that grew, and settings whose token ids moved."""
+    if tokenizer_from.aligned is not None and tokenizer_from.aligned.tokenizer_json:
+        yield "tokenizer.json", tokenizer_from.aligned.tokenizer_json
+    settings = copies.get("generation_config.json")
+    if files_from.aligned is not None and settings is not None:
+        try:
+            document: Any = json.loads(Path(settings).read_text("utf-8"))
+        except (OSError, ValueError):
+            return
+        if isinstance(document, dict):
+            moved = moved_ids(cast("dict[str, Any]", document), files_from.aligned)
+            if moved != document:
+                yield "generation_config.json", json.dumps(moved, indent=2, ensure_ascii=False) + "\n"
 
 
 def loads_of(resolved: Resolved, name: str) -> list[ResolvedNode]:
@@ -103,9 +129,10 @@ def _chosen(
     """The load node that `files_from` or `tokenizer_from` names."""
     if name is None:
         return None
-    node = resolved.nodes.get(name)
-    if node is not None and node.checkpoint is not None:
-        return node
+    # The base of `model: base+adapter` is the node's own, under a longer name.
+    for node in (resolved.nodes.get(name), resolved.nodes.get(f"{name}.base")):
+        if node is not None and node.checkpoint is not None:
+            return node
     loads = ", ".join(each.node.name for each in loads_of(resolved, save.name))
     fix = f"name one of the models that are merged: {loads}"
     found.append(Problem(f'`{field}: {name}` is not a load node of this merge.', at=save.source.where((field,)),
@@ -192,16 +219,8 @@ def _licence_problems(save: GraphNode, licences: set[str]) -> Iterator[Problem]:
 
 
 def _card(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The front matter of a model's README.md; {} where it has none that can be read."""
-    path = checkpoint.folder / "README.md"
-    if not (checkpoint.is_folder and path.is_file()):
-        return {}
-    matter = re.match(r"---\r?\n(.*?)\r?\n---", path.read_text("utf-8", errors="replace")[:_CARD_LENGTH], re.DOTALL)
-    try:
-        values: Any = yaml.safe_load(matter[1]) if matter else {}
-    except yaml.YAMLError:
-        return {}
-    return cast("dict[str, Any]", values) if isinstance(values, dict) else {}
+    """The front matter of a model's card."""
+    return front_matter(checkpoint.folder) if checkpoint.is_folder else {}
 
 
 def _template_of(checkpoint: Checkpoint) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from mergegraph.expr import Value
 from mergegraph.methods.kernel import Granularity
@@ -59,6 +60,62 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Multiply:
+    """slot = rows of read `left` [n, rank] times read `right` [rank, m], or of the transpose of that.
+
+    `columns` are the elements of a row of the result; `dtypes` those of the reads.
+    """
+
+    slot: int
+    left: int
+    right: int
+    dtypes: tuple[str, str]
+    rank: int
+    columns: int
+    is_transposed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """slots `left` and `right` = the factors [rows, rank] and [rank, columns] of what approximates `source` best.
+
+    `source` is a whole matrix of `shape`; the factors stand at the beginning of their slots.
+    """
+
+    left: int
+    right: int
+    source: int
+    rank: int
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A matrix of `shape` times a number: a slot's first elements, or a whole read (then `dtype` is its)."""
+
+    number: int
+    shape: tuple[int, int]
+    coefficient: float
+    dtype: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """root number `root` = `pieces` one below the other (`axis` 0) or side by side (1), rounded to `dtype`."""
+
+    root: int
+    pieces: tuple[Piece, ...]
+    axis: Literal[0, 1]
+    dtype: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the result."""
+        rows, columns = (tuple(piece.shape[i] for piece in self.pieces) for i in (0, 1))
+        return (sum(rows), columns[0]) if self.axis == 0 else (rows[0], sum(columns))
+
+
+@dataclass(frozen=True, slots=True)
 class Reduce:
     """The elements of `sources` enter reduction number `stat`."""
 
@@ -84,7 +141,20 @@ class Copy:
     dtype: str
 
 
-Step = Fetch | Zero | Scaled | Accumulate | Call | Reduce | Store | Copy
+Step = Fetch | Zero | Scaled | Accumulate | Call | Multiply | Split | Join | Reduce | Store | Copy
+
+
+def reads_of(step: Step) -> tuple[int, ...]:
+    """The numbers of the reads that a step reads."""
+    match step:
+        case Fetch(read=read) | Copy(read=read):
+            return (read,)
+        case Multiply(left=left, right=right):
+            return left, right
+        case Join(pieces=pieces):
+            return tuple([piece.number for piece in pieces if piece.dtype])
+        case _:
+            return ()
 
 
 @dataclass(frozen=True, slots=True)

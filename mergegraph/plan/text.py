@@ -6,7 +6,20 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
-from mergegraph.expr import Apply, Cast, Expr, Linear, Read, Stat, Value
+from mergegraph.expr import (
+    MEAN_ROW,
+    Apply,
+    Cast,
+    Expr,
+    Factor,
+    Joined,
+    Linear,
+    Product,
+    Read,
+    RowMap,
+    Stat,
+    Value,
+)  # fmt: skip
 from mergegraph.plan.plan import Output, Plan
 from mergegraph.units import format_bytes, format_count
 
@@ -55,7 +68,8 @@ class _Formulas:
     def _text(self, expr: Expr, depth: int) -> str:
         match expr:
             case Read():
-                return self.labels.get(expr.path, expr.path)
+                label = self.labels.get(expr.path, expr.path)
+                return label if expr.rows is None else f"{label}[{_rows(expr.rows)}]"
             case Cast():
                 return self.text(expr.operand, depth)
             case Apply():
@@ -63,18 +77,24 @@ class _Formulas:
                 options = [_option(name, value) for name, value in expr.parameters]
                 stats = [shown for stat in expr.stats if (shown := _stat(stat))]
                 return f"{expr.kernel}({', '.join([*operands, *dict.fromkeys(stats), *options])})"
-            case Linear():
+            case Linear() | Joined():
                 return "".join(self._terms(expr, depth)) or "0"
+            case Product():
+                both = " ".join(dict.fromkeys(self.text(x, depth + 1) for x in (expr.left, expr.right)))
+                return f"B A of {both}" + (" (transposed)" if expr.is_transposed else "")
+            case Factor():
+                return f"{expr.side}({self.text(expr.operand, depth + 1)}, rank={expr.rank})"
 
-    def _terms(self, expr: Linear, depth: int) -> Iterator[str]:
+    def _terms(self, expr: Linear | Joined, depth: int) -> Iterator[str]:
         for index, (coefficient, operand) in enumerate(expr.terms):
-            sign = "-" if coefficient < 0 else "+" if index else ""
-            gap = " " if index else ""
+            plus = "+" if isinstance(expr, Linear) else "|" if expr.axis else "over"
+            sign = ("- " if plus == "+" else f"{plus} -") if coefficient < 0 and index else f"{plus} " if index else ""
+            sign = sign or ("-" if coefficient < 0 else "")
             shown = self.text(operand, depth + 1)
             if isinstance(operand, Linear):
                 shown = f"({shown})"
             number = "" if abs(coefficient) == 1 else f"{number_text(abs(coefficient))} "
-            yield f"{gap}{sign}{gap}{number}{shown}"
+            yield f"{' ' if index else ''}{sign}{number}{shown}"
 
 
 def _stat(stat: Stat) -> str:
@@ -84,6 +104,13 @@ def _stat(stat: Stat) -> str:
     (_, rank), *numbers = stat.parameters
     shown = ", ".join([str(rank), *(_option(name, value) for name, value in numbers)])
     return f"{shown} of the {'tensor' if stat.population is None else 'model'}"
+
+
+def _rows(rows: RowMap) -> str:
+    """`rows 14 of 16, 2 mean`: how many rows of a view are stored ones."""
+    stored = sum([count for first, count in rows.runs if first >= 0])
+    mean = sum([count for first, count in rows.runs if first == MEAN_ROW])
+    return f"{stored:,} of {rows.row_count:,} rows" + (f", {mean:,} mean" if mean else "")
 
 
 def _option(name: str, value: Value) -> str:

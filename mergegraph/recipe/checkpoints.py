@@ -10,6 +10,7 @@ from mergegraph.errors import Problem
 from mergegraph.fields import WeightedInput
 from mergegraph.methods.linear import Soup
 from mergegraph.methods.load import Load
+from mergegraph.recipe.adapters import with_adapters
 from mergegraph.recipe.model import Node
 
 
@@ -22,10 +23,11 @@ class NoCheckpoints(ValueError):
 
 
 def expanded(node: Node) -> tuple[Node, ...]:
-    """`node`, after the load nodes it averages when it is a soup with `models: GLOB`. May raise NoCheckpoints."""
+    """`node`, after the nodes that it stands for: the load nodes that it averages when it is a soup with
+    `models: GLOB`, base and adapter of a load with `model: base+adapter`. May raise NoCheckpoints."""
     soup = node.method
     if not isinstance(soup, Soup) or soup.models is None:
-        return (node,)
+        return with_adapters(node)
     models = _chosen(node, soup, soup.models)
     names = list(_names(node.name, models))
     loads = [

@@ -8,6 +8,7 @@ from pathlib import Path
 from mergegraph.errors import Location, Problem, RecipeError, did_you_mean, raise_errors
 from mergegraph.methods.load import Load
 from mergegraph.methods.save import Save
+from mergegraph.recipe.adapters import with_adapters
 from mergegraph.recipe.expression import ExpressionError, names
 from mergegraph.recipe.model import ON_COMMAND_LINE, Expression, Node, Recipe
 
@@ -21,8 +22,11 @@ def from_expression(text: str, models: Mapping[str, str], out: str) -> Recipe:
     merged, saved = _free_name("merged", models), _free_name("out", models)
     raise_errors(_command_problems(text, models), RecipeError)
     nodes = [
-        Node(name, Load.model_validate({"model": ref}), Location(f"-m {name}={ref}"), {}, folder)
+        node
         for name, ref in models.items()
+        for node in with_adapters(
+            Node(name, Load.model_validate({"model": ref}), Location(f"-m {name}={ref}"), {}, folder)
+        )
     ]
     nodes.append(Node(merged, Expression(text), at, {}, folder))
     nodes.append(Node(saved, Save.model_validate({"input": merged, "path": out}), Location(f"-o {out}"), {}, folder))

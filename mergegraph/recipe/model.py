@@ -21,6 +21,7 @@ from mergegraph.errors import Location, Problem
 from mergegraph.fields import FieldModel, Input
 from mergegraph.methods.base import Method, Path
 from mergegraph.methods.load import Load
+from mergegraph.methods.lora import Lora
 from mergegraph.methods.save import Save
 from mergegraph.recipe.scalars import FLOAT, INTEGER
 
@@ -123,6 +124,8 @@ def _written(node: Node, folder: FilePath) -> str | dict[str, Any]:
         return _escaped(method.text)
     if isinstance(method, Load):
         method = method.model_copy(update={"model": _moved(method.model, node.folder, folder)})
+    if isinstance(method, Lora):
+        method = method.model_copy(update={"adapter": _moved(method.adapter, node.folder, folder)})
     if isinstance(method, Save):
         method = method.model_copy(update={"path": method.path.replace("{", "{{").replace("}", "}}")})
     return {"op": method.op, **_given(method)}
@@ -161,8 +164,8 @@ def _escaped(text: str) -> str:
 
 
 def _moved(reference: str, old: FilePath, new: FilePath) -> str:
-    """A model reference (`ref` or `ref+adapter`) that was relative to `old`, relative to `new`; ids stay."""
-    return reference if old == new else "+".join(_moved_path(part, old, new) for part in reference.split("+"))
+    """The reference of a model or an adapter that was relative to `old`, relative to `new`; ids stay."""
+    return reference if old == new else _moved_path(reference, old, new)
 
 
 def _moved_path(part: str, old: FilePath, new: FilePath) -> str:

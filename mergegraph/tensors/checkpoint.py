@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from mergegraph.errors import InputError, Location, Problem, raise_errors
 from mergegraph.expr import Space
 from mergegraph.tensors import foreign, strict_json
+from mergegraph.tensors.block_scales import scaled_in_blocks, unquantised
 from mergegraph.tensors.header import Header, StoredTensor, parse_header
 from mergegraph.tensors.index import Index, compare, disagreement, duplicates, read_index
 from mergegraph.tensors.local_file import opened, read_range
@@ -122,6 +123,8 @@ def _checkpoint(
     tensors = {name: tensor for header in headers.values() for name, tensor in header.tensors.items()}
     config = findings.attempt(_read_config, folder) or {}
     quantised = foreign.quantised(config, tensors)
+    if quantised and not findings.problems and (folded := scaled_in_blocks(tensors, config)) is not None:
+        tensors, config, quantised = folded, unquantised(config), None
     findings.problems += [quantised] if quantised else []
     findings.problems += duplicates(headers)
     findings.problems += [warning for header in headers.values() for warning in header.warnings]

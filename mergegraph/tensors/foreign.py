@@ -36,11 +36,6 @@ _CONVERT = (
     '[save_file({k: v.contiguous().clone() for k, v in load(f).items()}, t, {"format": "pt"})'
     " for f, t in zip(sys.argv[1::2], sys.argv[2::2])]"
 )
-_MERGE_ADAPTER = (
-    "import sys; from peft import PeftModel; from transformers import AutoModelForCausalLM as M; "
-    "PeftModel.from_pretrained(M.from_pretrained(sys.argv[1]), sys.argv[2])"
-    ".merge_and_unload().save_pretrained(sys.argv[3])"
-)
 
 
 def recognise(first_bytes: bytes) -> tuple[str, str] | None:
@@ -80,18 +75,24 @@ def adapter(folder: Path) -> Problem:
     base = _base_of(folder)
     return Problem(
         f"{folder} is a LoRA adapter, not a model" + (f"; its base is {base}." if base else "."),
-        why="an adapter holds only what was trained on top of its base; it must be merged into it first",
-        fix=shlex.join(["python", "-c", _MERGE_ADAPTER, base or "BASE", str(folder), f"{folder}-merged"]),
+        why="an adapter holds only what was trained on top of its base",
+        fix=f"write {base or 'BASE'}+{folder} for the base with it, or {{op: lora, adapter: {folder}, base: NODE}} for "
+        "what it adds",
     )
 
 
 def quantised(config: Mapping[str, Any], tensor_names: Iterable[str]) -> Problem | None:
     """A checkpoint whose numbers mean nothing without their scales. Float8 without scales is none."""
-    method = _quantisation(config)
-    if method is None or (method == "fp8" and not any(name.endswith(_SCALES) for name in tensor_names)):
+    names = list(tensor_names)
+    method, source = _quantisation(config), "its config.json"
+    if method == "fp8" and not any(name.endswith(_SCALES) for name in names):
+        return None
+    if method is None:
+        method, source = _by_names(names)
+    if not method:
         return None
     return Problem(
-        f"The checkpoint is quantised ({method}), says its config.json.",
+        f"The checkpoint is quantised ({method}), says {source}.",
         why="its tensors are codes with scales beside them: a sum of codes is not the code of a sum",
         fix="give the checkpoint that it was quantised from, in bfloat16, float16 or float32",
     )
@@ -106,6 +107,29 @@ def _quantisation(config: Mapping[str, Any]) -> str | None:
         return "bitsandbytes"
     mlx: object = config.get("quantization")
     return "mlx" if isinstance(mlx, dict) and "bits" in mlx else None
+
+
+_TELLING = (
+    (".qweight", "GPTQ or AWQ"),
+    (".absmax", "bitsandbytes"),
+    (".quant_map", "bitsandbytes"),
+    (".SCB", "bitsandbytes"),
+    (".weight_scale_inv", "fp8"),
+    (".weight_packed", "compressed-tensors"),
+)
+
+
+def _by_names(names: Iterable[str]) -> tuple[str, str]:
+    """What names of tensors say where no config does: (method, the tensor that says so), or empty."""
+    listed = list(names)
+    known = set(listed)
+    for name in listed:
+        told = next((method for suffix, method in _TELLING if name.endswith(suffix)), "")
+        if not told and name.endswith(".scales") and f"{name.removesuffix('.scales')}.biases" in known:
+            told = "mlx"
+        if told:
+            return told, f"the name of its tensor {name}"
+    return "", ""
 
 
 def _base_of(folder: Path) -> str:

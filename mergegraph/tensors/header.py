@@ -21,6 +21,7 @@ from typing import Any, NoReturn, cast
 
 from mergegraph.dtypes import BY_CODE, DType
 from mergegraph.errors import InputError, Problem
+from mergegraph.expr import BlockScale
 from mergegraph.tensors import strict_json
 from mergegraph.tensors.foreign import recognise
 from mergegraph.tensors.local_file import LocalFile, opened, read_range
@@ -49,6 +50,8 @@ class StoredTensor:
     shape: tuple[int, ...]
     offset: int
     nbytes: int
+    scale: BlockScale | None = None
+    """What its blocks are multiplied by when it is read."""
 
     @property
     def element_count(self) -> int:

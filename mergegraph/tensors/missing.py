@@ -60,8 +60,9 @@ def _nowhere(reference: str, path: Path) -> Problem:
         return Problem(fact, why=f"{path} is a link to {path.readlink()}, which is not there")
     base, plus, adapter = reference.rpartition("+")
     if plus and base and Path(str(path).removesuffix(plus + adapter)).exists():
-        why = f"{base} is there; an adapter on top of it ({adapter}) is not read"
-        return Problem(fact, why=why, fix="merge the adapter into it first (peft: merge_and_unload, save_pretrained)")
+        why = f"{base} is there; the adapter on top of it ({adapter}) is another folder"
+        fix = "name the model here, and the adapter in a node {op: lora, adapter: …, base: …}"
+        return Problem(fact, why=why, fix=fix)
     hub = _HUB_ID.fullmatch(reference)
     parent, name = _first_missing(path)
     siblings = [entry for entry in _names(parent) if not entry.startswith(".")]

@@ -1,13 +1,22 @@
-"""Do two model folders have the same vocabulary? Equal files are not parsed; token by token where they differ."""
+"""Which token stands in which row: read from a model folder's tokenizer files, and compared between two of them.
+
+Equal files are not parsed. A SentencePiece file is not parsed at all: those are compared by their bytes.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 _ROWS_SHOWN = 3
+_PARSED = ("tokenizer.json", "vocab.json", "vocab.txt")
+_OPAQUE = ("tokenizer.model", "spiece.model")
+_ADDED = "added_tokens.json"
+
+Tokens = Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,28 +27,37 @@ class Difference:
     is_certain: bool
 
 
+def read_tokens(folder: Path) -> dict[str, int]:
+    """Token text → row, added tokens included; {} for a folder without a tokenizer in a form that is known."""
+    for name in _PARSED:
+        if (folder / name).is_file():
+            beside = _tokens(folder / _ADDED) if name != "tokenizer.json" and (folder / _ADDED).is_file() else {}
+            return _tokens(folder / name) | beside
+    return {}
+
+
 def vocabulary_difference(ours: Path, theirs: Path) -> Difference | None:
     """How the vocabularies of two folders differ, with the first rows; None where they agree or one has none."""
-    for name in ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model"):
+    for name in _PARSED:
         one, other = ours / name, theirs / name
-        if not (one.is_file() and other.is_file()):
-            continue
-        if one.read_bytes() == other.read_bytes():
-            return None
-        if name.endswith(".model"):
-            return Difference(f"{name} differs", is_certain=False)
-        return _compared(_tokens(one), _tokens(other))
+        if one.is_file() and other.is_file():
+            if _equal(one, other) and (name == "tokenizer.json" or _equal(ours / _ADDED, theirs / _ADDED)):
+                return None
+            break
+    tokens = read_tokens(ours), read_tokens(theirs)
+    if all(tokens):
+        return tokens_difference(*tokens)
+    for name in _OPAQUE:
+        one, other = ours / name, theirs / name
+        if one.is_file() and other.is_file():
+            return None if _equal(one, other) else Difference(f"{name} differs", is_certain=False)
     return None
 
 
-def _compared(ours: dict[str, int], theirs: dict[str, int]) -> Difference | None:
-    differing = _difference(ours, theirs) if ours and theirs else ""
-    return Difference(differing, is_certain=True) if differing else None
-
-
-def _difference(ours: dict[str, int], theirs: dict[str, int]) -> str:
+def tokens_difference(ours: Tokens, theirs: Tokens) -> Difference | None:
+    """The rows in which two vocabularies have different tokens."""
     if ours == theirs:
-        return ""
+        return None
     by_row = {row: token for token, row in ours.items()}, {row: token for token, row in theirs.items()}
     rows = [row for row in sorted(by_row[0] | by_row[1]) if by_row[0].get(row) != by_row[1].get(row)]
     shown = "; ".join(
@@ -47,7 +65,14 @@ def _difference(ours: dict[str, int], theirs: dict[str, int]) -> str:
         for row in rows[:_ROWS_SHOWN]
     )
     sizes = f"{len(ours):,} tokens each" if len(ours) == len(theirs) else f"{len(ours):,} and {len(theirs):,} tokens"
-    return f"{sizes}, {len(rows):,} rows differ: {shown}"
+    return Difference(f"{sizes}, {len(rows):,} rows differ: {shown}", is_certain=True)
+
+
+def _equal(one: Path, other: Path) -> bool:
+    """Whether two files hold the same bytes; two that are not there do."""
+    if not (one.is_file() and other.is_file()):
+        return one.is_file() == other.is_file()
+    return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
 
 
 def _tokens(path: Path) -> dict[str, int]:
@@ -55,7 +80,7 @@ def _tokens(path: Path) -> dict[str, int]:
     try:
         text = path.read_text(encoding="utf-8")
         return _listed(text.removesuffix("\n").split("\n")) if path.suffix == ".txt" else _of_json(json.loads(text))
-    except (ValueError, TypeError, LookupError, AttributeError):
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return {}
 
 

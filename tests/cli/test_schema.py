@@ -64,6 +64,10 @@ _CHECKS: dict[str, Callable[[Any, Any], bool]] = {
     "pattern": lambda s, v: not isinstance(v, str) or re.search(s["pattern"], v) is not None,
     "minLength": lambda s, v: not isinstance(v, str) or len(v) >= s["minLength"],
     "minItems": lambda s, v: not isinstance(v, list) or len(cast("Any", v)) >= s["minItems"],
+    "maxItems": lambda s, v: not isinstance(v, list) or len(cast("Any", v)) <= s["maxItems"],
+    "maximum": lambda s, v: not isinstance(v, int | float) or v <= s["maximum"],
+    "exclusiveMinimum": lambda s, v: not isinstance(v, int | float) or v > s["exclusiveMinimum"],
+    "exclusiveMaximum": lambda s, v: not isinstance(v, int | float) or v < s["exclusiveMaximum"],
     "minimum": lambda s, v: not isinstance(v, int | float) or v >= s["minimum"],
 }
 

@@ -15,16 +15,15 @@ from mergegraph import pipeline
 from mergegraph.errors import MergegraphError
 from mergegraph.execute.run import Options
 from mergegraph.mergekit.importing import load_configuration
-from tests.golden import sampling
 from tests.golden.cases import CASES, Case
-from tests.golden.inputs import Array, model, write_inputs
+from tests.golden.inputs import Array, write_inputs
 
 MERGEKIT = [case for case in CASES if case.peer == "mergekit"]
 
 KEPT_APART = {
     "sce_light": "mergekit weighs all alike below an absolute 1e-6; here the formula holds at every scale",
     "sce_tiny": "the same",
-    "model_stock_tiny": "mergekit divides by max(|d_i||d_j|, 1e-6), which pulls the angle of small tensors to 90 degrees",
+    "model_stock_tiny": "mergekit divides by max(|d_i||d_j|, 1e-6), so the angle of small tensors comes near 90°",
 }
 """Cases whose numbers differ on purpose, with the reason."""
 

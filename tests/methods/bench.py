@@ -16,7 +16,6 @@ from mergegraph.expr import Apply, Expr, Read, Space, Stat, cast, noise, populat
 from mergegraph.methods.base import Method, Parameters
 from mergegraph.methods.kernel import Granularity
 from mergegraph.methods.registry import kernels
-from mergegraph.plan.extent import extent
 from mergegraph.plan.groups import gatherings, output_tensor
 from mergegraph.plan.memory import tile_shape
 from mergegraph.plan.program import computation
@@ -89,7 +88,7 @@ def computed(expr: Expr, source: Source, tile: int, shape: tuple[int, ...], code
         assert found is not None
         shared[gathering.stat] = found
     work = computation([root])
-    cut = extent(shape, output.granularity)
+    cut = output.cut
     unit = max(1, tile // cut.unit) * cut.unit
     job = Job(work, cut, cut.elements or 1, members=((0, 0),), shared=tuple(shared[x] for x in work.shared))
     return perform(job, source, last_tile=unit)
@@ -145,7 +144,7 @@ def models_for(op: str, code: str, make: Callable[[int], Tensor] | None = None) 
     return Models(tensors, code)
 
 
-_NO_KERNELS = {"load", "save", "delta", "scale", "negate", "sum", "soup", "select", "stack"}
+_NO_KERNELS = {"load", "save", "delta", "scale", "negate", "sum", "soup", "select", "stack", "lora"}
 """What only moves tensors, or is folded into sums."""
 KERNELS = [op for op in OPS if op not in _NO_KERNELS]
 """The operations that expand to kernels: all others."""

@@ -83,6 +83,10 @@ def test_a_stack_takes_embedding_and_head_from_models_that_go_together(tmp_path:
     slices = 'm: {{op: stack, slices: [{{from: {}, layers: "0:1"}}, {{from: {}, layers: "1:2"}}]{}}}\n'
     save = "out: {op: save, input: m, path: out}"
     for first, last in (("untied", "tied"), ("tied", "untied")):
+        tensors = planned(tmp_path, slices.format(first, last, "") + save).outputs[0].tensors
+        assert "lm_head.weight" in {each.name for each in tensors}  # the tied model's embedding is its head
+    write_model(tmp_path / "headless", tied)  # nothing says that it is tied
+    for first, last in (("untied", "headless"), ("headless", "untied")):
         assert "is tied and has no head" in refusal(tmp_path, slices.format(first, last, "") + save)
     mixed = slices.format("untied", "tied", ", head_from: untied") + save
     assert "lm_head.weight" in {each.name for each in planned(tmp_path, mixed).outputs[0].tensors}

@@ -65,6 +65,12 @@ def test_every_recipe_gives_models_that_can_be_evaluated(name: str, result: Resu
         ("last-checkpoints", 96.48, 0.1132),
         ("expo", 98.49, 0.0746),
         ("slerp", 98.66, 0.0779),
+        ("nuslerp", 98.32, 0.0825),
+        ("multislerp", 98.83, 0.0714),
+        ("karcher", 98.83, 0.0714),
+        ("model-stock", 98.83, 0.0743),
+        ("arcee-fusion", 98.32, 0.0827),
+        ("nearswap", 98.32, 0.0819),
     ],
 )
 def test_averages_classify_the_digits_as_measured(name: str, accuracy: float, loss: float, result: Result) -> None:
@@ -86,6 +92,14 @@ def test_averages_classify_the_digits_as_measured(name: str, accuracy: float, lo
         ("sce", 91.04),
         ("ram", 90.95),
         ("ram-plus", 90.95),
+        ("match-norm", 91.25),
+        ("tsv", 91.33),
+        ("iso-c", 91.37),
+        ("iso-cts", 91.62),
+        ("wudi", 91.50),
+        ("knots", 91.00),
+        ("svc", 90.79),
+        ("perpendicular", 87.06),
     ],
 )
 def test_skills_add_up_as_measured(name: str, mean: float, result: Result) -> None:
@@ -111,7 +125,7 @@ def test_a_sweep_gives_every_model_of_the_table(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(("name", "legal"), [("trim", 3.8136), ("dare", 3.6396), ("della", 3.6209)])
+@pytest.mark.parametrize(("name", "legal"), [("trim", 3.8136), ("dare", 3.6396), ("della", 3.6209), ("low-rank", 3.7876), ("lora", 3.7882)])
 def test_a_thinned_task_vector_keeps_a_part_of_its_gain(name: str, legal: float, result: Result) -> None:
     assert scores(result(name))["legal"].loss == pytest.approx(legal, abs=5e-4)
 

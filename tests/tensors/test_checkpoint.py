@@ -126,7 +126,25 @@ QUANTISED = [
 ]
 
 
+QUANTISED_BY_NAME = [
+    ({"a.qweight", "a.qzeros", "a.scales"}, "GPTQ or AWQ"),
+    ({"a.weight", "a.weight.absmax"}, "bitsandbytes"),
+    ({"a.weight", "a.weight.quant_map"}, "bitsandbytes"),
+    ({"a.weight", "a.SCB"}, "bitsandbytes"),
+    ({"a.weight", "a.scales", "a.biases"}, "mlx"),
+    ({"a.weight_packed"}, "compressed-tensors"),
+]
+
+
 class TestConfiguration:
+    @pytest.mark.parametrize(("names", "method"), QUANTISED_BY_NAME)
+    def test_a_quantised_checkpoint_without_a_config_is_told_by_its_names(
+        self, tmp_path: Path, names: set[str], method: str
+    ) -> None:
+        save(tmp_path / "m" / "model.safetensors", sorted(names))
+        text = refusal("m", tmp_path)
+        assert f"is quantised ({method}), says the name of its tensor a." in text
+
     @pytest.mark.parametrize(("config", "extra_tensors", "method"), QUANTISED)
     def test_a_quantised_checkpoint_is_refused(
         self, tmp_path: Path, config: dict[str, object], extra_tensors: tuple[str, ...], method: str

@@ -22,7 +22,7 @@ NOWHERE = [
     ("org/name@v1", ["hf download org/name --revision v1 --local-dir models/name"], "an id with a revision"),
     ("hf://org/name@v1", ["hf download org/name --revision v1"], "a Hub address"),
     ("s3://bucket/model", ["not a local path", "download it"], "an object store"),
-    ("models/llama+lora", ["lora", "is not read", "merge the adapter"], "an adapter on top"),
+    ("models/llama+lora", ["lora", "another folder", "op: lora"], "an adapter on top"),
     ("~nobody-of-this-name/m", ["looked for"], "a home that does not exist"),
     ("", ["is empty"], "no reference at all"),
 ]
@@ -100,8 +100,8 @@ class TestWhatIsNoModel:
         for reference in references:
             text = refusal(reference, tmp_path)
             assert "is a LoRA adapter, not a model; its base is org/base 7B." in text
-            assert "merge_and_unload().save_pretrained(" in text
-            assert f"'org/base 7B' {tmp_path / 'lora'} {tmp_path / 'lora-merged'}" in text
+            assert f"write org/base 7B+{tmp_path / 'lora'} for the base with it" in text
+            assert f"{{op: lora, adapter: {tmp_path / 'lora'}, base: NODE}}" in text
 
     @pytest.mark.parametrize("config", [None, "", "[]", '{"base_model_name_or_path": 7}'])
     def test_an_adapter_without_a_base_is_still_named(self, tmp_path: Path, config: str | None) -> None:

@@ -15,13 +15,18 @@ from torch import Tensor
 
 from mergegraph.execute.control import Control
 from mergegraph.execute.evaluate import TORCH_DTYPES, Finished, Source, byte_view, round_once
+from mergegraph.execute.factors import product
 from mergegraph.execute.noise import fill_uniform
 from mergegraph.execute.reduce import Scratch, accumulator, feed_in_runs
+from mergegraph.execute.scales import scale_blocks
+from mergegraph.execute.views import read_view
 from mergegraph.execute.work import Work
-from mergegraph.expr import Apply, Cast, Expr, Linear, Read, Stat, reads, walk_parts
+from mergegraph.expr import Apply, Cast, Expr, Factor, Joined, Linear, Product, Read, Stat, as_matrix, reads
+from mergegraph.methods.low_rank import factors
 from mergegraph.methods.registry import kernels
-from mergegraph.plan.extent import Extent, extent
-from mergegraph.plan.program import as_double, as_single, computes_in_double, granularity_of
+from mergegraph.plan.extent import Extent
+from mergegraph.plan.program import as_double, as_single, computes_in_double, extent_of
+from mergegraph.plan.rooms import block_rows
 from mergegraph.statistic import Found, phases
 
 
@@ -54,9 +59,9 @@ def whole_tensor(
         return Finished(0, memoryview(_raw(root, source)), 0, 0)
     assert isinstance(root, Cast)
     dtype = torch.float64 if computes_in_double(reads(root)) else torch.float32
-    cut = extent(shape, granularity_of(*walk_parts(root)))
+    cut = extent_of(root, shape)
     value = _Whole(dtype, cut, source, {} if populations is None else populations).value(root.operand)
-    rounded = torch.empty(cut.elements, dtype=TORCH_DTYPES[root.dtype])
+    rounded = torch.empty(value.numel(), dtype=TORCH_DTYPES[root.dtype])
     overflowed = round_once(value, rounded)
     return Finished(0, byte_view(rounded.view(torch.uint8)), int((~value.isfinite()).sum()), overflowed)
 
@@ -79,13 +84,35 @@ class _Whole:
             case Read():
                 raw = _raw(expr, self.source)
                 stored = TORCH_DTYPES[expr.dtype]
-                return (torch.frombuffer(raw, dtype=stored) if raw else torch.empty(0, dtype=stored)).to(self.dtype)
+                value = (torch.frombuffer(raw, dtype=stored) if raw else torch.empty(0, dtype=stored)).to(self.dtype)
+                scale_blocks(value, expr, 0, self.source)
+                return value
             case Linear():
                 return self._linear(expr)
             case Apply():
                 return self._apply(expr)
+            case Product():
+                return self._product(expr)
+            case Factor():
+                side = expr.side == "right"
+                return factors(torch, self.value(expr.operand).view(expr.shape), rank=expr.rank)[side].to(self.dtype)
+            case Joined():
+                number = as_double if self.dtype == torch.float64 else as_single
+                pieces = [self.value(part).view(as_matrix(part)) * number(c) for c, part in expr.terms]
+                return torch.cat(pieces, dim=expr.axis).view(-1)
             case Cast():
                 raise AssertionError("a cast stands at the root only")
+
+    def _product(self, expr: Product) -> Tensor:
+        left, right = self.value(expr.left).view(-1, expr.rank), self.value(expr.right).view(expr.rank, -1)
+        held, rows = (left, right.t()) if expr.is_transposed else (right, left)
+        out = torch.empty(len(rows), expr.columns, dtype=self.dtype)
+        step = block_rows(expr.columns)
+        for first in range(0, len(rows), step):
+            block = rows[first : first + step]
+            block = block.t().contiguous() if expr.is_transposed else block.clone()
+            product(block.view(-1), held.reshape(-1), out[first : first + step], is_transposed=expr.is_transposed)
+        return out.view(-1)
 
     def _linear(self, expr: Linear) -> Tensor:
         number = as_double if self.dtype == torch.float64 else as_single
@@ -138,7 +165,7 @@ class _Whole:
         dtype = torch.float64 if computes_in_double(reads(*exprs)) else torch.float32
         fed: list[tuple[tuple[Tensor, ...], Extent]] = []
         for expr, shape in stat.population.members:
-            cut = extent(shape, granularity_of(*walk_parts(expr)))
+            cut = extent_of(expr, shape)
             fed.append(((_Whole(dtype, cut, self.source, self.populations).value(expr),), cut))
         return _reduced(stat, fed)
 
@@ -158,5 +185,5 @@ def _reduced(stat: Stat, fed: list[tuple[tuple[Tensor, ...], Extent]]) -> Found:
 
 def _raw(read: Read, source: Source) -> bytearray:
     raw = bytearray(read.nbytes)
-    source(read.path, read.offset, memoryview(raw))
+    read_view(read, 0, memoryview(raw), source)
     return raw

@@ -1,0 +1,307 @@
+"""`vocab:` of load nodes: which rows of embedding and head a model has once its vocabulary is another's.
+
+Looks at tokenizer files, headers and config.json. `align` takes the vocabulary that its node ends up with, `union` the
+vocabularies that its nodes are stored with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+from mergegraph.errors import Problem
+from mergegraph.expr import MEAN_ROW, ZERO_ROW, RowMap, row_map
+from mergegraph.graph import GraphNode
+from mergegraph.methods.load import Load, Vocab
+from mergegraph.naming import role
+from mergegraph.tensors.checkpoint import Checkpoint
+from mergegraph.tensors.grown_tokenizer import grown
+from mergegraph.tensors.header import StoredTensor
+from mergegraph.tensors.tokenizer import read_tokens
+from mergegraph.tensors.vocabulary import Placement, Vocabulary, placement, union
+
+Stored = Mapping[str, StoredTensor]
+Rows = tuple[int, ...]
+_FEW = 0.5
+_TOKEN_IDS = ("_token_id", "_token_ids", "_token_index")
+
+
+@dataclass(frozen=True)
+class RowView:
+    """A tensor in the rows of another vocabulary: its own rows, plus rows of other stored tensors where it has none.
+
+    `fills` are zero wherever `rows` is not; the sum of all is the tensor.
+    """
+
+    shape: tuple[int, ...]
+    rows: RowMap
+    fills: tuple[tuple[StoredTensor, RowMap], ...] = ()
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """A load node's vocabulary after `vocab:`.
+
+    `rows` are its stored rows (or `ZERO_ROW`, `MEAN_ROW`), `fills` those of other load nodes. `tokenizer` is the load
+    node whose files are the vocabulary's, `tokenizer_json` the text of that file where it had to grow. `moved` are
+    the rows of tokens that changed theirs, `lost` those of tokens that are gone.
+    """
+
+    vocabulary: Vocabulary
+    own: int
+    rows: Rows
+    fills: tuple[tuple[str, Rows], ...] = ()
+    tokenizer: str = ""
+    tokenizer_json: str = ""
+    moved: Mapping[int, int] = field(default_factory=dict[int, int])
+    lost: frozenset[int] = frozenset()
+
+    def views(self, stored: Stored, models: Mapping[str, Stored], row_count: int) -> dict[str, RowView]:
+        """The view of each tensor that has a row for each of `row_count` rows; none where all rows stay."""
+        if self.rows == tuple(range(row_count)):
+            return {}
+        rows = row_map(self.rows, self.own)
+        fills = [(node, row_map(taken, 0)) for node, taken in self.fills]
+        return {
+            name: RowView(
+                (len(self.rows), *stored[name].shape[1:]), rows,
+                tuple([(models[node][name], taken) for node, taken in fills if name in models[node]]),
+            )
+            for name in vocabulary_tensors(stored, row_count)
+        }  # fmt: skip
+
+
+def vocabulary_tensors(tensors: Mapping[str, Any], row_count: int) -> list[str]:
+    """The names of what has a row for each token: embeddings and heads outside the layers, with their biases."""
+    return [name for name, each in tensors.items() if each.shape[:1] == (row_count,) and _is_outer(name)]
+
+
+def vocabulary_rows(tensors: Mapping[str, Any], config: Mapping[str, Any]) -> int:
+    """The rows of the token embedding: what config.json says, else those of the tallest embedding; 0 without one."""
+    tall = [each.shape[0] for name, each in tensors.items() if len(each.shape) == 2 and _is_outer(name)]
+    stated = [part["vocab_size"] for part in _parts(config) if part.get("vocab_size") in tall]
+    embeddings = [
+        each.shape[0] for name, each in tensors.items() if len(each.shape) == 2 and role(name).kind == "embedding"
+    ]
+    return stated[0] if stated else max(embeddings, default=0)
+
+
+def config_with_rows(config: Mapping[str, Any], row_count: int) -> dict[str, Any]:
+    """`config` with `vocab_size`, where it has one."""
+
+    def resized(key: str, value: Any) -> Any:
+        return row_count if key == "vocab_size" else value
+
+    return _changed(config, resized)
+
+
+def moved_ids(config: Mapping[str, Any], aligned: Aligned) -> dict[str, Any]:
+    """`config` with every token id (`eos_token_id`, …) where its token stands now; None where it is gone."""
+
+    def move(key: str, value: Any) -> Any:
+        if not key.endswith(_TOKEN_IDS):
+            return value
+        if isinstance(value, list):
+            return [new for each in cast("list[Any]", value) if (new := move(key, each)) is not None]
+        if type(value) is not int:
+            return value
+        return None if value in aligned.lost else aligned.moved.get(value, value)
+
+    return _changed(config, move)
+
+
+def _changed(config: Mapping[str, Any], change: Callable[[str, Any], Any]) -> dict[str, Any]:
+    return {
+        key: _changed(cast("dict[str, Any]", value), change) if isinstance(value, dict) else change(key, value)
+        for key, value in config.items()
+    }
+
+
+def _parts(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The config, and what it says of the text model inside a larger one."""
+    yield config
+    yield from (cast("dict[str, Any]", value) for value in config.values() if isinstance(value, dict))
+
+
+def _is_outer(name: str) -> bool:
+    named = role(name)
+    return named.layer is None and named.kind in ("embedding", "head")
+
+
+def align(
+    nodes: Mapping[str, GraphNode], checkpoints: Mapping[str, Checkpoint], stored: Mapping[str, Stored]
+) -> tuple[dict[str, Aligned], dict[str, list[Problem]]]:
+    """What `vocab:` makes of each load node that has it, and what is wrong, by node."""
+    aligning = _Aligning(nodes, checkpoints, stored)
+    for name, node in nodes.items():
+        if isinstance(node.method, Load) and node.method.vocab is not None:
+            try:
+                aligned = aligning.of(name)
+                aligning.check(name, aligned)
+            except _Unalignable as error:
+                problem = error.problem.located(node.source.where(("vocab",)), name)
+                aligning.problems.setdefault(name, []).append(problem)
+    written = {name: each for name, each in aligning.known.items() if each.tokenizer}
+    return written, aligning.problems
+
+
+class _Unalignable(ValueError):
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.fact)
+        self.problem = problem
+
+
+@dataclass
+class _Aligning:
+    nodes: Mapping[str, GraphNode]
+    checkpoints: Mapping[str, Checkpoint]
+    stored: Mapping[str, Stored]
+    known: dict[str, Aligned] = field(default_factory=dict[str, Aligned])
+    problems: dict[str, list[Problem]] = field(default_factory=dict[str, list[Problem]])
+    begun: list[str] = field(default_factory=list[str])
+
+    def of(self, name: str) -> Aligned:
+        """The vocabulary that a load node ends up with. _Unalignable where it cannot be told."""
+        if name not in self.known:
+            if name in self.begun:
+                circle = " aligns to ".join([*self.begun[self.begun.index(name) :], name])
+                fix = "align all of them to one that has no `vocab:`"
+                raise _Unalignable(Problem("The vocabularies align to each other in a circle.", why=circle, fix=fix))
+            self.begun.append(name)
+            method = self.nodes[name].method
+            assert isinstance(method, Load)
+            self.known[name] = self.made(name, method.vocab) if method.vocab is not None else self.plain(name)
+            self.begun.pop()
+        return self.known[name]
+
+    def plain(self, name: str) -> Aligned:
+        vocabulary = self.vocabulary(name)
+        return Aligned(vocabulary, vocabulary.own, tuple(range(vocabulary.row_count)))
+
+    def vocabulary(self, name: str) -> Vocabulary:
+        """What a model is stored with."""
+        checkpoint = self.checkpoints[name]
+        tokens = read_tokens(checkpoint.folder) if checkpoint.is_folder else {}
+        if not tokens:
+            fact = f'"{name}" has no tokenizer to align by.'
+            why = "rows are matched by token text, from tokenizer.json, vocab.json or vocab.txt"
+            raise _Unalignable(Problem(fact, model=checkpoint.reference, why=why, fix=_TOKENIZER_FIX))
+        rows = vocabulary_rows(self.stored[name], checkpoint.config)
+        if not rows:
+            fact = f'"{name}" has no embedding with a row for each token.'
+            raise _Unalignable(Problem(fact, model=checkpoint.reference, fix="remove `vocab:`"))
+        return Vocabulary(tokens, rows)
+
+    def made(self, name: str, vocab: Vocab) -> Aligned:
+        if self.nodes[name].space == "delta" and vocab.missing != "zero":
+            fix = "add `missing: zero`: a token that a delta does not know does not change"
+            raise _Unalignable(Problem(f'"{name}" is a delta: a row that it lacks is zero.', fix=fix))
+        ours = self.vocabulary(name)
+        if vocab.align is not None:
+            return self.aligned(name, vocab, ours, vocab.align)
+        members = list(vocab.union or ())
+        return self.united(vocab, ours, members if name in members else [name, *members])
+
+    def aligned(self, name: str, vocab: Vocab, ours: Vocabulary, target: str) -> Aligned:
+        there = self.of(target)
+        placed = placement(ours, there.vocabulary)
+        if len(placed.absent) > _FEW * len(there.vocabulary.tokens):
+            self.problems.setdefault(name, []).append(_strangers(name, target, placed, there.vocabulary))
+        fills: list[tuple[str, Rows]] = []
+        if vocab.missing == "base":
+            taken = [(target, there.rows), *there.fills]
+            wanted = [row is None for row in placed.rows]
+            fills = [
+                (node, tuple([row if wants else ZERO_ROW for row, wants in zip(rows, wanted, strict=True)]))
+                for node, rows in taken
+            ]
+        return replace(
+            _own_part(vocab, ours, placed, there.vocabulary),
+            fills=tuple([fill for fill in fills if any(row != ZERO_ROW for row in fill[1])]),
+            tokenizer=there.tokenizer or target,
+            tokenizer_json=there.tokenizer_json,
+        )
+
+    def united(self, vocab: Vocab, ours: Vocabulary, members: Sequence[str]) -> Aligned:
+        vocabularies = [self.vocabulary(member) for member in members]
+        target = union(vocabularies)
+        placed = placement(ours, target)
+        fills: list[tuple[str, Rows]] = []
+        if vocab.missing == "base":
+            fills = list(_from_members(placed, target, list(zip(members, vocabularies, strict=True))))
+        return replace(
+            _own_part(vocab, ours, placed, target),
+            fills=tuple(fills), tokenizer=members[0], tokenizer_json=self.grown(members, target, vocabularies[0]),
+        )  # fmt: skip
+
+    def grown(self, members: Sequence[str], target: Vocabulary, first: Vocabulary) -> str:
+        if target.tokens.keys() == first.tokens.keys():
+            return ""
+        paths = [self.checkpoints[member].folder / "tokenizer.json" for member in members]
+        try:
+            own, *others = [path.read_text("utf-8") for path in paths]
+            return grown(own, others, target.tokens)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            fact = "The tokenizers cannot be brought together: one is no tokenizer.json that is understood."
+            why = f"{', '.join(str(path) for path in paths)}: {error}"
+            raise _Unalignable(Problem(fact, why=why, fix=_TOKENIZER_FIX)) from None
+
+    def check(self, name: str, aligned: Aligned) -> None:
+        """Tensors that another node should give rows for must be there, and be of its width."""
+        checkpoint, own = self.checkpoints[name], self.stored[name]
+        row_count = vocabulary_rows(own, checkpoint.config)
+        for tensor in vocabulary_tensors(own, row_count):
+            if own[tensor].scale is not None or not own[tensor].dtype.is_float:
+                fix = "give the checkpoint in bfloat16"
+                raise _Unalignable(Problem("Rows of float8 blocks cannot be moved.", tensor=tensor, fix=fix))
+            for node, _ in aligned.fills:
+                other = self.stored[node].get(tensor)
+                if other is None or math.prod(other.shape[1:]) != math.prod(own[tensor].shape[1:]):
+                    shape = "none" if other is None else list(other.shape)
+                    why = f'"{name}" has {list(own[tensor].shape)}, "{node}" {shape}'
+                    fix = "write `missing: mean` or `missing: zero`"
+                    fact = f'"{node}" cannot give the rows that "{name}" lacks.'
+                    raise _Unalignable(Problem(fact, tensor=tensor, why=why, fix=fix))
+
+
+_TOKENIZER_FIX = (
+    "put the model's tokenizer.json beside its weights; `AutoTokenizer.from_pretrained(MODEL).save_pretrained(FOLDER)` "
+    "writes one"
+)
+
+
+def _own_part(vocab: Vocab, ours: Vocabulary, placed: Placement, target: Vocabulary) -> Aligned:
+    fill = MEAN_ROW if vocab.missing == "mean" else ZERO_ROW
+    lost = frozenset(row for token, row in ours.tokens.items() if token not in target.tokens)
+    rows = tuple([fill if row is None else row for row in placed.rows])
+    return Aligned(target, ours.own, rows, moved=placed.moved, lost=lost - placed.moved.keys())
+
+
+def _from_members(
+    placed: Placement, target: Vocabulary, members: Sequence[tuple[str, Vocabulary]]
+) -> Iterator[tuple[str, Rows]]:
+    """For each row that is missing, that of the first member with its token."""
+    by_row = target.by_row
+    wanted = {row: by_row[row] for row, source in enumerate(placed.rows) if source is None and row in by_row}
+    for node, vocabulary in members:
+        found = {
+            row: vocabulary.tokens[token]
+            for row, token in wanted.items()
+            if vocabulary.tokens.get(token, vocabulary.row_count) < vocabulary.row_count
+        }
+        wanted = {row: token for row, token in wanted.items() if row not in found}
+        if found:
+            yield node, tuple([found.get(row, ZERO_ROW) for row in range(target.row_count)])
+
+
+def _strangers(name: str, target: str, placed: Placement, vocabulary: Vocabulary) -> Problem:
+    count, total = len(placed.absent), len(vocabulary.tokens)
+    shown = ", ".join(map(repr, placed.absent[:4]))
+    return Problem(
+        f'"{name}" has {total - count:,} of the {total:,} tokens of "{target}"; the others are filled in.',
+        why=f"it lacks {shown}, …",
+        fix="check that both tokenizers write their tokens alike",
+        severity="warning",
+    )
