@@ -15,7 +15,7 @@ FRAME = "mergegraph: 1\nmodels: {base: org/base, code: org/code}\nnodes:\n"
 SAVE = "  out: {op: save, input: base, path: ./out}\n"
 
 NODES: list[tuple[str, int, tuple[str, ...], str]] = [
-    ("x: {op: qwxz, a: base}", 4, ('no op "qwxz"', "ops: ", "scale"), "an op that is like no other"),
+    ("x: {op: qwxz, a: base}", 4, ('no op "qwxz"', "ops: arcee_fusion, clamp, "), "an op that is like no other"),
     ("x: {op: scal, input: base, by: 1}", 4, ('no op "scal"', "Did you mean scale?"), "a misspelt op"),
     ("x: {input: base}", 4, ("which operation", "add `op:`"), "no op"),
     ("x: {op: 3}", 4, ("name of an operation, not 3",), "an op that is a number"),
