@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from mergegraph.errors import Problem
-from mergegraph.expr import MEAN_ROW, ZERO_ROW, RowMap, row_map
 from mergegraph.graph import GraphNode
 from mergegraph.methods.load import Load, Vocab
 from mergegraph.naming import role
@@ -21,6 +20,7 @@ from mergegraph.tensors.grown_tokenizer import grown
 from mergegraph.tensors.header import StoredTensor
 from mergegraph.tensors.tokenizer import read_tokens
 from mergegraph.tensors.vocabulary import Placement, Vocabulary, placement, union
+from mergegraph.views import MEAN_ROW, ZERO_ROW, RowMap, row_map
 
 Stored = Mapping[str, StoredTensor]
 Rows = tuple[int, ...]

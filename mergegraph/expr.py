@@ -17,51 +17,17 @@ Coefficients are exact fractions until the executor rounds them once. Evaluates 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import accumulate
 from math import prod
 from typing import Any, Literal, TypeVar
 from weakref import WeakValueDictionary
 
+from mergegraph.views import MEAN_ROW, BlockScale, RowMap
+
 Space = Literal["weights", "delta"]
 Value = float | int | str | bool
-
-
-ZERO_ROW = -1
-MEAN_ROW = -2
-
-
-@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
-class RowMap:
-    """Which stored row stands in each row of a view: `runs` of (first stored row, rows), one after the other.
-
-    From `ZERO_ROW` a run is zeros, from `MEAN_ROW` the mean of the first `own` stored rows in the stored dtype.
-    `starts` are the view's rows at which the runs begin.
-    """
-
-    runs: tuple[tuple[int, int], ...]
-    own: int
-    starts: tuple[int, ...]
-
-    @property
-    def row_count(self) -> int:
-        return self.starts[-1] + self.runs[-1][1] if self.runs else 0
-
-
-@dataclass(frozen=True, slots=True)
-class BlockScale:
-    """One float32 (or other) number, stored at `offset` of `path`, for each block of a matrix: what it is times.
-
-    `shape` counts blocks down and across; all but the last of each are `block` rows by columns.
-    """
-
-    path: str
-    dtype: str
-    offset: int
-    shape: tuple[int, int]
-    block: tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
@@ -216,7 +182,7 @@ Expr = Read | Linear | Apply | Cast | Product | Factor | Joined
 Part = Expr | Stat | Noise
 
 _interned: WeakValueDictionary[tuple[object, ...], Any] = WeakValueDictionary()
-_E = TypeVar("_E", Read, Linear, Apply, Cast, Product, Factor, Joined, Stat, Noise, Population, RowMap)
+_E = TypeVar("_E", Read, Linear, Apply, Cast, Product, Factor, Joined, Stat, Noise, Population)
 
 
 def _intern(made: _E, *key: object) -> _E:
@@ -237,25 +203,6 @@ def read(
     """The one `Read` of this storage. Two names of the same bytes (two nodes of one model) are one read."""
     made = Read(path, name, dtype, shape, offset, nbytes, space, rows, scale)
     return _intern(made, path, offset, nbytes, dtype, shape, space, rows, scale)
-
-
-def row_map(rows: Iterable[int], own: int) -> RowMap:
-    """The map of a view whose rows are the stored `rows`, or zeros, or means, in this order."""
-    runs: list[tuple[int, int]] = []
-    for row in rows:
-        first, count = runs[-1] if runs else (0, 0)
-        if count and row == (first if first < 0 else first + count):
-            runs[-1] = (first, count + 1)
-        else:
-            runs.append((row, 1))
-    return row_runs(runs, own)
-
-
-def row_runs(runs: Iterable[tuple[int, int]], own: int) -> RowMap:
-    """The map of these runs."""
-    kept = tuple(runs)
-    starts = tuple(accumulate([0, *[count for _, count in kept[:-1]]])) if kept else ()
-    return _intern(RowMap(kept, own, starts), kept, own)
 
 
 def linear(terms: Iterable[tuple[Fraction, Expr]], space: Space) -> Linear:
@@ -345,66 +292,3 @@ def cast(operand: Expr, dtype: str) -> Expr:
     if isinstance(operand, Read) and operand.dtype == dtype and operand.scale is None:
         return operand
     return _intern(Cast(operand, dtype), operand, dtype)
-
-
-def operands(expr: Part) -> tuple[Expr, ...]:
-    """The direct sub-expressions, in order: what is computed to compute this one."""
-    match expr:
-        case Read() | Noise() | Product():
-            return ()
-        case Joined(terms=terms):
-            return tuple(part for _, part in terms if isinstance(part, Factor))
-        case Linear(terms=terms):
-            return tuple(operand for _, operand in terms)
-        case Apply(operands=direct) | Stat(operands=direct):
-            return direct
-        case Cast(operand=operand) | Factor(operand=operand):
-            return (operand,)
-
-
-def parts(expr: Part) -> tuple[Part, ...]:
-    """Everything that stands directly below: operands, statistics, noise, and what is read by whoever computes it."""
-    if isinstance(expr, Product):
-        return (expr.left, expr.right)
-    if isinstance(expr, Joined):
-        return tuple(part for _, part in expr.terms)
-    if isinstance(expr, Apply) and (expr.stats or expr.noise is not None):
-        return (*expr.operands, *expr.stats, *([expr.noise] if expr.noise is not None else ()))
-    return operands(expr)
-
-
-def walk_parts(*roots: Part, below: Callable[[Part], tuple[Part, ...]] = parts) -> Iterator[Part]:
-    """Every distinct part once, what stands below before its users, left to right. Iterative: chains may be long."""
-    seen: set[Part] = set()
-    stack: list[tuple[Part, bool]] = [(root, False) for root in reversed(roots)]
-    while stack:
-        part, expanded = stack.pop()
-        if part in seen:
-            continue
-        if expanded:
-            seen.add(part)
-            yield part
-        else:
-            stack.append((part, True))
-            stack.extend((each, False) for each in reversed(below(part)))
-
-
-def walk(*roots: Part) -> Iterator[Expr]:
-    """Every distinct sub-expression once, also those that only a statistic looks at."""
-    return (part for part in walk_parts(*roots) if not isinstance(part, Stat | Noise))
-
-
-def reads(*roots: Part) -> tuple[Read, ...]:
-    """The distinct stored tensors that `roots` need, in the order they are first needed. Populations are apart."""
-    return tuple(part for part in walk_parts(*roots) if isinstance(part, Read))
-
-
-def populations(*roots: Part) -> tuple[Stat, ...]:
-    """The distinct statistics of populations that `roots` need, those that others need first."""
-    found: dict[Stat, None] = {}
-    pending = [part for part in walk_parts(*roots) if isinstance(part, Stat) and part.population is not None]
-    for each in pending:
-        assert each.population is not None
-        found |= dict.fromkeys(populations(*(expr for expr, _ in each.population.members)))
-        found[each] = None
-    return tuple(found)

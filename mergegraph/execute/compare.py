@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mergegraph.errors import Problem, RunError
-from mergegraph.execute.evaluate import Source
+from mergegraph.execute.views import Source
 from mergegraph.expr import Read
 from mergegraph.plan.compile import Comparison
 from mergegraph.units import format_count

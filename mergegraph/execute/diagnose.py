@@ -6,12 +6,13 @@ import torch
 
 from mergegraph.dtypes import BY_CODE
 from mergegraph.errors import Problem, RunError
-from mergegraph.execute.evaluate import TORCH_DTYPES, Source
-from mergegraph.execute.views import read_view
+from mergegraph.execute.evaluate import TORCH_DTYPES
+from mergegraph.execute.views import Source, read_view
 from mergegraph.execute.work import NonFinite
-from mergegraph.expr import Read, reads
+from mergegraph.expr import Read
 from mergegraph.plan.plan import Plan
 from mergegraph.units import format_count
+from mergegraph.walking import reads
 
 _CHUNK_ELEMENTS = 1 << 20
 

@@ -1,13 +1,11 @@
 """One tile of a program, computed with torch. The first module that imports it.
 
-A worker owns an arena: one block of bytes, cut into slots, a staging buffer for raw bytes and one for the
-rounded result. Every tensor of a tile is a view of it, so no step allocates. Arithmetic is float32 (float64
-where an input is), rounded once when the result is stored.
+Every tensor of a tile is a view of a worker's arena, so no step allocates. Arithmetic is float32 (float64 where an
+input is), rounded once when the result is stored.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -17,19 +15,18 @@ import torch
 from torch import Tensor
 
 from mergegraph.dtypes import BY_CODE
-from mergegraph.execute.factors import Room, join, multiply, split
-from mergegraph.execute.factors import byte_view as byte_view
+from mergegraph.execute.arena import Arena
+from mergegraph.execute.factors import Room, byte_view, join, multiply, split
 from mergegraph.execute.noise import fill_uniform
-from mergegraph.execute.reduce import Accumulator, Scratch, feed_in_runs
+from mergegraph.execute.reduce import Accumulator, feed_in_runs
+from mergegraph.execute.rounding import round_once, sums_finite
 from mergegraph.execute.scales import scale_blocks
-from mergegraph.execute.views import Source as Source
-from mergegraph.execute.views import read_view
+from mergegraph.execute.views import Source, read_view
 from mergegraph.expr import Read
 from mergegraph.methods.base import Method
 from mergegraph.methods.kernel import Piece
 from mergegraph.methods.registry import kernels
 from mergegraph.plan.extent import Extent
-from mergegraph.plan.memory import TileShape, tile_shape
 from mergegraph.plan.program import Computation
 from mergegraph.plan.steps import (
     Accumulate,
@@ -66,63 +63,6 @@ class Finished:
 Sink = Callable[[Finished], None]
 
 
-class Arena:
-    """One worker's memory, cut for tiles of `tile_elements`: `shape.tile_set_bytes(tile_elements)` bytes.
-
-    `storage` is memory to cut; new memory without it.
-    """
-
-    def __init__(self, shape: TileShape, tile_elements: int, storage: Tensor | None = None) -> None:
-        self._bytes = new_storage(shape.tile_set_bytes(tile_elements)) if storage is None else storage
-        self._memory = byte_view(self._bytes)
-        self._typed: dict[torch.dtype, Tensor] = {}
-        self._slot_bytes = _aligned(tile_elements * shape.slot_bits // 8)
-        self._raw_at = shape.slots * self._slot_bytes
-        self._out_at = self._raw_at + _aligned(-(-tile_elements * shape.raw_bits // 8))
-        self._reduce_at = self._out_at + _aligned(-(-tile_elements * shape.out_bits // 8))
-        self._reduce_bytes = shape.reduce_bytes
-        self._room_at = self._reduce_at + shape.reduce_bytes
-
-    @property
-    def reduction(self) -> Scratch:
-        """Where statistics are reduced; new memory where none was set aside."""
-        if not self._reduce_bytes:
-            return Scratch()
-        return Scratch(self._bytes[self._reduce_at : self._reduce_at + self._reduce_bytes])
-
-    @property
-    def room(self) -> Tensor:
-        """Where products are computed and matrices put together."""
-        return self._bytes[self._room_at :]
-
-    def slot(self, index: int, elements: int, dtype: torch.dtype) -> Tensor:
-        """The first `elements` of a slot."""
-        return self._view(index * self._slot_bytes, elements, dtype)
-
-    def slot_bytes(self, index: int, nbytes: int) -> memoryview:
-        start = index * self._slot_bytes
-        return self._memory[start : start + nbytes]
-
-    def raw(self, elements: int, dtype: torch.dtype) -> Tensor:
-        return self._view(self._raw_at, elements, dtype)
-
-    def raw_bytes(self, nbytes: int) -> memoryview:
-        return self._memory[self._raw_at : self._raw_at + nbytes]
-
-    def out(self, elements: int, dtype: torch.dtype) -> Tensor:
-        return self._view(self._out_at, elements, dtype)
-
-    def out_bytes(self, nbytes: int) -> memoryview:
-        return self._memory[self._out_at : self._out_at + nbytes]
-
-    def _view(self, start: int, elements: int, dtype: torch.dtype) -> Tensor:
-        """Buffers start at multiples of 64 bytes, so that one view of the whole arena serves each dtype."""
-        if dtype not in self._typed:
-            self._typed[dtype] = self._bytes.view(dtype)
-        first = start // dtype.itemsize
-        return self._typed[dtype][first : first + elements]
-
-
 @dataclass
 class _TileKernel:
     """What a method's `tile` is given (see `methods.base.Kernel`)."""
@@ -142,11 +82,6 @@ class _TileKernel:
         """The last spare slot was taken for this."""
         fill_uniform(out.view(-1), self.noise_key, self.start, self.spare[0].view(-1))
         return out
-
-
-def new_storage(nbytes: int) -> Tensor:
-    """Memory for an arena, one for each worker."""
-    return torch.empty(max(-(-nbytes // 64) * 64, 64), dtype=torch.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +117,6 @@ def evaluate(
         finished = tile.run(step)
         if finished is not None:
             sink(finished)
-
-
-def arena_for(work: Computation, tile_elements: int, storage: Tensor) -> Arena:
-    """A worker's storage, cut for one computation."""
-    return Arena(tile_shape([work.program]), tile_elements, storage)
 
 
 class _Tile:
@@ -290,71 +220,6 @@ class _Tile:
 
     def finished(self, root: int, value: Tensor, rounded: Tensor) -> Finished:
         """Round once, into `rounded`. The sum is probed first: only when it is not finite are elements counted."""
-        nonfinite = 0 if _sums_finite(value) else int(value.isfinite().logical_not_().sum())
+        nonfinite = 0 if sums_finite(value) else int(value.isfinite().logical_not_().sum())
         overflowed = round_once(value, rounded)
         return Finished(root, byte_view(rounded.view(torch.uint8)), nonfinite, overflowed)
-
-
-_FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
-_NARROW_RANGE = (torch.float16, *_FLOAT8)
-_CAREFUL_ELEMENTS = 8_192
-"""What needs temporaries works in pieces of this, so that they stay small beside the pool."""
-
-
-def round_once(value: Tensor, rounded: Tensor) -> int:
-    """Write `value` to `rounded` in its dtype, to nearest. Returns how many finite values were too large for it.
-
-    float16 and bfloat16 overflow to infinity; float8 has little or no infinity and saturates.
-    """
-    dtype = rounded.dtype
-    from_double = value.dtype == torch.float64 and dtype != torch.float64
-    is_direct = not from_double or dtype == torch.float32
-    narrows = from_double or dtype in _NARROW_RANGE
-    if is_direct and not (narrows and _exceeds(value, dtype)):
-        rounded.copy_(value)
-        # Only the last 0.4 % of float32's range is beyond bfloat16: a probe of the sum is half as dear as the extremes.
-        if dtype != torch.bfloat16 or _sums_finite(rounded):
-            return 0
-    pieces = [slice(start, start + _CAREFUL_ELEMENTS) for start in range(0, value.numel(), _CAREFUL_ELEMENTS)]
-    return sum([_round_carefully(value[piece], rounded[piece]) for piece in pieces])
-
-
-def _round_carefully(value: Tensor, rounded: Tensor) -> int:
-    dtype = rounded.dtype
-    single = _as_single_to_odd(value) if value.dtype == torch.float64 and dtype != torch.float32 else value
-    if dtype in _FLOAT8:
-        limit = torch.finfo(dtype).max
-        rounded.copy_(single.clamp(-limit, limit))
-        return int((value.isfinite() & (value.abs() > limit)).sum())
-    rounded.copy_(single)
-    return int((rounded.isinf() & value.isfinite()).sum())
-
-
-def _as_single_to_odd(value: Tensor) -> Tensor:
-    """float64 as float32, cut towards zero, with the last bit set where that loses something.
-
-    torch rounds float64 to a half type through float32, and so twice; from a number that was rounded to odd, the
-    second rounding gives what a single one gives.
-    """
-    single = value.to(torch.float32)
-    back = single.to(torch.float64)
-    bits = single.view(torch.int32)
-    bits -= (back.abs() > value.abs()).to(torch.int32)
-    bits |= (back != value).to(torch.int32)
-    return single
-
-
-def _sums_finite(value: Tensor) -> bool:
-    return math.isfinite(value.sum().item())
-
-
-def _exceeds(value: Tensor, dtype: torch.dtype) -> bool:
-    """Whether a value lies beyond the dtype's largest. Also where a NaN hides whether one does."""
-    if not value.numel():
-        return False
-    low, high = torch.aminmax(value)
-    return not max(float(high), -float(low)) <= torch.finfo(dtype).max
-
-
-def _aligned(count: int) -> int:
-    return -(-count // 64) * 64

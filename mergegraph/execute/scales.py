@@ -7,7 +7,8 @@ from torch import Tensor
 
 from mergegraph.dtypes import BY_CODE
 from mergegraph.execute.views import Source
-from mergegraph.expr import BlockScale, Read
+from mergegraph.expr import Read
+from mergegraph.views import BlockScale
 
 
 def scale_blocks(tile: Tensor, read: Read, start: int, source: Source) -> None:

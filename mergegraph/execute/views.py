@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from mergegraph.dtypes import BY_CODE
-from mergegraph.expr import MEAN_ROW, ZERO_ROW, Read
+from mergegraph.expr import Read
+from mergegraph.views import MEAN_ROW, ZERO_ROW
 
 _CHUNK_ELEMENTS = 1 << 18
 

@@ -16,11 +16,12 @@ from functools import partial
 from torch import Tensor
 
 from mergegraph.errors import Problem, RunError
-from mergegraph.execute.evaluate import Finished, Source, arena_for, evaluate, new_storage
+from mergegraph.execute.arena import arena_for, new_storage
+from mergegraph.execute.evaluate import Finished, evaluate
 from mergegraph.execute.events import Progress, Publisher, TensorDone
 from mergegraph.execute.jobs import Job, Stage, Tile
 from mergegraph.execute.reduce import Accumulator, accumulator
-from mergegraph.execute.views import WithMeans
+from mergegraph.execute.views import Source, WithMeans
 from mergegraph.expr import Stat
 from mergegraph.plan.extent import Extent
 from mergegraph.plan.groups import Gathering, Group, OutputTensor, Place

@@ -28,11 +28,10 @@ from mergegraph.expr import (
     factor,
     joined,
     linear,
-    parts,
     product,
     stat,
-    walk_parts,
-)  # fmt: skip
+)
+from mergegraph.walking import parts, walk_parts
 
 Key = tuple[object, ...]
 Leaf = Read | Noise

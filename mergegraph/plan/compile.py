@@ -15,12 +15,13 @@ from fractions import Fraction
 from functools import partial
 
 from mergegraph.alignment import RowView
-from mergegraph.expr import Expr, Noise, Population, Read, RowMap, Space, linear, noise, population, product, read
+from mergegraph.expr import Expr, Noise, Population, Read, Space, linear, noise, population, product, read
 from mergegraph.methods.base import Method
 from mergegraph.plan.alike import Examples, Made, of_expression, rebuilt, stored
 from mergegraph.plan.rewrite import simplify
 from mergegraph.resolve import Resolved, ResolvedNode
 from mergegraph.tensors.header import StoredTensor
+from mergegraph.views import RowMap
 
 Table = dict[str, Made]
 

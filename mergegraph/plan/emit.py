@@ -14,19 +14,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 
-from mergegraph.expr import (
-    Apply,
-    Cast,
-    Expr,
-    Factor,
-    Joined,
-    Linear,
-    Part,
-    Product,
-    Read,
-    as_matrix,
-    operands,
-)  # fmt: skip
+from mergegraph.expr import Apply, Cast, Expr, Factor, Joined, Linear, Part, Product, Read, as_matrix
 from mergegraph.methods.registry import kernels
 from mergegraph.plan.steps import (
     Accumulate,
@@ -43,6 +31,7 @@ from mergegraph.plan.steps import (
     Store,
     Zero,
 )  # fmt: skip
+from mergegraph.walking import operands
 
 
 @dataclass

@@ -13,7 +13,6 @@ from typing import Any
 
 from mergegraph.expr import (
     Apply,
-    BlockScale,
     Cast,
     Expr,
     Factor,
@@ -24,7 +23,6 @@ from mergegraph.expr import (
     Population,
     Product,
     Read,
-    RowMap,
     Stat,
     apply,
     cast,
@@ -33,15 +31,14 @@ from mergegraph.expr import (
     linear,
     model_stat,
     noise,
-    parts,
     population,
     product,
     read,
-    row_runs,
     stat,
-    walk_parts,
-)  # fmt: skip
+)
 from mergegraph.plan.plan import NUMERIC_VERSION, Output, Plan
+from mergegraph.views import BlockScale, RowMap, row_runs
+from mergegraph.walking import parts, walk_parts
 
 Entry = list[Any]
 

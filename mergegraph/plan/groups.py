@@ -10,12 +10,13 @@ from typing import Protocol
 
 from mergegraph.dtypes import DType
 from mergegraph.errors import Location, Problem, RecipeError
-from mergegraph.expr import Expr, Linear, Part, Read, Stat, populations, reads, walk, walk_parts
+from mergegraph.expr import Expr, Linear, Part, Read, Stat
 from mergegraph.plan.extent import Extent, extent
 from mergegraph.plan.program import Computation, computation, computes_in_double, extent_of
 from mergegraph.plan.steps import reads_of
 from mergegraph.statistic import phases
 from mergegraph.tensors.layout import Layout
+from mergegraph.walking import populations, reads, walk, walk_parts
 
 Place = tuple[int, int]
 """(output, tensor) indices."""

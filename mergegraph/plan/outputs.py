@@ -10,7 +10,7 @@ from pathlib import Path
 from mergegraph.alignment import config_with_rows, vocabulary_rows, vocabulary_tensors
 from mergegraph.dtypes import BY_CODE, DType, by_name
 from mergegraph.errors import Location, Problem, RecipeError, raise_errors
-from mergegraph.expr import Expr, Read, cast, reads
+from mergegraph.expr import Expr, Read, cast
 from mergegraph.graph import GraphNode
 from mergegraph.methods.save import Save
 from mergegraph.plan.compile import Comparison, compile_graph
@@ -30,6 +30,7 @@ from mergegraph.recipe.model import dump_recipe
 from mergegraph.resolve import Resolved
 from mergegraph.tensors.layout import TensorSpec, lay_out
 from mergegraph.ties import tied_pairs
+from mergegraph.walking import reads
 
 _LONGEST_NAME = 240
 """Bytes; file systems take 255, and `.partial` is added."""

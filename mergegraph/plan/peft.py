@@ -18,21 +18,7 @@ from typing import Any, Literal
 
 from mergegraph.dtypes import BY_CODE, DType, by_name
 from mergegraph.errors import Problem
-from mergegraph.expr import (
-    Apply,
-    Cast,
-    Expr,
-    Factor,
-    Joined,
-    Linear,
-    Product,
-    Read,
-    as_matrix,
-    cast,
-    factor,
-    joined,
-    reads,
-)
+from mergegraph.expr import Apply, Cast, Expr, Factor, Joined, Linear, Product, Read, as_matrix, cast, factor, joined
 from mergegraph.graph import GraphNode
 from mergegraph.methods.base import Method
 from mergegraph.methods.linear import Negate, Scale, Soup, Sum
@@ -48,6 +34,7 @@ from mergegraph.plan.sidecars import sidecars
 from mergegraph.resolve import Resolved
 from mergegraph.tensors.adapter import CONFIG, PREFIX, Target
 from mergegraph.tensors.layout import TensorSpec, lay_out
+from mergegraph.walking import reads
 
 Way = Literal["plain", "transposed", "embedding"]
 _LINEAR: tuple[type[Method], ...] = (Sum, Scale, Negate, Soup, Select)

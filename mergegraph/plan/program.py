@@ -12,30 +12,15 @@ from dataclasses import dataclass
 from math import prod
 
 from mergegraph.dtypes import BY_CODE
-from mergegraph.expr import (
-    Apply,
-    Cast,
-    Expr,
-    Factor,
-    Joined,
-    Linear,
-    Noise,
-    Part,
-    Product,
-    Read,
-    Stat,
-    as_matrix,
-    operands,
-    parts,
-    walk_parts,
-)  # fmt: skip
-from mergegraph.expr import reads as reads_of
+from mergegraph.expr import Apply, Cast, Expr, Factor, Joined, Linear, Noise, Part, Product, Read, Stat, as_matrix
 from mergegraph.methods.kernel import Granularity
 from mergegraph.methods.registry import kernels
 from mergegraph.plan.emit import Emitter, as_double, as_single
 from mergegraph.plan.extent import Extent, extent
 from mergegraph.plan.steps import Copy, Fetch, Program, Reduction, Store
 from mergegraph.statistic import phases
+from mergegraph.walking import operands, parts, walk_parts
+from mergegraph.walking import reads as reads_of
 
 
 @dataclass(frozen=True, slots=True)

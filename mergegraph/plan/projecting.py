@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from mergegraph.errors import Problem
-from mergegraph.expr import Apply, Expr, Joined, Product, walk
+from mergegraph.expr import Apply, Expr, Joined, Product
 from mergegraph.methods.registry import kernels
 from mergegraph.plan.extent import Extent
 from mergegraph.plan.groups import Gathering, Group, Grouped
@@ -14,6 +14,7 @@ from mergegraph.plan.memory import BLOCK_ELEMENTS, Projection, histogram_bytes, 
 from mergegraph.plan.rooms import room_bytes, split_bytes
 from mergegraph.plan.steps import Call, Program, Split
 from mergegraph.units import format_bytes, format_count
+from mergegraph.walking import walk
 
 Sized = tuple[Program, Extent]
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, MutableMapping
 from fractions import Fraction
 from weakref import WeakKeyDictionary
 
-from mergegraph.expr import Cast, Expr, Linear, linear, operands, reads, walk
+from mergegraph.expr import Cast, Expr, Linear, linear
+from mergegraph.walking import operands, reads, walk
 
 Rule = Callable[[Linear], Expr]
 Terms = list[tuple[Fraction, Expr]]

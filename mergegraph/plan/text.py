@@ -6,22 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
-from mergegraph.expr import (
-    MEAN_ROW,
-    Apply,
-    Cast,
-    Expr,
-    Factor,
-    Joined,
-    Linear,
-    Product,
-    Read,
-    RowMap,
-    Stat,
-    Value,
-)  # fmt: skip
+from mergegraph.expr import Apply, Cast, Expr, Factor, Joined, Linear, Product, Read, Stat, Value
 from mergegraph.plan.plan import Output, Plan
 from mergegraph.units import format_bytes, format_count
+from mergegraph.views import MEAN_ROW, RowMap
 
 _FORMULAS_SHOWN = 8
 _DEPTH_SHOWN = 12

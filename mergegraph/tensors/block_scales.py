@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
-from mergegraph.expr import BlockScale
 from mergegraph.tensors.header import StoredTensor
+from mergegraph.views import BlockScale
 
 SUFFIX = "_scale_inv"
 _USUAL = (128, 128)

@@ -21,10 +21,10 @@ from typing import Any, NoReturn, cast
 
 from mergegraph.dtypes import BY_CODE, DType
 from mergegraph.errors import InputError, Problem
-from mergegraph.expr import BlockScale
 from mergegraph.tensors import strict_json
 from mergegraph.tensors.foreign import recognise
 from mergegraph.tensors.local_file import LocalFile, opened, read_range
+from mergegraph.views import BlockScale
 
 # Parsing takes up to 25 times the header's bytes in memory.
 DEFAULT_HEADER_BYTES = 25_000_000

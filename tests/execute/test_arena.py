@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mergegraph.execute.evaluate import Arena, round_once
+from mergegraph.execute.arena import Arena
+from mergegraph.execute.rounding import round_once
 from mergegraph.plan.memory import TileShape
 
 

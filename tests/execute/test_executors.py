@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from mergegraph.dtypes import BY_CODE
-from mergegraph.execute.evaluate import TORCH_DTYPES, Arena, Finished, evaluate
+from mergegraph.execute.arena import Arena
+from mergegraph.execute.evaluate import TORCH_DTYPES, Finished, evaluate
 from mergegraph.execute.executors.for_loop import for_loop, whole_tensor
 from mergegraph.expr import Expr, Read, cast, linear, read
 from mergegraph.plan.memory import tile_shape

@@ -26,8 +26,8 @@ from mergegraph.execute import control as control_module
 from mergegraph.execute import events
 from mergegraph.execute import run as run_module
 from mergegraph.execute import work as work_module
+from mergegraph.execute.arena import new_storage
 from mergegraph.execute.control import Control
-from mergegraph.execute.evaluate import new_storage
 from mergegraph.execute.events import Failed, OutputDone, Progress, Publisher, Started, TensorDone
 from mergegraph.execute.executors.for_loop import for_loop
 from mergegraph.execute.executors.threads import threads

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from mergegraph.dtypes import BY_CODE
-from mergegraph.execute.evaluate import Finished, Source, arena_for, byte_view, evaluate, new_storage
+from mergegraph.execute.arena import arena_for, new_storage
+from mergegraph.execute.evaluate import Finished, evaluate
+from mergegraph.execute.factors import byte_view
 from mergegraph.execute.jobs import Job
 from mergegraph.execute.reduce import accumulator
-from mergegraph.expr import Apply, Expr, Read, Space, Stat, cast, noise, population, read, walk
+from mergegraph.execute.views import Source
+from mergegraph.expr import Apply, Expr, Read, Space, Stat, cast, noise, population, read
 from mergegraph.methods.base import Method, Parameters
 from mergegraph.methods.kernel import Granularity
 from mergegraph.methods.registry import kernels
@@ -21,6 +24,7 @@ from mergegraph.plan.memory import tile_shape
 from mergegraph.plan.program import computation
 from mergegraph.schedule import resolve_schedule
 from mergegraph.statistic import Found
+from mergegraph.walking import walk
 from tests.methods.examples import OPS, example
 
 CODES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}

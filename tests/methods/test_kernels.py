@@ -18,9 +18,10 @@ from torch.utils._pytree import tree_leaves
 
 from mergegraph.execute.executors.for_loop import whole_tensor
 from mergegraph.execute.noise import fill_uniform
-from mergegraph.expr import Expr, cast, reads
+from mergegraph.expr import Expr, cast
 from mergegraph.methods.base import Method
 from mergegraph.methods.registry import kernels, methods
+from mergegraph.walking import reads
 from tests.methods.bench import CODES, KERNELS, Models, calls_of, expression, models_for, normal, shape_of, tiled
 from tests.methods.examples import example
 from tests.methods.references import Case, cases
@@ -200,7 +201,8 @@ def expression_of(case: Case, models: Models) -> Expr:
 
 
 def calls_in(case: Case) -> list[Any]:
-    from mergegraph.expr import Apply, walk
+    from mergegraph.expr import Apply
+    from mergegraph.walking import walk
 
     method = method_of(case)
     models = Models([torch.zeros(4, 4)] * len(method.edges()), "F32")

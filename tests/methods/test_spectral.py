@@ -9,10 +9,11 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from mergegraph.expr import Apply, linear, walk
+from mergegraph.expr import Apply, linear
 from mergegraph.methods.iso_cts import task_share
 from mergegraph.methods.low_rank import factors
 from mergegraph.methods.registry import kernels
+from mergegraph.walking import walk
 from tests.methods.bench import Models, expression, normal
 from tests.methods.outcome import node, objection, outcome
 from tests.methods.references import Case, spectral

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from mergegraph.errors import RunError
-from mergegraph.expr import Apply, walk
+from mergegraph.expr import Apply
 from mergegraph.methods.base import SpaceError
 from mergegraph.methods.registry import kernels
+from mergegraph.walking import walk
 from tests.methods.bench import Models, expression, normal
 from tests.methods.outcome import node, objection, outcome, rows
 from tests.methods.test_kernels import Bench, given_stats

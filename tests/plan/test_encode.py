@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mergegraph import pipeline
-from mergegraph.expr import Expr, apply, cast, linear, read, walk
+from mergegraph.expr import Expr, apply, cast, linear, read
 from mergegraph.plan.encode import decode_expressions, encode_expressions, plan_json, result_digest
 from mergegraph.recipe.load import parse_recipe
+from mergegraph.walking import walk
 from tests.plan.small_plans import planned, vector, write_vectors
 from tests.tiny_models import write_model
 

@@ -9,10 +9,11 @@ import torch
 
 from mergegraph import pipeline
 from mergegraph.errors import RecipeError
-from mergegraph.expr import Cast, Read, walk
+from mergegraph.expr import Cast, Read
 from mergegraph.plan.free_memory import default_budget
 from mergegraph.plan.plan import Plan, default_workers
 from mergegraph.recipe.load import parse_recipe
+from mergegraph.walking import walk
 from tests.plan.small_plans import planned, recipe, vector, write_vectors, written
 from tests.tiny_models import llama_tensors, write_model
 

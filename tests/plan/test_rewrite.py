@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mergegraph.expr import Apply, Cast, Expr, Linear, Read, Space, apply, cast, linear, read, reads, walk
+from mergegraph.expr import Apply, Cast, Expr, Linear, Read, Space, apply, cast, linear, read
 from mergegraph.plan.plan import Plan
 from mergegraph.plan.rewrite import check, simplify
+from mergegraph.walking import reads, walk
 from tests.plan.small_plans import planned, value_of, write_vectors
 
 FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("*.txt"))

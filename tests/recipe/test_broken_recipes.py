@@ -21,7 +21,12 @@ NODES: list[tuple[str, int, tuple[str, ...], str]] = [
     ("x: {op: 3}", 4, ("name of an operation, not 3",), "an op that is a number"),
     ("x: {op: scale, input: base}", 4, ('scale needs "by"', "half: {op: scale"), "a missing field"),
     ("x: {op: scale, inptu: base, by: 1}", 4, ('no "inptu"', "Did you mean input?"), "a misspelt field, said once"),
-    ("x: {op: scale, input: base, by: 1, zz: 2}", 4, ('no "zz"', "scale takes: by, except, input, skip"), "an unknown field"),
+    (
+        "x: {op: scale, input: base, by: 1, zz: 2}",
+        4,
+        ('no "zz"', "scale takes: by, except, input, skip"),
+        "an unknown field",
+    ),
     ("x: {op: scale, input: basse, by: 1}", 4, ('no node "basse"', "Did you mean base?"), "a misspelt node"),
     ("x: {op: sum, inputs: [base, {from: cod}]}", 4, ('no node "cod"', "Did you mean code?"), "in a nested edge"),
     ("x: {op: sum, inputs:\n  [base,\n   qqq]}", 6, ('no node "qqq"', "nodes: base, code"), "the edge's own line"),

@@ -125,7 +125,9 @@ def test_a_sweep_gives_every_model_of_the_table(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(("name", "legal"), [("trim", 3.8136), ("dare", 3.6396), ("della", 3.6209), ("low-rank", 3.7876), ("lora", 3.7882)])
+@pytest.mark.parametrize(
+    ("name", "legal"), [("trim", 3.8136), ("dare", 3.6396), ("della", 3.6209), ("low-rank", 3.7876), ("lora", 3.7882)]
+)
 def test_a_thinned_task_vector_keeps_a_part_of_its_gain(name: str, legal: float, result: Result) -> None:
     assert scores(result(name))["legal"].loss == pytest.approx(legal, abs=5e-4)
 

@@ -14,20 +14,22 @@ import torch
 from torch import Tensor
 
 from mergegraph.execute.control import Control
-from mergegraph.execute.evaluate import TORCH_DTYPES, Finished, Source, byte_view, round_once
-from mergegraph.execute.factors import product
+from mergegraph.execute.evaluate import TORCH_DTYPES, Finished
+from mergegraph.execute.factors import byte_view, product
 from mergegraph.execute.noise import fill_uniform
 from mergegraph.execute.reduce import Scratch, accumulator, feed_in_runs
+from mergegraph.execute.rounding import round_once
 from mergegraph.execute.scales import scale_blocks
-from mergegraph.execute.views import read_view
+from mergegraph.execute.views import Source, read_view
 from mergegraph.execute.work import Work
-from mergegraph.expr import Apply, Cast, Expr, Factor, Joined, Linear, Product, Read, Stat, as_matrix, reads
+from mergegraph.expr import Apply, Cast, Expr, Factor, Joined, Linear, Product, Read, Stat, as_matrix
 from mergegraph.methods.low_rank import factors
 from mergegraph.methods.registry import kernels
 from mergegraph.plan.extent import Extent
 from mergegraph.plan.program import as_double, as_single, computes_in_double, extent_of
 from mergegraph.plan.rooms import block_rows
 from mergegraph.statistic import Found, phases
+from mergegraph.walking import reads
 
 
 def for_loop(work: Work, control: Control, tick: Callable[[], None]) -> None:

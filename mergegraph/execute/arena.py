@@ -1,0 +1,82 @@
+"""One worker's memory, cut for a computation: slots, staging buffers, and room to reduce in. No step allocates."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mergegraph.execute.factors import byte_view
+from mergegraph.execute.reduce import Scratch
+from mergegraph.plan.memory import TileShape, tile_shape
+from mergegraph.plan.program import Computation
+
+
+class Arena:
+    """One worker's memory, cut for tiles of `tile_elements`: `shape.tile_set_bytes(tile_elements)` bytes.
+
+    `storage` is memory to cut; new memory without it.
+    """
+
+    def __init__(self, shape: TileShape, tile_elements: int, storage: Tensor | None = None) -> None:
+        self._bytes = new_storage(shape.tile_set_bytes(tile_elements)) if storage is None else storage
+        self._memory = byte_view(self._bytes)
+        self._typed: dict[torch.dtype, Tensor] = {}
+        self._slot_bytes = _aligned(tile_elements * shape.slot_bits // 8)
+        self._raw_at = shape.slots * self._slot_bytes
+        self._out_at = self._raw_at + _aligned(-(-tile_elements * shape.raw_bits // 8))
+        self._reduce_at = self._out_at + _aligned(-(-tile_elements * shape.out_bits // 8))
+        self._reduce_bytes = shape.reduce_bytes
+        self._room_at = self._reduce_at + shape.reduce_bytes
+
+    @property
+    def reduction(self) -> Scratch:
+        """Where statistics are reduced; new memory where none was set aside."""
+        if not self._reduce_bytes:
+            return Scratch()
+        return Scratch(self._bytes[self._reduce_at : self._reduce_at + self._reduce_bytes])
+
+    @property
+    def room(self) -> Tensor:
+        """Where products are computed and matrices put together."""
+        return self._bytes[self._room_at :]
+
+    def slot(self, index: int, elements: int, dtype: torch.dtype) -> Tensor:
+        """The first `elements` of a slot."""
+        return self._view(index * self._slot_bytes, elements, dtype)
+
+    def slot_bytes(self, index: int, nbytes: int) -> memoryview:
+        start = index * self._slot_bytes
+        return self._memory[start : start + nbytes]
+
+    def raw(self, elements: int, dtype: torch.dtype) -> Tensor:
+        return self._view(self._raw_at, elements, dtype)
+
+    def raw_bytes(self, nbytes: int) -> memoryview:
+        return self._memory[self._raw_at : self._raw_at + nbytes]
+
+    def out(self, elements: int, dtype: torch.dtype) -> Tensor:
+        return self._view(self._out_at, elements, dtype)
+
+    def out_bytes(self, nbytes: int) -> memoryview:
+        return self._memory[self._out_at : self._out_at + nbytes]
+
+    def _view(self, start: int, elements: int, dtype: torch.dtype) -> Tensor:
+        """Buffers start at multiples of 64 bytes, so that one view of the whole arena serves each dtype."""
+        if dtype not in self._typed:
+            self._typed[dtype] = self._bytes.view(dtype)
+        first = start // dtype.itemsize
+        return self._typed[dtype][first : first + elements]
+
+
+def new_storage(nbytes: int) -> Tensor:
+    """Memory for an arena, one for each worker."""
+    return torch.empty(max(-(-nbytes // 64) * 64, 64), dtype=torch.uint8)
+
+
+def arena_for(work: Computation, tile_elements: int, storage: Tensor) -> Arena:
+    """A worker's storage, cut for one computation."""
+    return Arena(tile_shape([work.program]), tile_elements, storage)
+
+
+def _aligned(count: int) -> int:
+    return -(-count // 64) * 64
