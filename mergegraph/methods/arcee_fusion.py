@@ -28,7 +28,7 @@ class ArceeFusion(Combination):
 
     b where importance >= median + 1.5 (Q3 - Q1). The quartiles are elements: of n in ascending order number
     floor(q (n-1)), from 0. KL is summed in float64 and is never below 0: between siblings its terms cancel to a
-    thousandth, which float32 blurs. A row runs over all dimensions after the first; a vector is one row.
+    thousandth, which float32 blurs. A row of a convolution is all that belongs to one output; a vector is one row.
 
     Arcee AI, "Meet MergeKit v0.1: Arcee Fusion, expanded model support, multi-GPU acceleration", 2025,
     https://www.arcee.ai/blog/meet-mergekit-v0-1-arcee-fusion-expanded-model-support-multi-gpu-acceleration

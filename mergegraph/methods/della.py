@@ -26,6 +26,11 @@ class DropByRank(Piece):
     granularity = "row"
 
     @classmethod
+    def workspace(cls, rows: int, columns: int, operands: int) -> int:
+        """The ranks of a row: its magnitudes sorted, places, counts and means, mostly in 8 bytes."""
+        return 14 * columns
+
+    @classmethod
     def tile(cls, k: Kernel, *operands: Tensor) -> None:
         (delta,) = operands
         chance, drawn = k.scratch(), k.scratch()
@@ -56,7 +61,7 @@ class DropByTensorRank(DropByRank):
 
     @classmethod
     def workspace(cls, rows: int, columns: int, operands: int) -> int:
-        return 8 * rows * columns
+        return 14 * rows * columns
 
 
 def _chances(k: Kernel, delta: Tensor, chance: Tensor) -> None:
@@ -86,8 +91,8 @@ class Della(Thinning):
     y_i = m_i d_i / p_i,  m_i ~ Bernoulli(p_i),  p_i = density - epsilon + 2 epsilon rank_i / (n - 1)
 
     Ranks are by magnitude, from 0, in each row of n elements (`axis: tensor`: in the whole tensor); equal magnitudes
-    share their mean rank, a tensor of one dimension is one row, and a row of one element has p = density. Of a 3-D
-    stack of matrices, each is ranked by itself. A density of 1 keeps everything.
+    share their mean rank, a tensor of one dimension is one row, and a row of one element has p = density. In a 3-D
+    stack the rows are those of its matrices, and with `axis: tensor` each matrix is ranked by itself. A density of 1 keeps everything.
 
     Deep et al., "DELLA-Merging: reducing interference in model merging through magnitude-based sampling", 2024,
     arXiv 2406.11617.

@@ -1,8 +1,11 @@
-"""What computes tiles: a class with a name, what it takes, and `tile`. Methods are such classes, pieces are others.
+"""What computes tiles: a class with a name, what it takes, and `tile`.
 
-element  the result at an element depends on the operands there, the parameters, the statistics and the noise
-row      tiles are whole rows, given as [rows, elements a row]; a tensor of one dimension is one row
-matrix   a tile is a whole matrix [rows, columns]: a slice of a 3-D stack, a convolution as [out, -1]
+    element  the result at an element depends on the operands there, the parameters, the statistics and the noise
+    row      tiles are whole rows, given as [rows, elements a row]; a tensor of one dimension is one row, and the rows
+             of a 3-D stack are those of its matrices
+    matrix   a tile is a whole matrix [rows, columns]: a slice of a 3-D stack, a convolution as [out, -1]
+
+Methods are such classes, pieces are others.
 """
 
 from __future__ import annotations

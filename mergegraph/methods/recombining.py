@@ -10,6 +10,10 @@ from mergegraph.methods.spectrum import Blocked, reciprocal, root
 if TYPE_CHECKING:
     from torch import Tensor
 
+_DEPENDENT = 3e-7
+"""Of directions of length 1, what is left of one when the others are taken out of it: below this it is rounding, since
+a Gram matrix in float64 tells singular values from 0 down to about 1e-8."""
+
 
 def recombine(
     ops: Any,
@@ -31,10 +35,10 @@ def recombine(
     kept = (values > floors).to(ops.float64)
     inverse = reciprocal(values, kept)
     gram.mul_(inverse).mul_(inverse[:, None])
-    straight, _ = root(ops, gram)
+    straight, _ = root(ops, gram, cut=_DEPENDENT)
     del gram
     straight.mul_((weigh(values * kept) * kept)[:, None]).mul_(inverse)
     short.mul_(kept)
-    factor = root(ops, short.T @ short)[0] @ straight
+    factor = root(ops, short.T @ short, cut=_DEPENDENT)[0] @ straight
     del straight
     along.store(short @ factor, out, scale)

@@ -130,15 +130,16 @@ def norm_of(gram: Tensor) -> float:
     return float(gram.trace().clamp(min=0).sqrt())
 
 
-def root(ops: Any, gram: Tensor, power: int = -1) -> tuple[Tensor, float]:
+def root(ops: Any, gram: Tensor, power: int = -1, cut: float | None = None) -> tuple[Tensor, float]:
     """(gram^(power/2) on the directions that are not negligible, the mean of all singular values). `power`: -1 or -2.
 
     With -1, `root(X Xᵀ) X` is the nearest matrix to X with orthonormal rows; with -2 it is the pseudo-inverse.
+    Singular values up to `cut` are negligible; by default those below `NEGLIGIBLE` of the norm.
     """
     norm = norm_of(gram)
     values, vectors = eigen(ops, gram)
     singular = values.sqrt()
-    kept = (singular > NEGLIGIBLE * norm).to(ops.float64)
+    kept = (singular > (NEGLIGIBLE * norm if cut is None else cut)).to(ops.float64)
     mean = float((singular * kept).sum()) / max(len(singular), 1)
     scaled = vectors * reciprocal(singular if power == -1 else values, kept)
     return scaled @ vectors.T, mean

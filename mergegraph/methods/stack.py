@@ -59,7 +59,7 @@ class Stack(Method):
             tower = self._tower(inputs[0].tensors)
             order = self._layer_order(inputs, tower)
         except _Unstackable as error:
-            return Assembly({}, problems=(error.problem,))
+            return Assembly({}, problems=error.problems)
         routes: dict[str, tuple[int, str]] = {}
         embed, head = self._outer_edges()
         problems = tuple(self._outer_problems(inputs[embed].tensors, inputs[head].tensors))
@@ -91,27 +91,31 @@ class Stack(Method):
         counts = layer_counts(names)
         if self.tower is not None:
             if self.tower not in counts:
-                raise _Unstackable(f'there is no stack of layers "{self.tower}"', _tower_fix(counts))
+                raise _unstackable(f'there is no stack of layers "{self.tower}"', _tower_fix(counts))
             return self.tower
         if not counts:
-            raise _Unstackable("the model has no numbered layers, so there is nothing to stack", _tower_fix(counts))
+            raise _unstackable("the model has no numbered layers, so there is nothing to stack", _tower_fix(counts))
         if len(counts) > 1:
-            raise _Unstackable(f"the model has {len(counts)} stacks of layers", _tower_fix(counts))
+            raise _unstackable(f"the model has {len(counts)} stacks of layers", _tower_fix(counts))
         return next(iter(counts))
 
     def _layer_order(self, inputs: Sequence[NodeTensors], tower: str) -> list[tuple[int, int]]:
-        """(edge, layer there) of every layer of the result, in order. _Unstackable for a range out of bounds."""
+        """(edge, layer there) of every layer of the result, in order. _Unstackable names every wrong slice."""
         order: list[tuple[int, int]] = []
+        wrong: list[Problem] = []
         for edge, piece in enumerate(self.slices):
             counts = layer_counts(inputs[edge].tensors)
             if tower not in counts:
                 fix = f'take layers from models that have "{tower}"; "{piece.from_}" has {", ".join(counts) or "none"}'
-                raise _Unstackable(f'"{piece.from_}" has no stack of layers "{tower}"', fix)
+                wrong += _unstackable(f'"{piece.from_}" has no stack of layers "{tower}"', fix).problems
+                continue
             try:
                 order += [(edge, layer) for layer in parse_layers(piece.layers, counts[tower])]
             except ValueError as error:
                 fix = f'choose from `layers: "0:{counts[tower]}"`, which is all of "{piece.from_}"'
-                raise _Unstackable(str(error), fix) from None
+                wrong += _unstackable(str(error), fix).problems
+        if wrong:
+            raise _Unstackable(*dict.fromkeys(wrong))
         return order
 
     def expand(self, inputs: Sequence[Expr | None], p: Parameters, space: Space) -> Expr:
@@ -136,9 +140,13 @@ class Stack(Method):
 class _Unstackable(ValueError):
     """Slices that make no stack of these models, and what to write instead."""
 
-    def __init__(self, fact: str, fix: str) -> None:
-        super().__init__(fact)
-        self.problem = Problem(f"{fact}.", fix=fix)
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(problems[0].fact)
+        self.problems = problems
+
+
+def _unstackable(fact: str, fix: str) -> _Unstackable:
+    return _Unstackable(Problem(f"{fact}.", fix=fix))
 
 
 def _tower_fix(counts: Mapping[str, int]) -> str:

@@ -46,8 +46,12 @@ def density_problem(density: float) -> Problem | None:
     """What is wrong with a density."""
     if 0 <= density <= 1:
         return None
-    fix = "write a share between 0 and 1"
-    return Problem(f"A density of {density:g} is no share.", why="it is the part that is kept", fix=fix)
+    return Problem(
+        f"A density of {density:g} is no share: {'everything' if density > 1 else 'nothing'} is kept.",
+        why="it is the part of the elements that is kept",
+        fix="write a share between 0 and 1",
+        severity="warning",
+    )
 
 
 class Thinning(OverDeltas):

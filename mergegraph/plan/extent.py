@@ -34,13 +34,13 @@ class Extent:
 
 
 def extent(shape: tuple[int, ...], granularity: Granularity) -> Extent:
-    """The cut of a tensor. A 3-D tensor is a stack of matrices; a convolution is the matrix [out, -1]."""
+    """The cut of a tensor. A 3-D tensor is a stack of matrices, whose rows are its rows; a convolution is the matrix
+    [out, -1]; a tensor of one dimension is one row."""
     elements = math.prod(shape)
     if granularity == "element":
         return Extent(elements, 1, 0)
-    row = math.prod(shape[1:]) if len(shape) > 1 else elements
+    row = shape[2] if len(shape) == 3 else math.prod(shape[1:]) if len(shape) > 1 else elements
     if granularity == "row":
         return Extent(elements, max(row, 1), max(row, 1))
-    if len(shape) == 3:
-        return Extent(elements, max(row, 1), max(shape[2], 1))
-    return Extent(elements, max(elements, 1), max(row, 1))
+    matrix = shape[1] * shape[2] if len(shape) == 3 else elements
+    return Extent(elements, max(matrix, 1), max(row, 1))

@@ -18,6 +18,7 @@ CUTS: list[tuple[tuple[int, ...], Granularity, int, int, int, int, str]] = [
     ((), "row", 1, 1, 1, 65_536, "so is a number"),
     ((8, 4, 3, 3), "row", 288, 36, 36, 65_556, "a convolution has a row for each output"),
     ((8, 4, 3, 3), "matrix", 288, 288, 36, 65_664, "and is the matrix [out, -1]"),
+    ((5, 40, 30), "row", 6_000, 30, 30, 65_550, "the rows of a stack are those of its matrices"),
     ((5, 40, 30), "matrix", 6_000, 1_200, 30, 66_000, "a stack is matrices"),
     ((400, 300), "matrix", 120_000, 120_000, 300, 120_000, "a matrix is one unit"),
     ((0, 7), "matrix", 0, 1, 7, 65_536, "nothing in it"),

@@ -113,3 +113,11 @@ def test_a_workspace_grows_with_the_matrix_and_never_with_the_far_side_squared(k
     assert workspace(100_000, 64, 2) < 100_000 * 64 * 20
     if not kernel.startswith("wudi"):
         assert workspace(64, 100_000, 2) < 100_000 * 64 * 20
+
+
+@pytest.mark.parametrize(("axis", "shape"), [("row", (60_000,)), ("row", (3, 60_000)), ("tensor", (300, 200))])
+def test_ranks_take_memory_that_the_plan_knows_of(axis: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+    """Sorted magnitudes, places, counts and means of what is ranked together: 56 bytes an element."""
+    write(tmp_path, w=shape)
+    nodes = f"t: {{op: della, base: base, input: a, density: 0.5, axis: {axis}}}\n"
+    assert needed(planned(tmp_path, nodes + NODES), "w") > 56 * 60_000
