@@ -97,6 +97,7 @@ def test_averages_classify_the_digits_as_measured(name: str, accuracy: float, lo
         ("iso-c", 91.37),
         ("iso-cts", 91.62),
         ("wudi", 91.50),
+        ("consensus", 91.12),
         ("knots", 91.00),
         ("svc", 90.79),
         ("perpendicular", 87.06),
