@@ -36,15 +36,16 @@ MATRIX_HEAD: Final = ("threads", "budget", "VmHWM", "wall", "user+system CPU", "
 class Case:
     """One merge to run: its nodes in YAML, by the names of `models`, and the formula they stand for.
 
-    `exact`: float32 loses nothing in this formula, so every element must be the correctly rounded one.
+    `exact`: float32 loses nothing in this formula, so every element must be the correctly rounded one. Without a
+    formula only memory is measured.
     """
 
     title: str
     models: dict[str, Path]
     nodes: tuple[str, ...]
-    formula: Formula
+    formula: Formula | None
     budget: str
-    exact: bool
+    exact: bool = False
 
     def recipe(self, output: Path) -> str:
         models = ", ".join(f"{name}: {json.dumps(str(path))}" for name, path in self.models.items())
@@ -59,6 +60,7 @@ def cases(inputs: Path, budget: str) -> list[Case]:
     one, other = inputs / "single" / "base", inputs / "single" / "tune-0"
     mean = ("merged: {op: soup, inputs: [a, b]}",)
     deltas = ("merged: base + 0.6*(a - base) + 0.7*(b - base)",)
+    ties = ("d: {op: ties, base: base, inputs: [a, b], density: 0.5, scope: model}", "merged: base + 0.5*d")
     every = [
         Case("soup of 2", {"a": base, "b": first}, mean, soup, budget, exact=True),
         Case(
@@ -67,8 +69,8 @@ def cases(inputs: Path, budget: str) -> list[Case]:
             deltas,
             task_arithmetic(0.6, 0.7),
             budget,
-            exact=False,
         ),
+        Case("TIES, model-wide", {"base": base, "a": first, "b": second}, ties, None, budget),
         Case("single tensor", {"a": one, "b": other}, mean, soup, "64MiB", exact=True),
     ]
     return [case for case in every if all(path.is_dir() for path in case.models.values())]
@@ -101,8 +103,8 @@ def memory_row(case: Case, finished: Finished) -> tuple[str, ...]:
     )
 
 
-def exactness_row(case: Case, output: Path) -> tuple[str, ...]:
-    found = compare(output, list(case.models.values()), case.formula)
+def exactness_row(case: Case, formula: Formula, output: Path) -> tuple[str, ...]:
+    found = compare(output, list(case.models.values()), formula)
     holds = found.beyond_bound == 0 and found.frozen_changed == 0 and not (case.exact and found.not_nearest)
     counts = (found.elements, found.not_nearest, found.beyond_bound, found.frozen, found.frozen_changed)
     return case.title, *(f"{count:,}" for count in counts), verdict(holds)
@@ -162,12 +164,13 @@ def measure(chosen: list[Case], folder: Path, matrix: bool) -> Iterator[list[tup
     for case in chosen:
         finished, output = run_case(case, folder)
         memory.append(memory_row(case, finished))
-        exactness.append(exactness_row(case, output))
+        if case.formula is not None:
+            exactness.append(exactness_row(case, case.formula, output))
     for head, rows in ((HEAD, memory), (EXACTNESS_HEAD, exactness)):
         print(table(head, rows), end="\n\n", flush=True)
         yield rows
     if matrix:
-        case = next((case for case in chosen if not case.exact), chosen[0])
+        case = next((case for case in chosen if case.formula and not case.exact), chosen[0])
         rows = list(matrix_rows(case, folder))
         print(f"{case.title}:\n\n{table(MATRIX_HEAD, rows)}")
         yield rows
