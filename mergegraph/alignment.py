@@ -1,7 +1,8 @@
 """`vocab:` of load nodes: which rows of embedding and head a model has once its vocabulary is another's.
 
 Looks at tokenizer files, headers and config.json. `align` takes the vocabulary that its node ends up with, `union` the
-vocabularies that its nodes are stored with.
+vocabularies that its nodes are stored with. Rows that no token has (padding) are those of the node that the vocabulary
+comes from, so that no average and no delta changes them.
 """
 
 from __future__ import annotations
@@ -41,6 +42,30 @@ class RowView:
 
 
 @dataclass(frozen=True)
+class Fill:
+    """Stored rows of another load node where a model has none, else `ZERO_ROW`; `own` as in `RowMap`.
+
+    A tensor that the node lacks leaves `is_padding` rows at zero; the rows of tokens must be there.
+    """
+
+    node: str
+    rows: Rows
+    own: int
+    is_padding: bool = False
+
+    def fits(self, other: StoredTensor | None, ours: StoredTensor) -> bool:
+        """Whether `other`, the node's, can give these rows of a tensor that is `ours`."""
+        if other is None or other.scale is not None or not other.dtype.is_float:
+            return False
+        return math.prod(other.shape[1:]) == math.prod(ours.shape[1:]) and other.shape[0] > max(self.rows)
+
+    def where(self, wanted: Sequence[bool], *, is_padding: bool = False) -> Fill:
+        """Only the rows that are wanted."""
+        rows = tuple([row if wants else ZERO_ROW for row, wants in zip(self.rows, wanted, strict=True)])
+        return replace(self, rows=rows, is_padding=is_padding)
+
+
+@dataclass(frozen=True)
 class Aligned:
     """A load node's vocabulary after `vocab:`.
 
@@ -52,7 +77,7 @@ class Aligned:
     vocabulary: Vocabulary
     own: int
     rows: Rows
-    fills: tuple[tuple[str, Rows], ...] = ()
+    fills: tuple[Fill, ...] = ()
     tokenizer: str = ""
     tokenizer_json: str = ""
     moved: Mapping[int, int] = field(default_factory=dict[int, int])
@@ -63,14 +88,13 @@ class Aligned:
         if self.rows == tuple(range(row_count)):
             return {}
         rows = row_map(self.rows, self.own)
-        fills = [(node, row_map(taken, 0)) for node, taken in self.fills]
-        return {
-            name: RowView(
-                (len(self.rows), *stored[name].shape[1:]), rows,
-                tuple([(models[node][name], taken) for node, taken in fills if name in models[node]]),
-            )
-            for name in vocabulary_tensors(stored, row_count)
-        }  # fmt: skip
+        fills = [(fill, row_map(fill.rows, fill.own)) for fill in self.fills]
+        views: dict[str, RowView] = {}
+        for name in vocabulary_tensors(stored, row_count):
+            fitting = [(fill, taken) for fill, taken in fills if fill.fits(models[fill.node].get(name), stored[name])]
+            shape = (len(self.rows), *stored[name].shape[1:])
+            views[name] = RowView(shape, rows, tuple([(models[fill.node][name], taken) for fill, taken in fitting]))
+        return views
 
 
 def vocabulary_tensors(tensors: Mapping[str, Any], row_count: int) -> list[str]:
@@ -202,39 +226,49 @@ class _Aligning:
         if vocab.align is not None:
             return self.aligned(name, vocab, ours, vocab.align)
         members = list(vocab.union or ())
-        return self.united(vocab, ours, members if name in members else [name, *members])
+        return self.united(name, vocab, ours, members if name in members else [name, *members])
 
     def aligned(self, name: str, vocab: Vocab, ours: Vocabulary, target: str) -> Aligned:
         there = self.of(target)
         placed = placement(ours, there.vocabulary)
         if len(placed.absent) > _FEW * len(there.vocabulary.tokens):
             self.problems.setdefault(name, []).append(_strangers(name, target, placed, there.vocabulary))
-        fills: list[tuple[str, Rows]] = []
+        if ours == there.vocabulary:
+            return replace(self.plain(name), tokenizer=there.tokenizer or target, tokenizer_json=there.tokenizer_json)
+        taken = [Fill(target, there.rows, there.own), *there.fills]
+        fills = self.padding(name, target, placed, taken)
         if vocab.missing == "base":
-            taken = [(target, there.rows), *there.fills]
-            wanted = [row is None for row in placed.rows]
-            fills = [
-                (node, tuple([row if wants else ZERO_ROW for row, wants in zip(rows, wanted, strict=True)]))
-                for node, rows in taken
-            ]
+            lacking = [row is None and place not in placed.padding for place, row in enumerate(placed.rows)]
+            fills += [fill.where(lacking) for fill in taken]
         return replace(
             _own_part(vocab, ours, placed, there.vocabulary),
-            fills=tuple([fill for fill in fills if any(row != ZERO_ROW for row in fill[1])]),
+            fills=tuple([fill for fill in fills if any(row != ZERO_ROW for row in fill.rows)]),
             tokenizer=there.tokenizer or target,
             tokenizer_json=there.tokenizer_json,
         )
 
-    def united(self, vocab: Vocab, ours: Vocabulary, members: Sequence[str]) -> Aligned:
+    def padding(self, name: str, source: str, placed: Placement, taken: Sequence[Fill]) -> list[Fill]:
+        """The rows without a token, of what `source` is made of; a delta has zeros there, and gives none."""
+        if {self.nodes[name].space, self.nodes[source].space} != {"weights"}:
+            return []
+        wanted = [place in placed.padding for place in range(len(placed.rows))]
+        return [fill.where(wanted, is_padding=True) for fill in taken]
+
+    def united(self, name: str, vocab: Vocab, ours: Vocabulary, members: Sequence[str]) -> Aligned:
         vocabularies = [self.vocabulary(member) for member in members]
         target = union(vocabularies)
         placed = placement(ours, target)
-        fills: list[tuple[str, Rows]] = []
+        made = _own_part(vocab, ours, placed, target)
+        first = Fill(members[0], tuple(range(target.row_count)), vocabularies[0].own)
+        fills: list[Fill] = []
+        if name == members[0]:
+            made = replace(made, rows=tuple([r if r in placed.padding else row for r, row in enumerate(made.rows)]))
+        elif placed.padding:
+            fills += self.padding(name, members[0], placed, [first])
         if vocab.missing == "base":
-            fills = list(_from_members(placed, target, list(zip(members, vocabularies, strict=True))))
-        return replace(
-            _own_part(vocab, ours, placed, target),
-            fills=tuple(fills), tokenizer=members[0], tokenizer_json=self.grown(members, target, vocabularies[0]),
-        )  # fmt: skip
+            fills += _from_members(placed, target, list(zip(members, vocabularies, strict=True)))
+        tokenizer_json = self.grown(members, target, vocabularies[0])
+        return replace(made, fills=tuple(fills), tokenizer=members[0], tokenizer_json=tokenizer_json)
 
     def grown(self, members: Sequence[str], target: Vocabulary, first: Vocabulary) -> str:
         if target.tokens.keys() == first.tokens.keys():
@@ -256,13 +290,13 @@ class _Aligning:
             if own[tensor].scale is not None or not own[tensor].dtype.is_float:
                 fix = "give the checkpoint in bfloat16"
                 raise _Unalignable(Problem("Rows of float8 blocks cannot be moved.", tensor=tensor, fix=fix))
-            for node, _ in aligned.fills:
-                other = self.stored[node].get(tensor)
-                if other is None or math.prod(other.shape[1:]) != math.prod(own[tensor].shape[1:]):
-                    shape = "none" if other is None else list(other.shape)
-                    why = f'"{name}" has {list(own[tensor].shape)}, "{node}" {shape}'
+            for fill in aligned.fills:
+                other = self.stored[fill.node].get(tensor)
+                if not fill.is_padding and not fill.fits(other, own[tensor]):
+                    shape = "none" if other is None else f"{list(other.shape)} in {other.dtype.code}"
+                    why = f'"{name}" has {list(own[tensor].shape)}, "{fill.node}" {shape}'
                     fix = "write `missing: mean` or `missing: zero`"
-                    fact = f'"{node}" cannot give the rows that "{name}" lacks.'
+                    fact = f'"{fill.node}" cannot give the rows that "{name}" lacks.'
                     raise _Unalignable(Problem(fact, tensor=tensor, why=why, fix=fix))
 
 
@@ -275,13 +309,12 @@ _TOKENIZER_FIX = (
 def _own_part(vocab: Vocab, ours: Vocabulary, placed: Placement, target: Vocabulary) -> Aligned:
     fill = MEAN_ROW if vocab.missing == "mean" else ZERO_ROW
     lost = frozenset(row for token, row in ours.tokens.items() if token not in target.tokens)
-    rows = tuple([fill if row is None else row for row in placed.rows])
+    gaps = [ZERO_ROW if place in placed.padding else fill for place in range(len(placed.rows))]
+    rows = tuple([gap if row is None else row for row, gap in zip(placed.rows, gaps, strict=True)])
     return Aligned(target, ours.own, rows, moved=placed.moved, lost=lost - placed.moved.keys())
 
 
-def _from_members(
-    placed: Placement, target: Vocabulary, members: Sequence[tuple[str, Vocabulary]]
-) -> Iterator[tuple[str, Rows]]:
+def _from_members(placed: Placement, target: Vocabulary, members: Sequence[tuple[str, Vocabulary]]) -> Iterator[Fill]:
     """For each row that is missing, that of the first member with its token."""
     by_row = target.by_row
     wanted = {row: by_row[row] for row, source in enumerate(placed.rows) if source is None and row in by_row}
@@ -293,7 +326,7 @@ def _from_members(
         }
         wanted = {row: token for row, token in wanted.items() if row not in found}
         if found:
-            yield node, tuple([found.get(row, ZERO_ROW) for row in range(target.row_count)])
+            yield Fill(node, tuple([found.get(row, ZERO_ROW) for row in range(target.row_count)]), vocabulary.own)
 
 
 def _strangers(name: str, target: str, placed: Placement, vocabulary: Vocabulary) -> Problem:

@@ -66,7 +66,10 @@ def build(recipe: Recipe, load_spaces: Mapping[str, Space] | None = None) -> Gra
     `load_spaces`: the space stored in each load node's checkpoint; weights where it is not said.
     """
     building = _Building(recipe, load_spaces or {}, failed=_unopened(recipe, load_spaces))
-    for name in _order(recipe):
+    order, loops = _order(recipe)
+    building.problems += [_cycle_problem(recipe, looped) for looped in loops]
+    building.failed.update(*loops)
+    for name in order:
         node = recipe.nodes[name]
         inputs = _dependencies(node)
         if any(dependency in building.failed for dependency in inputs):
@@ -143,8 +146,8 @@ def _vocabulary_problems(recipe: Recipe, node: Node, method: Method) -> Iterator
             yield Problem(fact, at=node.where(("vocab",)), node=node.name, fix=fix)
 
 
-def _order(recipe: Recipe) -> list[str]:
-    """Inputs before users; among equals, recipe order. RecipeError when there is a cycle."""
+def _order(recipe: Recipe) -> tuple[list[str], list[list[str]]]:
+    """The nodes outside of cycles, inputs before users and else in recipe order; and the nodes of each cycle."""
     import networkx as nx
 
     wiring: nx.DiGraph[str] = nx.DiGraph()
@@ -152,13 +155,12 @@ def _order(recipe: Recipe) -> list[str]:
     for name, node in recipe.nodes.items():
         wiring.add_edges_from((dependency, name) for dependency in _dependencies(node))
     position = {name: index for index, name in enumerate(recipe.nodes)}
-    try:
-        return list(nx.lexicographical_topological_sort(wiring, key=position.__getitem__))
-    except nx.NetworkXUnfeasible:
-        cycles = [sorted(part, key=position.__getitem__) for part in nx.strongly_connected_components(wiring)]
-        looped = [part for part in cycles if len(part) > 1 or wiring.has_edge(part[0], part[0])]
-        looped.sort(key=lambda part: position[part[0]])
-        raise RecipeError(*(_cycle_problem(recipe, part) for part in looped)) from None
+    parts = [sorted(part, key=position.__getitem__) for part in nx.strongly_connected_components(wiring)]
+    loops = [part for part in parts if len(part) > 1 or wiring.has_edge(part[0], part[0])]
+    for looped in loops:
+        wiring.remove_nodes_from(looped)
+    order = list(nx.lexicographical_topological_sort(wiring, key=position.__getitem__))
+    return order, sorted(loops, key=lambda looped: position[looped[0]])
 
 
 def _cycle_problem(recipe: Recipe, looped: list[str]) -> Problem:

@@ -147,23 +147,32 @@ def _is_one_of(checkpoint: Checkpoint, names: tuple[str, ...]) -> bool:
 
 def _own_names(checkpoint: Checkpoint) -> list[str]:
     """What a model may be called: as it was asked for, its folder, its id in a Hub cache."""
-    cached = [part.replace("--", "/") for part in checkpoint.folder.parts if part.startswith("models--")]
-    return [checkpoint.reference, str(checkpoint.folder), *cached]
+    return [checkpoint.reference, str(checkpoint.folder), *_cached_ids(checkpoint)]
+
+
+def _cached_ids(checkpoint: Checkpoint) -> list[str]:
+    """`org/name`, for a folder below `models--org--name` of a Hub cache."""
+    parts = [part for part in checkpoint.folder.parts if part.startswith("models--")]
+    return [part.removeprefix("models--").replace("--", "/") for part in parts]
 
 
 def _adapter_problems(resolved: Resolved, node: ResolvedNode) -> Iterator[Problem]:
-    """An adapter that names another base than the one it is put on, as far as that one says what it is."""
-    if node.adapter is None or not node.adapter.config.base:
+    """An adapter that names another base than the one it is put on, as far as that one says what it is.
+
+    A model from a Hub cache says it by its place there, any other by the base that it declares.
+    """
+    if node.adapter is None:
         return
     base = resolved.trunk_load(node.node.name)
     assert base.checkpoint is not None
     known = declared_bases(base.checkpoint.folder, base.checkpoint.config) if base.checkpoint.is_folder else ()
-    said = (node.adapter.config.base,)
+    known = (*_cached_ids(base.checkpoint), *known)
+    said = declared_bases(node.adapter.folder, {})
     if contradict(known, said) and not _is_one_of(base.checkpoint, said):
         yield Problem(
             f'The adapter "{node.node.name}" says that it was trained on another model than "{base.node.name}".',
             at=node.node.at, node=node.node.written_as, severity="warning",
-            why=f'it names {said[0]}; "{base.node.name}" names {", ".join(known)}',
+            why=f'it names {", ".join(said)}; "{base.node.name}" names {", ".join(known)}',
             fix="put it on the model that it was trained on",
         )  # fmt: skip
 

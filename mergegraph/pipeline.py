@@ -6,13 +6,13 @@ Each function goes one stage further than the one before; none imports torch bef
 from __future__ import annotations
 
 import gc
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mergegraph.adapting import open_adapters
-from mergegraph.errors import InputError
+from mergegraph.errors import InputError, Problem, raise_errors
 from mergegraph.graph import Graph, build
 from mergegraph.lineage import check_lineage
 from mergegraph.plan.outputs import make_plan
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from mergegraph.execute.control import Control
     from mergegraph.execute.events import Publisher
     from mergegraph.execute.run import Options, Report
+
+T = TypeVar("T")
 
 
 def wire(recipe: Recipe, checkpoints: Mapping[str, Checkpoint]) -> Graph:
@@ -57,11 +59,21 @@ def _opened(recipe: Recipe) -> tuple[Mapping[str, Checkpoint], Mapping[str, Adap
 
     The wiring alone cannot be judged before: only a checkpoint says that it is a delta.
     """
-    try:
-        return open_inputs(recipe), open_adapters(recipe)
-    except InputError:
+    problems: list[Problem] = []
+    checkpoints, adapters = _attempted(open_inputs, recipe, problems), _attempted(open_adapters, recipe, problems)
+    if problems:
         build(recipe)
-        raise
+        raise_errors(problems, InputError)
+    return checkpoints, adapters
+
+
+def _attempted(opening: Callable[[Recipe], dict[str, T]], recipe: Recipe, problems: list[Problem]) -> dict[str, T]:
+    """What was opened; nothing, and the problems, where something cannot be."""
+    try:
+        return opening(recipe)
+    except InputError as error:
+        problems += error.problems
+        return {}
 
 
 def plan(

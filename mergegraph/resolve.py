@@ -6,6 +6,7 @@ pages of weights). Collects every problem before it raises.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,12 +20,14 @@ from mergegraph.graph import Graph, GraphNode, needed_loads
 from mergegraph.methods.base import Method, NodeTensors, Parameters, Path, TensorType
 from mergegraph.methods.load import Load
 from mergegraph.methods.lora import Lora
-from mergegraph.recipe.model import Recipe
+from mergegraph.recipe.model import Expression, Recipe, dump_method
 from mergegraph.schedule import ResolvedSchedule, resolve_schedule, select
 from mergegraph.tensors.adapter import Adapter, Target
 from mergegraph.tensors.checkpoint import Checkpoint, open_checkpoint
 from mergegraph.tensors.header import StoredTensor
 from mergegraph.ties import settle_ties, untied_config
+
+_OPTION = re.compile(r"`((?:missing|extra): (?:keep|drop))`")
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,9 @@ def resolve(
             resolved = _resolve_lora(node, (adapters or {})[name], inputs, found)
         else:
             resolved = _resolve(node, inputs, found)
+            written = graph.recipe.nodes.get(node.written_as)
+            if written is not None and isinstance(written.method, Expression):
+                found = [_as_a_node(node, graph.recipe, problem) for problem in found]
         nodes[name] = resolved
         problems += found
         if any(problem.severity == "error" for problem in found):
@@ -257,6 +263,18 @@ def _resolve(node: GraphNode, inputs: list[ResolvedNode], found: list[Problem]) 
     if not any(problem.severity == "error" for problem in found):
         found += [problem.located(node.at, node.written_as) for problem in _objections(resolved)]
     return resolved
+
+
+def _as_a_node(node: GraphNode, recipe: Recipe, problem: Problem) -> Problem:
+    """The same problem; an option that its fix adds is added to a node, because an expression holds none."""
+    option = _OPTION.search(problem.fix)
+    if option is None:
+        return problem
+    fix = f"write the expression as nodes, and add `{option[1]}` to the one with op: {node.method.op}"
+    if all(name in recipe.nodes for name in node.inputs):
+        form = f"{dump_method(node.method).removesuffix('}')}, {option[1]}}}"
+        fix = f"in a recipe, write a node for it, and use that in the expression: d: {form}"
+    return replace(problem, fix=fix)
 
 
 def _exempt(node: GraphNode, tensors: list[str], found: list[Problem]) -> frozenset[str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase, translate
 from fractions import Fraction
@@ -133,8 +133,9 @@ def resolve_schedule(
     """The number that `schedule` gives to each of `names`, and what is wrong with it.
 
     `field` is what problems call it (`by`, `weight of input 2`); `where` gives the place of a rule, from 0, and the
-    caller that of the whole. `tied` says that the model's head is its embedding, so that a rule for the head may well
-    match nothing. Where there are errors among the problems, some tensors may have no value.
+    caller that of the whole. `tied` says that the model's head is its embedding: a rule for the head may match nothing
+    then, and must give what the embedding gets. Where there are errors among the problems, some tensors may have no
+    value.
     """
     counts = layer_counts(names)
     resolved: list[tuple[Selection, Gradient]] = []
@@ -151,15 +152,22 @@ def resolve_schedule(
         resolved.append((selection, Gradient(_values(rule), counts)))
         matched = [name for name in names if selection.matches(name)]
         decided = [name for name in matched if name in undecided]
-        found = _unmatched(rule, matched, names, words, tied) or _shadowed(words, matched, decided, catch_all)
+        if tied and not matched and _is_of_tied_head(rule, selection, names):
+            taken = [_TIED_HEAD] if any(earlier.matches(_TIED_HEAD) for earlier, _ in resolved[:-1]) else []
+            found = _shadowed(words, taken, (), catch_all)
+        else:
+            found = _unmatched(rule, matched, names, words, tied) or _shadowed(words, matched, decided, catch_all)
         problems += [problem.located(where(number - 1)) for problem in found]
         for name in decided:
             del undecided[name]
         catch_all = catch_all or (number if _is_catch_all(rule) else 0)
+    made = ResolvedSchedule(tuple(resolved))
     # A rule that cannot be read may have been meant for the tensors that are left.
     if undecided and len(resolved) == len(rules):
         problems.append(_undecided(tuple(undecided), field))
-    return ResolvedSchedule(tuple(resolved)), tuple(problems)
+    if tied and not any(problem.severity == "error" for problem in problems):
+        problems += [problem.located(where(rule)) for rule, problem in _torn_tie(made, rules, names, field)]
+    return made, tuple(problems)
 
 
 def select(
@@ -244,6 +252,42 @@ def _conditions(selector: Selector) -> str:
     return ", ".join(
         f'{key} "{text}"' if key in ("match", "layers") else f"{key} {text}" for key, text in given.items()
     )
+
+
+_TIED_HEAD = "lm_head.weight"
+"""What a head is called that is not stored."""
+_OTHER_EMBEDDING = re.compile(r"wpe|pos|patch|time|type|class|cls|mask|regist|label|vis|image|audio", re.IGNORECASE)
+
+
+def _token_embedding(names: Iterable[str]) -> str:
+    """The embedding that a head may be tied to; empty where there is none."""
+    named = [name for name in names if role(name).kind == "embedding" and role(name).layer is None]
+    return min([name for name in named if not _OTHER_EMBEDDING.search(name)], key=len, default="")
+
+
+def _is_of_tied_head(rule: Rule, selection: Selection, names: Iterable[str]) -> bool:
+    """Whether a rule that matches nothing is the tied head's, whose number the embedding's can be compared with."""
+    is_of_head = rule.kind == "head" and rule.match is None and selection.matches(_TIED_HEAD)
+    return is_of_head and bool(_token_embedding(names))
+
+
+def _torn_tie(
+    made: ResolvedSchedule, rules: Sequence[Rule], names: Sequence[str], field: str
+) -> Iterator[tuple[int, Problem]]:
+    """A rule for a head that is not stored, with another number than its embedding gets, and which rule that is."""
+    embedding = _token_embedding(names)
+    if not embedding or any(role(name).kind == "head" for name in names):
+        return
+    head_rule, rule = made.rule(_TIED_HEAD), made.rule(embedding)
+    if head_rule is None or rule is None or rules[head_rule].kind != "head":
+        return
+    ours, theirs = made.value(_TIED_HEAD), made.value(embedding)
+    if ours != theirs:
+        one, other = f"rule {head_rule + 1}", f"rule {rule + 1}"
+        fact = f"Head and embedding are tied, and {one} and {other} of {field} give them two numbers."
+        why = f"{one} gives the head {float(ours):g}, {other} gives {embedding} {float(theirs):g}"
+        fix = f"write the same value in both, or leave rule {head_rule + 1} out: the head is the embedding"
+        yield head_rule, Problem(fact, tensor=embedding, why=why, fix=fix)
 
 
 def _what_there_is(selector: Selector, names: Sequence[str]) -> str:

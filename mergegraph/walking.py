@@ -41,12 +41,13 @@ def walk_parts(*roots: Part, below: Callable[[Part], tuple[Part, ...]] = parts) 
         part, expanded = stack.pop()
         if part in seen:
             continue
-        if expanded:
+        under = () if expanded else below(part)
+        if under:
+            stack.append((part, True))
+            stack += [(each, False) for each in reversed(under)]
+        else:
             seen.add(part)
             yield part
-        else:
-            stack.append((part, True))
-            stack.extend((each, False) for each in reversed(below(part)))
 
 
 def walk(*roots: Part) -> Iterator[Expr]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,6 +103,18 @@ def test_the_text_of_a_merge_loads_to_the_same_recipe() -> None:
         (lambda: base + code, ("base + code", "mg.soup([base, code])")),
         (lambda: base + 0.5 * code, ("mg.soup",)),
         (lambda: (code - base) - base, ("a model is subtracted", "base - BASE")),
+        (lambda: base + 1, ("1 is added to", "multiply")),
+        (lambda: 1 - cast("Any", base), ("1 is added to or subtracted from base",)),
+        (lambda: (code - base) + 0.1, ("0.1 is added to", "0.5 * (code - base)")),
+        (lambda: base * code, ("multiplied or divided by (code)", "mg.soup([base, code])")),
+        (lambda: base * (code - base), ("by (code - base)", "add the delta to the model")),
+        (lambda: base * True, ("by True", "plain number")),
+        (lambda: (code - base) * np.ones(3), ("by a ndarray", "float(x)")),
+        (lambda: np.ones(3) * cast("Any", code - base), ("by a ndarray", "mg.scale")),
+        (lambda: (code - base) / 0, ("divided by zero",)),
+        (lambda: 3 / cast("Any", base), ("3 is divided by base",)),
+        (lambda: cast("Any", mg.soup)(base, code), ("one list", "mg.soup([A, B])")),
+        (lambda: cast("Any", mg.soup)(base), ("one list",)),
         (lambda: mg.negate(base), ("negate takes delta", "base")),
         (lambda: mg.delta(base, code - base), ("delta takes weights",)),
         (lambda: mg.soup([base, code - base]), ("one space",)),
@@ -124,11 +137,11 @@ def test_what_does_not_fit_is_refused_where_it_is_written(make: Callable[[], obj
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: base + 1, lambda: base * base, lambda: base * True, lambda: 1 - cast("Any", base)]
+    ("divided", "by"),
+    [((code - base) / 4, 0.25), ((code - base) / 3, 1 / 3), (np.float64(0.5) * cast("Any", code - base), 0.5)],
 )
-def test_what_is_no_arithmetic_of_models_is_a_type_error(make: Callable[[], object]) -> None:
-    with pytest.raises(TypeError):
-        make()
+def test_a_quotient_and_a_number_of_numpy_are_plain_factors(divided: Handle, by: float) -> None:
+    assert getattr(divided.method, "by", None) == by
 
 
 def test_handles_know_their_space() -> None:

@@ -134,6 +134,15 @@ def test_every_cycle_is_named() -> None:
     assert problems[2].why == "s (merge.yaml:10) needs s (merge.yaml:10)"
 
 
+def test_a_cycle_hides_no_wrong_edge_elsewhere() -> None:
+    problems = refused(
+        f"{LOADS}x: {{op: scale, input: y, by: 1}}\ny: {{op: scale, input: x, by: 1}}\n"
+        "u: {op: negate, input: y}\nv: {op: negate, input: a}\nout: {op: save, input: x, path: out}"
+    )
+    assert [problem.node for problem in problems] == ["x", "v"]
+    assert "cycle" in problems[0].fact
+
+
 def test_a_node_that_hangs_on_a_cycle_is_not_part_of_it() -> None:
     (problem,) = refused(f"{LOADS}x: {{op: scale, input: y, by: 1}}\ny: {{op: soup, inputs: [x, a]}}\n"
                          "z: {op: scale, input: y, by: 1}\nout: {op: save, input: z, path: out}")  # fmt: skip

@@ -16,6 +16,7 @@ from mergegraph.errors import Problem, RecipeError
 from mergegraph.lineage import median_cosine
 from mergegraph.recipe.load import parse_recipe
 from mergegraph.tensors.checkpoint import open_checkpoint
+from tests.tiny_adapters import matrices, write_adapter
 from tests.tiny_models import llama_tensors, write_model
 
 MODELS = Path(__file__).resolve().parents[1] / "recipes" / "models"
@@ -289,6 +290,20 @@ def test_an_adapter_for_another_model_is_a_warning(names: str, says: str, warns:
     (tmp_path / "lora" / "adapter_config.json").write_text(config)
     text = (
         "mergegraph: 1\nnodes:\n  one: {op: load, model: one}\n  d: {op: lora, adapter: lora, base: one}\n"
+        "  m: {op: sum, inputs: [one, d]}\n  out: {op: save, input: m, path: out}\n"
+    )
+    found = pipeline.check(parse_recipe(text, file="merge.yaml", folder=tmp_path)).warnings
+    assert [problem.why for problem in found] == (['it names qwen/qwen3; "one" names meta/llama'] if warns else [])
+
+
+@pytest.mark.parametrize(("says", "warns"), [("meta/llama", False), ("someone/Llama", False), ("qwen/qwen3", True)])
+def test_a_model_in_a_hub_cache_is_called_what_its_place_says(says: str, warns: bool, tmp_path: Path) -> None:
+    place = "models--meta--llama/snapshots/abc"
+    write_model(tmp_path / place, BASE, config={})
+    factors = matrices({"model.layers.0.self_attn.q_proj": (8, 8)})
+    write_adapter(tmp_path / "lora", factors, base_model_name_or_path=says)
+    text = (
+        f"mergegraph: 1\nnodes:\n  one: {{op: load, model: {place}}}\n  d: {{op: lora, adapter: lora, base: one}}\n"
         "  m: {op: sum, inputs: [one, d]}\n  out: {op: save, input: m, path: out}\n"
     )
     found = pipeline.check(parse_recipe(text, file="merge.yaml", folder=tmp_path)).warnings

@@ -57,6 +57,35 @@ def tensors_of(resolved: Resolved, name: str) -> set[str]:
     return set(resolved.nodes[name].tensors)
 
 
+EXPRESSIONS = [
+    ("x: base + 0.5*(code - base)", "d: {op: delta, model: code, base: base, missing: keep}"),
+    ("x: 0.5*base + 0.5*code", "missing: keep}"),
+    ("x: base + 0.5*(code - (0.5*base + 0.5*base))", "missing: keep}"),
+]
+
+
+@pytest.mark.parametrize(("nodes", "fix"), EXPRESSIONS)
+def test_an_expression_is_advised_a_node_for_what_it_cannot_hold(nodes: str, fix: str, tmp_path: Path) -> None:
+    models(tmp_path, code=without(TUNED, Q))
+    (problem,) = refused(tmp_path, LOADS + nodes)
+    assert "write a node for it" in problem.fix
+    assert fix in problem.fix
+
+
+def test_an_expression_over_an_inner_result_is_to_be_written_as_nodes(tmp_path: Path) -> None:
+    models(tmp_path, code=without(TUNED, Q))
+    (problem,) = refused(tmp_path, LOADS + "x: base + 0.5*(code - (0.3*base + 0.7*code))")
+    assert "missing: keep" in problem.fix
+
+
+def test_models_and_adapters_that_cannot_be_opened_are_told_together(tmp_path: Path) -> None:
+    models(tmp_path)
+    nodes = (
+        "gone: {op: load, model: ./gone}\nl: {op: lora, adapter: ./none, base: base}\nx: {op: sum, inputs: [gone, l]}"
+    )
+    assert [problem.node for problem in refused(tmp_path, LOADS + nodes)] == ["gone", "l"]
+
+
 RULES = """x:
   op: scale
   input: code

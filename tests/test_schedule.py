@@ -152,8 +152,42 @@ def test_a_selector_that_hits_nothing_says_so(selector: Selector, severity: str,
     assert all(each in str(problem) for each in says)
 
 
-def test_a_head_that_is_tied_takes_the_embeddings_value():
-    (problem,) = problems_of((Rule(kind="head", value=0.1), Rule(value=0.5)), NAMES[:-1], tied=True)
+TIED_RULES: list[tuple[list[Rule], str, str]] = [
+    ([Rule(kind="embedding", value=0.2), Rule(kind="head", value=0.7), Rule(value=0.5)],
+     "rule 2 gives the head 0.7, rule 1 gives model.embed_tokens.weight 0.2", "both are named"),
+    ([Rule(kind="head", value=0.1), Rule(value=0.5)],
+     "rule 1 gives the head 0.1, rule 2 gives model.embed_tokens.weight 0.5", "the last rule is the embedding's"),
+    ([Rule(kind="head", value=(0.5, 0.1)), Rule(value=0.5)],
+     "rule 1 gives the head 0.1, rule 2 gives model.embed_tokens.weight 0.5", "a head has a gradient's last value"),
+    ([Rule(kind="head", value=0.5), Rule(value=0.5)], "", "the same number"),
+    ([Rule(kind="head", value=(0.1, 0.5)), Rule(value=(0.5, 0.1))], "", "the same number, of two gradients"),
+    ([Rule(value=(0.1, 0.5))], "", "no rule of the head's: the embedding's value applies"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rules", "why", "reason"), TIED_RULES, ids=[each[2] for each in TIED_RULES])
+def test_a_tied_head_with_another_number_than_its_embedding_is_refused(rules: list[Rule], why: str, reason: str):
+    found = problems_of(tuple(rules), NAMES[:-1], tied=True)
+    assert [(problem.severity, problem.why) for problem in found] == ([("error", why)] if why else []), reason
+
+
+def test_a_tied_heads_rule_after_one_that_takes_everything_is_never_reached():
+    (problem,) = problems_of((Rule(value=0.5), Rule(kind="head", value=0.1)), NAMES[:-1], tied=True)
+    assert problem.fact == "Rule 2 of by is never reached: rule 1 has no condition."
+    assert problem.severity == "warning"
+
+
+def test_a_position_embedding_is_not_what_a_head_is_tied_to():
+    names = ["h.0.attn.c_attn.weight", "wpe.weight", "wte.weight"]
+    rules = (Rule(match="wte*", value=0.2), Rule(kind="head", value=0.7), Rule(value=0.7))
+    (problem,) = problems_of(rules, names, tied=True)
+    assert problem.why == "rule 2 gives the head 0.7, rule 1 gives wte.weight 0.2"
+    assert problems_of((Rule(match="wpe*", value=0.2), *rules[1:]), names, tied=True) == ()
+
+
+def test_a_head_that_is_tied_has_nothing_to_compare_without_an_embedding():
+    names = [name for name in NAMES[:-1] if "embed" not in name]
+    (problem,) = problems_of((Rule(kind="head", value=0.1), Rule(value=0.5)), names, tied=True)
     assert problem.fact == "Rule 1 of by: head is tied, the embedding's value applies."
     assert problem.severity == "warning"
 

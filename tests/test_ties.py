@@ -94,6 +94,30 @@ def test_a_head_from_another_model_than_the_embedding_is_refused(tmp_path: Path)
     assert problem.fact == f"Head and embedding are tied, and come from different models: {HEAD} and {EMBEDDING}."
 
 
+TWO_NUMBERS = "t: [{kind: embedding, value: 0.2}, {kind: head, value: %s}, {value: 0.5}]"
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ("none", [f"rule 2 gives the head 0.7, rule 1 gives {EMBEDDING} 0.2"]),
+        ("copy", [f't of "m": {HEAD} gets 0.7, {EMBEDDING} gets 0.2', HEAD, EMBEDDING]),
+    ],
+)
+def test_two_numbers_for_a_tied_head_and_its_embedding_are_refused_with_both(
+    head: str, said: list[str], tmp_path: Path
+) -> None:
+    models(tmp_path, a=(head, TIED), b=(head, TIED))
+    nodes = "a: {op: load, model: a}\nb: {op: load, model: b}\nm: {op: slerp, a: a, b: b, %s}\n"
+    nodes = nodes % TWO_NUMBERS + "out: {op: save, input: m, path: out}"
+    with pytest.raises(RecipeError) as refused:
+        planned(tmp_path, nodes % "0.7")
+    (problem,) = refused.value.problems
+    assert problem.severity == "error"
+    assert all(each in f"{problem.fact} {problem.why}" for each in said)
+    assert planned(tmp_path, nodes % "0.2").warnings == ()
+
+
 CAUSAL = {"architectures": ["GemmaForCausalLM"]}
 
 

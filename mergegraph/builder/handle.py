@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from mergegraph.builder.written import as_change, as_soup, unscaled, written
 from mergegraph.errors import Location, Problem, RecipeError
@@ -39,16 +39,23 @@ class Handle:
     folder: Path = field(default_factory=Path.cwd)
     at: Location = field(default_factory=lambda: caller())
 
+    __array_ufunc__: ClassVar[None] = None
+    """Tells numpy to leave `array * handle` to the handle, which refuses it."""
+
     def __add__(self, other: object) -> Handle:
-        return _added(self, other) if isinstance(other, Handle) else NotImplemented
+        if not isinstance(other, Handle):
+            raise _no_term(self, other)
+        return _added(self, other)
 
     def __radd__(self, other: object) -> Handle:
         """`sum([a, b, c])` begins with 0."""
-        return self if other == 0 else NotImplemented
+        if type(other) is not int or other != 0:
+            raise _no_term(self, other)
+        return self
 
     def __sub__(self, other: object) -> Handle:
         if not isinstance(other, Handle):
-            return NotImplemented
+            raise _no_term(self, other)
         if other.space == "delta":
             return _added(self, -other)
         if self.space == "delta":
@@ -58,12 +65,22 @@ class Handle:
             )
         return node("delta", model=self, base=other)
 
+    def __rsub__(self, other: object) -> Handle:
+        raise _no_term(self, other)
+
     def __mul__(self, by: object) -> Handle:
-        if isinstance(by, bool) or not isinstance(by, int | float):
-            return NotImplemented
-        return _scaled(self, by)
+        return _scaled(self, _factor(self, by))
 
     __rmul__ = __mul__
+
+    def __truediv__(self, by: object) -> Handle:
+        divisor = _factor(self, by)
+        if divisor == 0:
+            raise refused(f"{written(self)} is divided by zero.", "divide by another number")
+        return _scaled(self, 1 / divisor)
+
+    def __rtruediv__(self, other: object) -> Handle:
+        raise refused(f"{_shown(other)} is divided by {written(self)}.", "divide models and deltas by plain numbers")
 
     def __neg__(self) -> Handle:
         is_scaled = isinstance(self.method, Scale) or self.space == "weights"
@@ -151,6 +168,31 @@ def caller() -> Location:
         return Location("python")
     file, here = Path(frame.f_code.co_filename), Path.cwd()
     return Location(str(file.relative_to(here) if file.is_relative_to(here) else file), frame.f_lineno)
+
+
+def _factor(handle: Handle, by: object) -> float:
+    """A plain number, of numpy's float64 too. RecipeError for anything else."""
+    if isinstance(by, float):
+        return float(by)
+    if isinstance(by, int) and not isinstance(by, bool):
+        return by
+    fix = "multiply or divide by a plain number, as in 0.5 * DELTA"
+    if isinstance(by, Handle):
+        fix = f"average them: {as_soup([handle, by])}" if handle.space == by.space else "add the delta to the model"
+    elif not isinstance(by, bool):
+        fix = "a plain number, as float(x), or numbers by layer: mg.scale(DELTA, by=[0.2, 0.8])"
+    raise refused(f"{written(handle)} is multiplied or divided by {_shown(by)}, which is no number.", fix)
+
+
+def _no_term(handle: Handle, other: object) -> RecipeError:
+    fix = f"to change its strength, multiply: 0.5 * ({written(handle)}); models are made by mg.load"
+    return refused(f"{_shown(other)} is added to or subtracted from {written(handle)}, and is no model or delta.", fix)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Handle):
+        return f"({written(value)})"
+    return repr(value) if isinstance(value, bool | int | float | str) else f"a {type(value).__name__}"
 
 
 def _word(handle: Handle) -> str:

@@ -46,6 +46,10 @@ def soup(
     inputs: Iterable[Handle], weights: Sequence[Schedule] | None = None, *, name: str = "", **fields: object
 ) -> Handle:
     """The average of models, or of deltas; `weights` are divided by their sum."""
+    if isinstance(inputs, Handle) or isinstance(weights, Handle):
+        raise refused(
+            "mg.soup takes its inputs as one list.", "write mg.soup([A, B]), or mg.soup([A, B], weights=[1, 2])"
+        )
     inputs = list(inputs)
     if weights is not None and len(weights) != len(inputs):
         raise refused(

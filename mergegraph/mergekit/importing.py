@@ -53,6 +53,7 @@ def import_configuration(text: str, file: str, places: Places, *, fix: bool = Fa
     raise_errors(problems, RecipeError)
     name = _name(merges, file)
     nodes, files = write_nodes(merges, places, name, templates, findings, fix=fix)
+    findings.say_what_fits_nothing()
     warnings = raise_errors(findings.problems, RecipeError)
     lines = write_recipe(_head(name, file, merges[0].at, fix=fix), nodes)
     return Imported("".join(f"{line.text}\n" for line in lines), tuple(line.at for line in lines), warnings, files)

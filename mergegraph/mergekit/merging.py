@@ -18,12 +18,16 @@ from mergegraph.mergekit.writing import Noted, Tree
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """An input: its node, what the configuration calls it, its own parameters, where its layers begin there."""
+    """An input: its node, what the configuration calls it, its own parameters, where its layers begin there.
+
+    `tensors` are the names of its tensors, none where they are not known.
+    """
 
     node: str
     model: str
     level: Level
     first_layer: int
+    tensors: tuple[str, ...]
     at: Location
 
 
@@ -46,7 +50,8 @@ class Merging:
     def own(self, name: str, operand: Operand) -> Tree:
         """The schedule of a parameter of one input."""
         default = self.signature.per_model[name]
-        return self.scope.own(name, operand.level, operand.first_layer, default, operand.model, operand.at)
+        place = (operand.first_layer, operand.tensors)
+        return self.scope.own(name, operand.level, place, default, operand.model, operand.at)
 
     def shared(self, name: str) -> Tree:
         """The schedule of a parameter of the merge."""

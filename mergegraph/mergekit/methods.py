@@ -145,6 +145,15 @@ def _pruned(merging: Merging, op: str, more: Sequence[str], options: Mapping[str
         if kept is not None and kept >= 1:
             pruned.append(merging.nodes.delta(operand.node, base, operand.at))
             continue
+        if kept is not None and kept <= 0:
+            # An op may refuse it, as della does; in mergekit the model takes part with zeros.
+            nothing: dict[str, Tree] = {
+                "op": "scale",
+                "input": merging.nodes.delta(operand.node, base, operand.at),
+                "by": Noted(0.0, f"a density of {kept:g} keeps nothing", operand.at),
+            }
+            pruned.append(merging.nodes.add(f"nothing_of_{operand.node}", nothing, operand.at))
+            continue
         fields: dict[str, Tree] = {"op": op, "input": operand.node, "base": base, "density": density}
         fields |= {name: merging.own(name, operand) for name in more}
         # The difference from the papers is said once, at the first node that has it.
@@ -165,11 +174,25 @@ def _sparse(op: str, more: Sequence[str], options: Mapping[str, Tree], *, elects
 
 
 def _sce(merging: Merging) -> str:
+    merging.scope.findings.warning(
+        "sce weighs models by the size of their deltas in every tensor, however small.",
+        merging.scope.at,
+        "docs/mergekit.md lists the differences that are kept on purpose",
+        "mergekit weighs them alike where the mean squares of the selected deltas add up to less than 1e-6: "
+        "in tensors that a fine-tune moves by less than about 1e-3",
+    )
     fields: dict[str, Tree] = {"op": "sce", "inputs": _inputs(merging), "base": merging.base_node()}
     return merging.onto_base(merging.add("fused", {**fields, "select_topk": merging.shared("select_topk")}))
 
 
 def _model_stock(merging: Merging) -> str:
+    merging.scope.findings.warning(
+        "model_stock measures the angle between deltas in every tensor, however small.",
+        merging.scope.at,
+        "docs/mergekit.md lists the differences that are kept on purpose",
+        "mergekit divides by max(|d_i| |d_j|, 1e-6), and so stays nearer to the base where the norms of the deltas "
+        f"of a {'row' if merging.flag('filter_wise') else 'tensor'} are below about 1e-3",
+    )
     fields: dict[str, Tree] = {"op": "model_stock", "inputs": _inputs(merging), "base": merging.base_node()}
     return merging.finish({**fields, "axis": "row" if merging.flag("filter_wise") else "tensor", "clamp": False})
 

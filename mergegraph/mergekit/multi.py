@@ -19,13 +19,16 @@ from mergegraph.mergekit.writing import NodeText
 
 @dataclass
 class Graph:
-    """The nodes so far. `results`: the node of every finished document, `layers`: how many layers a node has."""
+    """The nodes so far. `results`: the node of every finished document, `layers`: how many layers a node has,
+    `tensors`: the names of its tensors, where they are known.
+    """
 
     nodes: Nodes
     findings: Findings
     fix: bool
     results: dict[str, str] = field(default_factory=dict[str, str])
     layers: dict[str, int | None] = field(default_factory=dict[str, int | None])
+    tensors: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
 
 def write_nodes(
@@ -79,14 +82,20 @@ def _document(
             return graph.results[reference.text]
         vocab = aligned.vocab_of(reference.text) if aligned else None
         node = graph.nodes.load(reference.text, vocab, reference.at)
-        graph.layers[node] = graph.nodes.places.layer_count(reference.text)
+        if node not in graph.layers:
+            graph.layers[node] = graph.nodes.places.layer_count(reference.text)
+            graph.tensors[node] = graph.nodes.places.tensors(reference.text)
         return node
 
     word = identifier(merge.name) if merge.name and not is_alone else "merged"
     prefix = f"{word}_" if merge.name and not is_alone else ""
     if prefix:
         graph.nodes.names.taken.discard(word)
-    shop = Workshop(graph.nodes, graph.findings, node_of, graph.layers.get, graph.fix)
+
+    def tensors_of(node: str) -> tuple[str, ...]:
+        return graph.tensors.get(node, ())
+
+    shop = Workshop(graph.nodes, graph.findings, node_of, graph.layers.get, tensors_of, graph.fix)
     node = merge_nodes(merge, shop, word, prefix)
     graph.results |= {merge.name: node} if merge.name and not is_alone else {}
     graph.layers.setdefault(node, layer_count(merge))

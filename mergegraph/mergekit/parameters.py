@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from mergegraph.errors import Location, Problem
+from mergegraph.errors import Location, Problem, did_you_mean
 from mergegraph.mergekit.levels import Conditional, Level, Setting
 from mergegraph.mergekit.signatures import Default
 from mergegraph.mergekit.writing import Noted, Tree, number_text
@@ -29,20 +29,52 @@ _OUTSIDE = (
     "model.norm.weight", "model.norm.bias", "model.final_layernorm.weight", "lm_head.weight", "lm_head.bias",
     "transformer.ln_f.weight", "gpt_neox.final_layer_norm.weight", "embed_out.weight", "score.weight",
 )  # fmt: skip
+_HEAD = "lm_head.weight"
 _LAYER_NUMBER = re.compile(r"(?:^|\.)\d+(?:\.|$)")
 
 
 @dataclass
 class Findings:
-    """What importing finds, in the order it is found, each thing once. Errors and warnings alike."""
+    """What importing finds, in the order it is found, each thing once. Errors and warnings alike.
+
+    `unfit`: filters and their parameters that have fitted nothing so far, with the names they were held against.
+    """
 
     problems: dict[Problem, None] = field(default_factory=dict[Problem, None])
+    unfit: dict[tuple[str, Conditional], tuple[str, ...]] = field(
+        default_factory=dict["tuple[str, Conditional]", "tuple[str, ...]"]
+    )
+    fit: set[tuple[str, Conditional]] = field(default_factory=set["tuple[str, Conditional]"])
 
     def error(self, fact: str, at: Location, fix: str, why: str = "") -> None:
         self.problems[Problem(fact, at, why=why, fix=fix)] = None
 
     def warning(self, fact: str, at: Location, fix: str = "", why: str = "") -> None:
         self.problems[Problem(fact, at, why=why, fix=fix, severity="warning")] = None
+
+    def fits(self, name: str, each: Conditional, tensors: tuple[str, ...]) -> bool:
+        """Whether a condition of parameter `name` fits any of `tensors`; of those that are not known it may."""
+        if not each.filter:
+            return True
+        fits = not tensors or any(each.filter in tensor for tensor in tensors)
+        if fits:
+            self.fit.add((name, each))
+        else:
+            self.unfit[name, each] = tensors
+        return fits
+
+    def say_what_fits_nothing(self) -> None:
+        """An error for every filter that fits no tensor in any slice; a warning where the head may just be tied."""
+        for (name, each), tensors in self.unfit.items():
+            if (name, each) in self.fit:
+                continue
+            fact = f'The filter "{each.filter}" of "{name}" fits no tensor.'
+            if each.filter in _HEAD and not any(_HEAD in tensor for tensor in tensors):
+                why = "the head is tied to the embedding, whose number it has"
+                self.warning(fact, each.at, "delete it", why)
+                continue
+            parts = {part for tensor in tensors for part in tensor.split(".") if not part.isdigit()}
+            self.error(fact, each.at, did_you_mean(each.filter, parts, "parts of names"), "mergekit would ignore it")
 
     def errors(self) -> list[Problem]:
         return [problem for problem in self.problems if problem.severity == "error"]
@@ -52,30 +84,36 @@ class Findings:
 class Scope:
     """One slice: the levels that all its inputs share, and its layers. `fix`: are known faults changed.
 
-    `first_layer` is where the slice begins in the result.
+    `first_layer` is where the slice begins in the result, `tensors` the names of its tensors there, none where they
+    are not known.
     """
 
     levels: tuple[Level, ...]
     layer_count: int | None
     first_layer: int
+    tensors: tuple[str, ...]
     fix: bool
     findings: Findings
     at: Location
 
-    def own(self, name: str, level: Level, first_layer: int, default: Default, model: str, at: Location) -> Tree:
-        """The schedule of a parameter of one input, whose layers begin at `first_layer` in its own model."""
+    def own(
+        self, name: str, level: Level, place: tuple[int, tuple[str, ...]], default: Default, model: str, at: Location
+    ) -> Tree:
+        """The schedule of a parameter of one input. `place`: where its layers begin in its own model, and the names
+        of its tensors, counted from 0.
+        """
         found = _joined(name, (level, *self.levels), default, at)
         if not found:
             fix = f"write it under the model, or for all: parameters: {{{name}: 1.0}}"
             self.findings.error(f'The model {model} is given no "{name}".', at, fix)
-        return self._schedule(name, found, first_layer)
+        return self._schedule(name, found, *place)
 
     def shared(self, name: str, default: Default) -> Tree:
         """The schedule of a parameter of the merge."""
         found = _joined(name, self.levels, default, self.at)
         if not found:
             self.findings.error(f'The merge is given no "{name}".', self.at, f"add parameters: {{{name}: 0.5}}")
-        return self._schedule(name, found, self.first_layer)
+        return self._schedule(name, found, self.first_layer, self.tensors)
 
     def flag(self, name: str, default: bool) -> bool:
         """A parameter that is true or false for the whole slice."""
@@ -98,13 +136,14 @@ class Scope:
         self.findings.error(fact, self.at_of(name), "give it one value, without filters")
         return default
 
-    def _schedule(self, name: str, found: Iterable[Conditional], first_layer: int) -> Tree:
+    def _schedule(self, name: str, found: Iterable[Conditional], first_layer: int, tensors: tuple[str, ...]) -> Tree:
         rules: list[Tree] = []
         for each in found:
             if first_layer and _LAYER_NUMBER.search(each.filter):
                 fact = f'The filter "{each.filter}" of "{name}" names a layer of a slice that does not begin at 0.'
                 self.findings.error(fact, each.at, "take the number out of the filter: slice the layers instead")
-            rules += self._rules(name, each)
+            elif self.findings.fits(name, each, tensors):
+                rules += self._rules(name, each)
         match rules:
             case [Noted({"value": value, **others}, note, at)] if not others:
                 return Noted(value, note, at)

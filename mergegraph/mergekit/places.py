@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, cast
 
+from mergegraph.errors import InputError
+from mergegraph.naming import layer_counts, renumbered, role
+from mergegraph.tensors.checkpoint import open_checkpoint
+
 _COUNT_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 _LONGEST_NAME = 32
 
@@ -43,6 +47,14 @@ class Places:
                 return count
         return None
 
+    def tensors(self, text: str) -> tuple[str, ...]:
+        """The names of a local model's tensors; none where it is not here or cannot be read."""
+        path = next((root / text for root in self._roots() if (root / text).exists()), None)
+        try:
+            return tuple(open_checkpoint(str(path), self.config).tensors) if path else ()
+        except InputError:
+            return ()
+
     def _roots(self) -> tuple[FilePath, FilePath]:
         return self.started_in, self.config
 
@@ -66,6 +78,21 @@ class Places:
         return moved if moved.startswith("..") else f"./{moved}"
 
 
+def tensors_within(names: tuple[str, ...], layers: tuple[int, int] | None) -> tuple[str, ...]:
+    """The names of a slice, its layers counted from 0; none where nothing says which layers are meant."""
+    if layers is None or not names:
+        return names
+    if len(layer_counts(names)) != 1:
+        return ()
+    first, end = layers
+    placed = [(name, role(name).layer) for name in names]
+    return tuple(
+        name if layer is None else renumbered(name, layer - first)
+        for name, layer in placed
+        if layer is None or first <= layer < end
+    )
+
+
 class Names:
     """Identifiers for nodes, each given out once."""
 
@@ -84,7 +111,7 @@ class Names:
 
 def name_of(reference: str) -> str:
     """A node name for a model: `./models/Mistral-7B@main+org/sql` → `Mistral_7B_sql`."""
-    parts = [os.path.basename(part.partition("@")[0].rstrip("/")) for part in reference.split("+")]  # noqa: PTH119 - may be an id
+    parts = [part.partition("@")[0].rstrip("/").rpartition("/")[2] for part in reference.split("+")]
     return identifier("_".join(part.removesuffix(".safetensors") for part in parts))
 
 

@@ -16,6 +16,7 @@ from mergegraph.mergekit.inputs import check_levels, chosen
 from mergegraph.mergekit.merging import Merging, Operand
 from mergegraph.mergekit.methods import emit
 from mergegraph.mergekit.parameters import Findings, Scope, is_one
+from mergegraph.mergekit.places import tensors_within
 from mergegraph.mergekit.writing import Noted, Tree
 
 _NO_LAYERS = 0
@@ -23,12 +24,15 @@ _NO_LAYERS = 0
 
 @dataclass(frozen=True)
 class Workshop:
-    """What a merge is made with. `node_of` gives the node of a model, `layers_of` how many layers a node has."""
+    """What a merge is made with. `node_of` gives the node of a model, `layers_of` how many layers a node has and
+    `tensors_of` the names of its tensors, none where they are not known.
+    """
 
     nodes: Nodes
     findings: Findings
     node_of: Callable[[Reference], str]
     layers_of: Callable[[str], int | None]
+    tensors_of: Callable[[str], tuple[str, ...]]
     fix: bool
 
 
@@ -86,12 +90,13 @@ def _piece(merge: Merge, piece: Slice, shop: Workshop, first_layer: int, name: s
     if len(shop.findings.errors()) > before:
         return None
     levels = (piece.parameters, merge.parameters)
-    scope = Scope(
-        levels, piece.layer_count, first_layer, shop.fix, shop.findings, piece.at if merge.in_slices else merge.at
-    )
+    tensors = _tensors(inputs.base or inputs.inputs[0], shop)
+    at = piece.at if merge.in_slices else merge.at
+    scope = Scope(levels, piece.layer_count, first_layer, tensors, shop.fix, shop.findings, at)
     if merge.method == "passthrough":
         (source,) = inputs.inputs
-        by = scope.own("scale", source.parameters, _first(source), 1.0, source.model.text, source.model.at)
+        place = (_first(source), _tensors(source, shop))
+        by = scope.own("scale", source.parameters, place, 1.0, source.model.text, source.model.at)
         if is_one(by, 1.0):
             return _Piece(shop.node_of(source.model), source.layers)
     base = _operand(inputs.base, shop) if inputs.base else None
@@ -104,7 +109,12 @@ def _operand(source: Source, shop: Workshop) -> Operand:
     node = shop.node_of(source.model)
     if source.layers is not None and (0, shop.layers_of(node)) != source.layers:
         node = shop.nodes.cut(node, source.layers, source.model.at)
-    return Operand(node, source.model.text, source.parameters, _first(source), source.model.at)
+    tensors = _tensors(source, shop)
+    return Operand(node, source.model.text, source.parameters, _first(source), tensors, source.model.at)
+
+
+def _tensors(source: Source, shop: Workshop) -> tuple[str, ...]:
+    return tensors_within(shop.tensors_of(shop.node_of(source.model)), source.layers)
 
 
 def _first(source: Source) -> int:

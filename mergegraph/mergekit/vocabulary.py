@@ -23,12 +23,14 @@ class Alignment:
     at: Location
 
     def vocab_of(self, model: str) -> Mapping[str, Tree] | None:
-        """`vocab:` of the load node of `model`; None for the model that gives the vocabulary."""
+        """`vocab:` of the load node of `model`; None for the model that gives the vocabulary.
+
+        A token that a model lacks gets the embedding of a model that has it, as in mergekit.
+        """
         if self.union:
-            return {"union": list(self.union)}
+            return {"union": list(self.union), "missing": "base"}
         if model == self.target_model:
             return None
-        # A token that a model lacks gets the embedding of the model that has it, as in mergekit.
         return {"align": self.target, "missing": "base"}
 
 
@@ -44,6 +46,10 @@ def alignment(merge: Merge, named: Mapping[str, Merge], nodes: Nodes, findings: 
         findings.error(fact, source.at, "set the tokenizer in the document that loads the models")
         return None
     if source.text == "union":
+        if len(models) > 2:
+            fact = "A token that the base lacks, and that several models have, gets the embedding of the first of them."
+            why = "mergekit averages over the models that have the token"
+            findings.warning(fact, source.at, "compare the embeddings of such tokens", why)
         return Alignment(None, "", _names_to_be(models, nodes), source.at)
     target = models[0] if source.text == "base" else source.text
     node = nodes.load(target, None, source.at)

@@ -115,7 +115,7 @@ class Combination(Tensorwise):
                     tensor=name,
                     why=f"{self._label(first)} is {list(ours[name].shape)}, "
                     f"{self._label(index)} is {list(node.tensors[name].shape)}",
-                    fix=f"where a vocabulary grew, add `vocab: {{align: NODE}}` to the load node of "
+                    fix=f"where a vocabulary grew or was padded, add `vocab: {{align: NODE}}` to the load node of "
                     f"{self._label(index)}, with the load node of {self._label(first)} as NODE"
                     if len(ours[name].shape) == 2 and ours[name].shape[1:] == node.tensors[name].shape[1:]
                     else "use fine-tunes of one base: their shapes are equal",

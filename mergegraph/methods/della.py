@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from mergegraph.errors import Problem
-from mergegraph.expr import Expr, Space, apply
+from mergegraph.expr import Expr, Space, apply, linear
 from mergegraph.fields import Coefficient
 from mergegraph.methods.base import Parameters
 from mergegraph.methods.kernel import Kernel, Piece
@@ -92,7 +92,8 @@ class Della(Thinning):
 
     Ranks are by magnitude, from 0, in each row of n elements (`axis: tensor`: in the whole tensor); equal magnitudes
     share their mean rank, a tensor of one dimension is one row, and a row of one element has p = density. In a 3-D
-    stack the rows are those of its matrices, and with `axis: tensor` each matrix is ranked by itself. A density of 1 keeps everything.
+    stack the rows are those of its matrices, and with `axis: tensor` each matrix is ranked by itself. A density of 1
+    keeps everything, one of 0 nothing.
 
     Deep et al., "DELLA-Merging: reducing interference in model merging through magnitude-based sampling", 2024,
     arXiv 2406.11617.
@@ -123,6 +124,8 @@ class Della(Thinning):
         (delta,) = self.deltas(inputs)
         if p.density >= 1:
             return delta
+        if p.density <= 0:
+            return linear([], "delta")
         kernel = DropByRank if self.axis == "row" else DropByTensorRank
         numbers = (("density", float(p.density)), ("epsilon", float(p.epsilon)))
         parameters = (*numbers, ("divided", self.rescale == "expected"))

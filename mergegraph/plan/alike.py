@@ -111,6 +111,8 @@ def rebuilt(root: Expr, change: Callable[[Linear], Expr], known: Mapping[Part, P
 
     Populations are of the whole model, and stay.
     """
+    if root in known:
+        return known[root]  # pyright: ignore[reportReturnType]
     made: dict[Part, Any] = dict(known)
     for part in walk_parts(root, below=lambda part: () if part in known else parts(part)):
         if part in known:

@@ -51,6 +51,16 @@ class _Compiling:
     resolved: Resolved
     tables: dict[str, Table] = field(default_factory=dict[str, Table])
     comparisons: list[Comparison] = field(default_factory=list[Comparison])
+    compared: set[frozenset[Read]] = field(default_factory=set[frozenset[Read]])
+
+    def compare(self, node: ResolvedNode, name: str, kept: Expr, other: Expr) -> None:
+        """Have two stored tensors compared, once for the whole graph."""
+        assert isinstance(kept, Read)
+        assert isinstance(other, Read)
+        pair = frozenset((kept, other))
+        if len(pair) == 2 and pair not in self.compared:
+            self.compared.add(pair)
+            self.comparisons.append(Comparison(node.node.written_as, name, kept, other))
 
 
 def compile_graph(resolved: Resolved) -> Compiled:
@@ -151,7 +161,19 @@ def _table(compiling: _Compiling, node: ResolvedNode) -> Table:
         else:
             kept = operands[name][node.trunk]
             table[name] = kept if kept is not None and node.node.space == "weights" else building.zero
+    if node.node.space == "delta" and spaces[node.trunk] == "weights":
+        _compare_beside_delta(compiling, node, inputs)
     return table
+
+
+def _compare_beside_delta(compiling: _Compiling, node: ResolvedNode, inputs: Sequence[Table]) -> None:
+    """A delta has no tensors that are not floating point; the models that it is formed of should agree on theirs."""
+    trunk = compiling.resolved.nodes[node.node.inputs[node.trunk]]
+    names = [name for name, kind in trunk.tensors.items() if not kind.dtype.is_float]
+    for source, table in zip(node.node.inputs, inputs, strict=True):
+        if compiling.resolved.nodes[source].node.space == "weights":
+            for name in (name for name in names if name in table):
+                compiling.compare(node, name, inputs[node.trunk][name].expr, table[name].expr)
 
 
 def _lacks_weights(operands: Sequence[Made | None], spaces: Sequence[Space]) -> bool:
@@ -238,8 +260,5 @@ def _uncomputed(compiling: _Compiling, node: ResolvedNode, name: str, operands: 
     trunk = operands[node.trunk]
     kept = trunk if trunk is not None and isinstance(trunk.expr, Read) else present[0]
     for other in present:
-        if other.expr is not kept.expr:
-            assert isinstance(kept.expr, Read)
-            assert isinstance(other.expr, Read)
-            compiling.comparisons.append(Comparison(node.node.written_as, name, kept.expr, other.expr))
+        compiling.compare(node, name, kept.expr, other.expr)
     return kept

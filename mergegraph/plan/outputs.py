@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,8 @@ from mergegraph.walking import reads
 
 _LONGEST_NAME = 240
 """Bytes; file systems take 255, and `.partial` is added."""
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/.*")
+"""With one slash as well: a path on the command line has lost its second."""
 
 
 def make_plan(
@@ -100,11 +103,13 @@ def _output_paths(
         method = node.method
         assert isinstance(method, Save)
         wanted = str(output) if output is not None else method.path
-        if wanted and (problem := _unusable(wanted)):
+        folder = Path.cwd() if output is not None else node.source.folder
+        problem = "it is the folder that you are in" if output == Path() else _unusable(wanted, folder)
+        if wanted and problem:
             found.append(Problem(f"{wanted!r} cannot be an output path: {problem}.",
-                                 at=node.source.where(("path",)), node=name, fix="write another path"))  # fmt: skip
+                                 at=node.source.where(("path",)), node=name,
+                                 fix=f"name a folder to make, as in out/{resolved.graph.recipe.name}"))  # fmt: skip
         elif wanted:
-            folder = Path.cwd() if output is not None else node.source.folder
             paths[name] = Path(os.path.normpath(folder / Path(wanted).expanduser()))
         else:
             found.append(Problem("The save has no path.", at=node.at, node=name, fix="add `path: out/NAME`, or -o DIR",
@@ -112,17 +117,23 @@ def _output_paths(
     return paths
 
 
-def _unusable(path: str) -> str:
-    """Why no file system takes a path; empty for one that can be."""
+def _unusable(path: str, folder: Path) -> str:
+    """Why a path, relative to `folder`, can be no output's; empty for one that can be."""
+    if _URL.fullmatch(path):
+        return "outputs are local folders"
     if "\0" in path:
         return "it holds a NUL character"
     if any(len(part.encode()) > _LONGEST_NAME for part in Path(path).parts):
         return f"a name in it is longer than {_LONGEST_NAME} bytes"
     try:
-        Path(path).expanduser()
+        place = Path(os.path.normpath(folder / Path(path).expanduser()))
     except RuntimeError:
         return f"there is no home folder of {path.split('/')[0]}"
-    return ""
+    try:
+        is_root = not place.resolve().name
+    except (OSError, RuntimeError):
+        return "its links lead in a circle"
+    return "it is the root of the file system" if is_root else ""
 
 
 def _overlaps(resolved: Resolved, paths: Mapping[str, Path]) -> Iterator[Problem]:
@@ -136,9 +147,10 @@ def _overlaps(resolved: Resolved, paths: Mapping[str, Path]) -> Iterator[Problem
     places = {name: path.resolve() for name, path in paths.items()}
     for name, path in paths.items():
         at = resolved.nodes[name].node.source.where(("path",))
-        for used in (places[name], _partial(places[name])):
-            overlaps = [_overlap(name, path, used, folder, load, at) for folder, load in inputs.items()]
-            yield from (problem for problem in overlaps if problem is not None)
+        for folder, load in inputs.items():
+            used = (places[name], _partial(places[name]))
+            overlaps = [_overlap(name, path, real, folder, load, at) for real in used]
+            yield from [problem for problem in overlaps if problem is not None][:1]
         for earlier in list(paths)[: list(paths).index(name)]:
             if _meet(places[earlier], places[name]):
                 yield Problem(
@@ -223,13 +235,32 @@ def _tie_problems(
         made_from = [[models.get(read.path, read.path) for read in reads(table[name])] for name in (head, embedding)]
         if outlines[0] != outlines[1] or made_from[0] != made_from[1]:
             what = "get other numbers" if outlines[0] != outlines[1] else "come from different models"
+            numbers = _numbers_of(resolved, save, head, embedding)
             yield Problem(
                 f"Head and embedding are tied, and {what}: {head} and {embedding}.",
                 at=save.at, node=save.name, tensor=head,
-                why="the config says that the head is the embedding, so one of the two results would be lost",
+                why="the config says that the head is the embedding, so one of the two results would be lost"
+                + "".join(f"\n{line}" for line in numbers),
                 fix="give the kinds head and embedding the same value"
                 if outlines[0] != outlines[1] else "take both from one model",
             )  # fmt: skip
+
+
+def _numbers_of(resolved: Resolved, save: GraphNode, head: str, embedding: str) -> Iterator[str]:
+    """`by of "m": lm_head.weight gets 0.7, …`, for each number that differs in a node above the save."""
+    above = {save.name}
+    for name in reversed(list(resolved.nodes)):
+        node = resolved.nodes[name]
+        if name not in above:
+            continue
+        above.update(node.node.inputs)
+        for path, schedule in node.schedules.items():
+            if head in node.tensors and embedding in node.tensors:
+                one, other = schedule.value(head), schedule.value(embedding)
+                if one != other:
+                    number = ".".join(map(str, path))
+                    at = f'{number} of "{node.node.written_as}"'
+                    yield f"{at}: {head} gets {float(one):g}, {embedding} gets {float(other):g}"
 
 
 def _dtype(stored: DType, wanted: DType | None, expr: Expr) -> DType:

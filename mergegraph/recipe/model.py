@@ -98,6 +98,12 @@ def dump_recipe(recipe: Recipe) -> str:
     return yaml.dump(top, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=110)
 
 
+def dump_method(method: Method) -> str:
+    """A node on one line: `{op: delta, model: b, base: a}`."""
+    fields = {"op": method.op, **_given(method)}
+    return yaml.dump(fields, Dumper=_Dumper, sort_keys=False, default_flow_style=True, width=1e9).strip()
+
+
 class _Dumper(yaml.SafeDumper):
     """Quotes whatever YAML 1.1 or the YAML 1.2 core schema would not read as text. Writes no aliases."""
 

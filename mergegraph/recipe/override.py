@@ -27,6 +27,8 @@ class Setting:
     path: tuple[str, ...]
     value: Value
     shown: str
+    within: str = ""
+    """The includes that lead to the document, as they begin a path: `x.`"""
 
 
 @dataclass
@@ -63,7 +65,7 @@ def apply(document: Document, settings: Iterable[Setting]) -> Applied:
             applied.problems.append(Problem(error.fact, Location(setting.shown), fix=error.fix))
             continue
         if include:
-            inner = Setting(setting.path[1:], setting.value, setting.shown)
+            inner = Setting(setting.path[1:], setting.value, setting.shown, f"{setting.within}{include}.")
             applied.for_includes.setdefault(include, []).append(inner)
     return applied
 
@@ -81,10 +83,9 @@ def _apply(document: Document, setting: Setting) -> str:
         _put(document, ("nodes", split[0]), split[1], setting)
     elif (split := _split(_section(top, "models"), words)) is not None:
         if split[1] not in ((), ("model",)):
-            fact = f'"{split[0]}" is only a reference, so there is no {".".join(split[1])} in it.'
-            raise _NoSuchPlace(
-                fact, f"--set models.{split[0]}=REF, or write it under nodes: as {{op: load, model: REF}}"
-            )
+            fact = f'"{setting.within}{split[0]}" is only a reference, so there is no {".".join(split[1])} in it.'
+            place = f"{setting.within}models.{split[0]}"
+            raise _NoSuchPlace(fact, f"--set {place}=REF, or write it under nodes: as {{op: load, model: REF}}")
         _put(document, ("models", split[0]), (), setting)
     elif len(words) > 1 and first in _section(top, "include"):
         return first
@@ -118,7 +119,7 @@ def _put(document: Document, start: Path, words: Sequence[str], setting: Setting
     """Set the place that `words` lead to from `start`, and make the setting its line."""
     path: list[str | int] = list(start)
     for word in words:
-        path.append(_step(document, tuple(path), word))
+        path.append(_step(document, tuple(path), word, setting.within))
     holder = _at(document.value, path[:-1])
     last = path[-1]
     if isinstance(holder, dict):
@@ -140,14 +141,13 @@ def _at(value: Value, path: Sequence[str | int]) -> Value:
     return value
 
 
-def _step(document: Document, path: Path, word: str) -> str | int:
+def _step(document: Document, path: Path, word: str, within: str) -> str | int:
     """The key or index that `word` means in the value at `path`: of an absent field its name, but nothing deeper."""
-    top = document.value
+    top, here = document.value, within + _place(path)
     assert isinstance(top, dict)
     try:
         value = _at(top, path)
     except KeyError:
-        here = _place(path)
         raise _NoSuchPlace(f'"{here}" is not there, so nothing in it can be set.', f"--set {here}=VALUE") from None
     node = _section(top, str(path[0])).get(str(path[1])) if path[0] == "nodes" else None
     cls = method_class(node) if isinstance(node, dict) else None
@@ -157,14 +157,13 @@ def _step(document: Document, path: Path, word: str) -> str | int:
         if isinstance(holder, list) and isinstance(last, int):
             value = holder[last] = {"from": value}
     if isinstance(value, list):
-        return _index(path, word, len(value))
+        return _index(here, word, len(value))
     if not isinstance(value, dict):
         kind = "an expression" if len(path) == 2 and isinstance(value, str) else "one value"
-        here = _place(path)
         raise _NoSuchPlace(f'"{here}" is {kind}, so there is no {word} in it.', f"set all of it: --set {here}=VALUE")
     names = field_names(cls, inside) if cls is not None else ()
     if names and word not in names:
-        raise _NoSuchPlace(f'"{_place(path)}" has no "{word}".', did_you_mean(word, names, "it takes"))
+        raise _NoSuchPlace(f'"{here}" has no "{word}".', did_you_mean(word, names, "it takes"))
     if path[0] == "include" and len(path) == 2 and word not in ("recipe", "with"):
         raise _NoSuchPlace(f'An include has no "{word}".', did_you_mean(word, ("recipe", "with"), "it takes"))
     return word
@@ -175,8 +174,7 @@ def _place(path: Path) -> str:
     return dotted(path[1:] if path[0] == "nodes" else path)
 
 
-def _index(path: Path, word: str, count: int) -> int:
-    here = _place(path)
+def _index(here: str, word: str, count: int) -> int:
     if not (word.isascii() and word.isdigit()) or int(word) >= count:
         entries = "1 entry" if count == 1 else f"{count} entries"
         fix = f"--set {here}.{max(count - 1, 0)}=VALUE is the last one"

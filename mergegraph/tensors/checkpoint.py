@@ -25,6 +25,7 @@ from mergegraph.tensors.model_files import choose_files, shard_of
 
 SPACE_KEY = "mergegraph.space"
 MOST_CONFIG_BYTES = 10_000_000
+_CONFIG_FIX = "correct it, or copy the config.json of the model that this one was tuned from"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -198,13 +199,14 @@ def _read_config(folder: Path) -> dict[str, Any]:
             config: object = json.loads(strict_json.decode(read_range(file, 0, MOST_CONFIG_BYTES)))
     except json.JSONDecodeError as error:
         why = f"{error.msg}, at column {error.colno}"
-        raise InputError(Problem(f"{path} is not JSON.", at=Location(str(path), error.lineno), why=why)) from error
+        at = Location(str(path), error.lineno)
+        raise InputError(Problem(f"{path} is not JSON.", at=at, why=why, fix=_CONFIG_FIX)) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(Problem(f"{path} is not JSON: {error}.", at=Location(str(path)))) from error
+        raise InputError(Problem(f"{path} is not JSON: {error}.", at=Location(str(path)), fix=_CONFIG_FIX)) from error
     except OSError as error:
         raise InputError(Problem(f"{path} cannot be read: {error.strerror}.")) from error
     if not isinstance(config, dict):
-        raise InputError(Problem(f"{path} is not a JSON object.", at=Location(str(path), 1)))
+        raise InputError(Problem(f"{path} is not a JSON object.", at=Location(str(path), 1), fix=_CONFIG_FIX))
     return cast("dict[str, Any]", config)
 
 

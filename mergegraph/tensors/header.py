@@ -77,7 +77,8 @@ def parse_header(path: str, max_header_bytes: int = DEFAULT_HEADER_BYTES) -> Hea
             raw = _header_text(file, min(max_header_bytes, MOST_HEADER_BYTES))
             first_bytes = read_range(file, 0, 64)
     except OSError as error:
-        raise InputError(Problem(f"{path} cannot be read: {error.strerror}.")) from error
+        fix = "name a model's folder, or a .safetensors file that you may read"
+        raise InputError(Problem(f"{path} cannot be read: {error.strerror}.", fix=fix)) from error
     try:
         entries = _entries(raw)
     except ValueError as error:

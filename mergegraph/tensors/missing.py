@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 from pathlib import Path, PureWindowsPath
+from urllib.parse import unquote
 
 from mergegraph.errors import InputError, Problem, did_you_mean
 
@@ -20,6 +21,8 @@ def find(reference: str, folder: Path, subfolder: str | None = None) -> Path:
     """The folder or file that `reference` names, absolute. InputError when there is none."""
     if not reference.strip():
         raise InputError(Problem("A model reference is empty.", fix="write the path of a model's folder"))
+    if reference.startswith("file:"):
+        raise InputError(_file_url(reference))
     remote = _REMOTE.fullmatch(reference)
     if remote:
         raise InputError(_remote(reference, remote["scheme"], remote["rest"]))
@@ -57,7 +60,8 @@ def _inside(subfolder: str) -> str:
 def _nowhere(reference: str, path: Path) -> Problem:
     fact, why = f'There is no folder or file "{reference}".', f"looked for {path}"
     if path.is_symlink():
-        return Problem(fact, why=f"{path} is a link to {path.readlink()}, which is not there")
+        why = f"{path} is a link to {path.readlink()}, which is not there"
+        return Problem(fact, why=why, fix="correct the link, or name the folder that it was to lead to")
     base, plus, adapter = reference.rpartition("+")
     if plus and base and Path(str(path).removesuffix(plus + adapter)).exists():
         why = f"{base} is there; the adapter on top of it ({adapter}) is another folder"
@@ -77,6 +81,11 @@ def _remote(reference: str, scheme: str, rest: str) -> Problem:
     hub = _HUB_ID.fullmatch(rest) if scheme == "hf" else None
     fix = _download(hub) if hub else "download it, and write the path of its folder"
     return Problem(f'"{reference}" is not a local path; mergegraph reads local folders here.', fix=fix)
+
+
+def _file_url(reference: str) -> Problem:
+    plain = re.sub("^/{2,}", "/", unquote(reference.removeprefix("file:")))
+    return Problem(f'"{reference}" is a URL; mergegraph takes plain paths.', fix=f"write {plain}")
 
 
 def _download(hub: re.Match[str]) -> str:

@@ -29,33 +29,35 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Placement:
-    """For each row of a target vocabulary the row of ours that stands there; None where we have none.
+    """For each row of a target vocabulary the row of ours with its token; None where we have none.
 
-    `absent`: the tokens of the target that ours lacks. `moved`: our row → the target's, for what stands elsewhere.
+    `padding`: the rows of the target that no token has. `absent`: its tokens that ours lacks. `moved`: our row → the
+    target's, for tokens that stand elsewhere.
     """
 
     rows: tuple[int | None, ...]
+    padding: frozenset[int]
     absent: tuple[str, ...]
     moved: Mapping[int, int]
 
 
 def placement(ours: Vocabulary, target: Vocabulary) -> Placement:
-    """Our rows in the order of `target`. Its nth row of padding is our nth row of padding, as far as we have it."""
-    by_row, own_rows = target.by_row, ours.by_row
-    padding = (row for row in range(ours.row_count) if row not in own_rows)
+    """Our rows in the order of `target`. No row of ours stands for one of its padding: nothing says which."""
+    by_row = target.by_row
+    padding = frozenset(range(target.row_count)) - by_row.keys()
     rows: list[int | None] = []
     absent: list[str] = []
     for row in range(target.row_count):
         token = by_row.get(row)
         if token is None:
-            rows.append(next(padding, None))
+            rows.append(None)
             continue
         found = ours.tokens.get(token)
         rows.append(found if found is not None and found < ours.row_count else None)
         if rows[-1] is None:
             absent.append(token)
     places = {row: target.tokens[token] for token, row in ours.tokens.items() if token in target.tokens}
-    return Placement(tuple(rows), tuple(absent), {row: new for row, new in places.items() if row != new})
+    return Placement(tuple(rows), padding, tuple(absent), {row: new for row, new in places.items() if row != new})
 
 
 def union(vocabularies: Sequence[Vocabulary]) -> Vocabulary:

@@ -313,6 +313,18 @@ def test_integers_that_differ_warn_once_or_are_an_error(tmp_path: Path) -> None:
     assert load_file(tmp_path / "out" / "model.safetensors")["position_ids"].tolist() == [2, 5]
 
 
+def test_integers_that_differ_across_a_delta_warn_once_or_are_an_error(tmp_path: Path) -> None:
+    for name, first in (("base", 2), ("code", 3)):
+        write_model(tmp_path / name, {"w": torch.ones(4), "position_ids": torch.tensor([first, 5])})
+    loads = "base: {op: load, model: base}\ncode: {op: load, model: code}\n"
+    nodes = f"{loads}x: base + 0.3*(code - base)\nout: {{op: save, input: x, path: out}}"
+    with pytest.raises(RunError, match="1 tensor of integers or masks differs"):
+        merged(planned(tmp_path, nodes), strict_integers=True)
+    (warning,) = merged(planned(tmp_path, nodes)).warnings
+    assert (warning.node, warning.tensor) == ("x", "position_ids")
+    assert load_file(tmp_path / "out" / "model.safetensors")["position_ids"].tolist() == [2, 5]
+
+
 def test_equal_integers_are_silent_even_when_strict(tmp_path: Path) -> None:
     for name in ("base", "code"):
         write_model(tmp_path / name, {"w": torch.ones(4), "position_ids": torch.arange(300_000)})

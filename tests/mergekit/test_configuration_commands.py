@@ -203,7 +203,50 @@ def test_what_check_finds_stands_in_the_configuration(
         "    weight:\n    - {filter: no_such, value: 3}\n    - {value: 0}\n"
     )
     assert main(["check", write(text)]) == 2
-    assert "*no_such*" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert 'The filter "no_such" of "weight" fits no tensor.' in shown
+    assert "merge.yml:7" in shown
+
+
+PARTLY = """\
+merge_method: passthrough
+slices:
+- sources: [{model: one, layer_range: [0, 2]}]
+- sources: [{model: two, layer_range: [1, 3]}]
+parameters: {scale: [{filter: special, value: 0.5}, {value: 1}]}
+dtype: float32
+"""
+
+
+def test_a_filter_that_fits_nothing_in_one_slice_is_left_out_there(models: dict[str, Tensors]) -> None:
+    special = "model.layers.2.special.weight"
+    write_model(Path("two"), {**models["two"], special: torch.ones(4, 4)}, config=CONFIG)
+    assert main(["import", write(PARTLY), "-o", "recipe.yaml"]) == 0
+    assert Path("recipe.yaml").read_text().count("*special*") == 1
+    assert main(["run", "recipe.yaml", "-o", "made", "--quiet"]) == 0
+    assert torch.equal(made()[special.replace("layers.2", "layers.3")], torch.full((4, 4), 0.5).double())
+
+
+def test_a_filter_for_a_tied_head_is_only_warned_of(
+    models: dict[str, Tensors], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, tensors in models.items():
+        tied = {tensor: values for tensor, values in tensors.items() if tensor != "lm_head.weight"}
+        write_model(Path(name), tied, config={**CONFIG, "tie_word_embeddings": True})
+    config = SLERP.replace("t: 0.3", "t: [{filter: lm_head, value: 1}, {value: 0.3}]")
+    assert main(["run", write(config), "-o", "made"]) == 0
+    assert "the head is tied" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["ties", "dare_linear", "della", "breadcrumbs"])
+def test_densities_beyond_their_range_run(models: dict[str, Tensors], method: str) -> None:
+    config = (
+        f"merge_method: {method}\nbase_model: base\nmodels:\n- {{model: one, parameters: {{density: 1.5}}}}\n"
+        "- {model: two, parameters: {density: -0.5}}\nparameters: {weight: 1, normalize: false}\ndtype: float32\n"
+    )
+    assert main(["run", write(config), "-o", "made", "--quiet"]) == 0
+    for name, tensor in made().items():
+        torch.testing.assert_close(tensor, models["one"][name].double(), rtol=0, atol=2e-7)
 
 
 def test_warnings_of_a_configuration_are_shown_by_check(

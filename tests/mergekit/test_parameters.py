@@ -186,3 +186,13 @@ def test_a_default_of_mergekit_is_written_out(method: str, given: str, said: str
 def test_a_density_of_one_drops_nothing() -> None:
     config = "merge_method: dare_ties\nbase_model: org/base\nmodels: [{model: org/one, parameters: {weight: 0.5}}]\n"
     assert "d_one:  {op: delta, model: one, base: base}" in imported(config).text
+
+
+@pytest.mark.parametrize("method", ["dare_linear", "della", "breadcrumbs"])
+@pytest.mark.parametrize(
+    ("density", "node"), [("1.5", "d_one:  {op: delta"), ("-0.5", "op: scale, input: d_one, by: 0}")]
+)
+def test_a_density_beyond_its_range_keeps_all_or_nothing(method: str, density: str, node: str) -> None:
+    given = f"parameters: {{weight: 0.5, density: {density}}}"
+    config = f"merge_method: {method}\nbase_model: org/base\nmodels: [{{model: org/one, {given}}}]\n"
+    assert node in imported(config).text

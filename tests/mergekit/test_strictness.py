@@ -119,6 +119,11 @@ WARNED: list[tuple[str, int, str]] = [
     (f"merge_method: karcher\n{BASE}" + MODELS, 2, "averages the base model in"),
     (f"merge_method: ram\n{BASE}parameters: {{epsilon: 0.01}}\n" + MODELS, 3, "absolute"),
     ("merge_method: slerp\nbase_model: org/one\nparameters: {t: [0, 1]}\n" + MODELS, 3, "never reaches"),
+    (f"merge_method: sce\n{BASE}" + MODELS, 1, "add up to less than 1e-6"),
+    (f"merge_method: model_stock\n{BASE}" + MODELS, 1, "of a tensor are below about 1e-3"),
+    (f"merge_method: model_stock\n{BASE}parameters: {{filter_wise: true}}\n" + MODELS, 1, "of a row are below"),
+    (f"merge_method: linear\n{BASE}parameters: {{weight: 1}}\ntokenizer_source: union\nmodels:\n"
+     "- model: org/base\n- model: org/one\n- model: org/two\n", 4, "embedding of the first of them"),
     ("merge_method: linear\nparameters: {weight: 1}\nchat_template: auto\n" + MODELS, 3, "comes with the tokenizer"),
     (f"merge_method: passthrough\n{BASE}{SLICES}", 2, "Config and tokenizer come from org/one"),
 ]  # fmt: skip

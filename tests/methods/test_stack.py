@@ -48,6 +48,12 @@ def refusal(folder: Path, stack: str) -> str:
     return str(refused.value)
 
 
+def test_every_wrong_slice_is_told_once(models: Path) -> None:
+    said = refusal(models, 'slices: [{from: a, layers: "0:9"}, {from: flat, layers: "0:1"}, {from: flat, layers: ":"}, '
+                           '{from: b, layers: "7:8"}]')  # fmt: skip
+    assert [said.count(part) for part in ('all of "a"', '"flat" has no stack', 'all of "b"')] == [1, 1, 1]
+
+
 def test_layers_are_numbered_in_the_order_they_are_written(models: Path) -> None:
     found = sources(models, 'slices: [{from: a, layers: "1:3"}, {from: b, layers: "0:1"}, {from: a, layers: "1:2"}]')
     norms = {name: source for name, source in found.items() if "input_layernorm" in name}

@@ -80,6 +80,35 @@ def test_an_output_touches_no_input(why: str, path: str, fact: str, models: Path
     assert fact in said, why
 
 
+UNUSABLE = [
+    ("the root", "/", "it is the root of the file system"),
+    ("a way to the root", "/tmp/..", "it is the root"),
+    ("a link to the root", "to_root", "it is the root"),
+    ("links in a circle", "circle", "its links lead in a circle"),
+    ("the Hub", "hf://org/name", "outputs are local folders"),
+    ("an object store", "s3://bucket/name", "outputs are local folders"),
+    ("a URL of a file", "file:///tmp/x", "outputs are local folders"),
+]
+
+
+@pytest.mark.parametrize(("why", "path", "fact"), UNUSABLE, ids=[row[0] for row in UNUSABLE])
+def test_a_path_that_can_be_no_output_is_refused(why: str, path: str, fact: str, models: Path) -> None:
+    (models / "to_root").symlink_to("/")
+    (models / "circle").symlink_to(models / "circle")
+    said = refusal(models, ONE.replace("path: out", f"path: {path}"))
+    assert f"cannot be an output path: {fact}" in said, why
+    assert "name a folder to make" in said
+
+
+def test_the_path_of_the_command_is_no_url_and_not_empty(models: Path) -> None:
+    assert "outputs are local folders" in refusal(models, ONE, output=Path("s3://bucket/name"))
+    assert "the folder that you are in" in refusal(models, ONE, output=Path())
+
+
+def test_an_output_inside_an_input_is_told_once(models: Path) -> None:
+    assert refusal(models, ONE, output=models / "a" / "merged").count('lies inside an input: "a"') == 1
+
+
 def test_an_input_that_is_a_file_may_lie_beside_the_output(tmp_path: Path) -> None:
     write_model(tmp_path / "a", {"w": vector(0)})
     (tmp_path / "a" / "model.safetensors").rename(tmp_path / "one.safetensors")
@@ -158,11 +187,34 @@ def test_what_is_not_floating_passes_as_a_copy_and_is_compared(tmp_path: Path) -
     assert comparison.other.path == str(tmp_path / "b" / "model.safetensors")
 
 
+def pairs(plan: Plan) -> list[set[str]]:
+    """The models whose tensors are compared."""
+    return [{Path(read.path).parent.name for read in (each.kept, each.other)} for each in plan.comparisons]
+
+
 def test_integers_in_a_delta_come_back_from_the_base(tmp_path: Path) -> None:
     nodes = "d: {op: delta, model: a, base: b}\nm: {op: sum, inputs: [b, d]}\nout: {op: save, input: m, path: out}"
     plan = planned(mixed(tmp_path), nodes)
     assert written(plan, plan.outputs[0], "ids") == "b"
-    assert plan.comparisons == ()
+    assert pairs(plan) == [{"a", "b"}]
+
+
+COMPARED = [
+    ("an expression", "m: b + 0.3*(a - b)", [{"a", "b"}]),
+    ("one pair in several nodes", "m: b + 0.3*(a - b) + 0.2*(c - b) - 0.1*(b - a)", [{"a", "b"}, {"b", "c"}]),
+    ("deltas that a method forms", "t: {op: ties, base: b, inputs: [a, c]}\nm: b + t", [{"a", "b"}, {"b", "c"}]),
+    ("a delta beside a soup", "s: {op: soup, inputs: [a, c]}\nm: s + 0.5*(c - a)", [{"a", "c"}]),
+    ("a delta of deltas", "d: {op: delta, model: a, base: b}\nn: {op: negate, input: d}\nm: b + n", [{"a", "b"}]),
+    ("what is folded away", "m: b + 0*(a - b)", [{"a", "b"}]),
+]
+
+
+@pytest.mark.parametrize(("why", "nodes", "expected"), COMPARED, ids=[row[0] for row in COMPARED])
+def test_integers_are_compared_across_deltas_once_a_pair(
+    why: str, nodes: str, expected: list[set[str]], tmp_path: Path
+) -> None:
+    write_model(mixed(tmp_path) / "c", {"w": vector(3), "norm": vector(0), "ids": torch.arange(3)})
+    assert pairs(planned(tmp_path, f"{nodes}\nout: {{op: save, input: m, path: out}}")) == expected, why
 
 
 def test_every_computed_tensor_is_rounded_once_at_its_root(models: Path) -> None:

@@ -87,11 +87,11 @@ def test_a_permuted_vocabulary_is_refused_with_its_first_rows_and_the_way_out(tm
 
 
 def test_aligned_rows_stand_where_their_tokens_stand_there(tmp_path: Path) -> None:
-    """13 tokens in 16 rows: tokens move, rows of padding stay in their order, everything else is untouched."""
+    """13 tokens in 16 rows: tokens move, padding is that of the base, everything else is untouched."""
     found = out(two(tmp_path), LOADS % ", vocab: {align: base}" + COPY)
     for name in (EMBEDDING, HEAD):
         assert torch.equal(found[name][:13], TUNED[name][:13])
-        assert torch.equal(found[name][13:], torch.tensor([100.0, 101, 102]).unsqueeze(1).expand(3, 8))
+        assert torch.equal(found[name][13:], BASE[name][13:])
     assert all(torch.equal(found[name], TUNED[name]) for name in TUNED if name not in (EMBEDDING, HEAD))
 
 
@@ -115,8 +115,9 @@ def test_a_token_that_a_model_lacks_gets_the_row_that_was_asked_for(missing: str
     found = out(tmp_path, LOADS % f", vocab: {{align: base, missing: {missing}}}" + COPY)
     for name in (EMBEDDING, HEAD):
         wanted = TUNED[name].clone()
-        for lacking in (1, 12, 13, 14, 15):
+        for lacking in (1, 12):
             wanted[lacking] = row(BASE[name][lacking], rows_of(name, known))  # type: ignore[operator]
+        wanted[13:] = BASE[name][13:]  # no token has these rows: padding is never filled in
         assert torch.equal(found[name], wanted)
 
 
@@ -245,7 +246,7 @@ def test_no_bit_depends_on_tiles_or_threads(missing: str, tmp_path: Path) -> Non
     rows = json.loads((tmp_path / "own" / "tokenizer.json").read_text())["model"]["vocab"]
     gap = {"mean": own.double().mean(0).bfloat16().float(), "zero": torch.zeros(300)}
     wanted = base.clone()
-    for row in range(1024):
+    for row in range(1000):
         x = own[rows[f"t{row}"]] if f"t{row}" in rows else gap.get(missing, base[row])
         wanted[row] = base[row] + 0.3 * (x - base[row])
     assert torch.allclose(found, wanted.bfloat16().float(), atol=1e-2)
@@ -263,7 +264,8 @@ def test_only_the_rows_that_are_needed_are_read(tmp_path: Path) -> None:
     two(tmp_path, [*OWN_ORDER, *(f"<{n}>" for n in range(100))], rows=113)
     plan = planned(tmp_path, LOADS % ", vocab: {align: base, missing: zero}" + COPY)
     rest = sum(value.nbytes for name, value in TUNED.items() if name not in (EMBEDDING, HEAD))
-    assert plan.read_bytes == rest + 2 * 13 * 8 * 4
+    tokens, padding = 13, 3
+    assert plan.read_bytes == rest + 2 * (tokens + padding) * 8 * 4
 
 
 def test_a_recipe_with_a_vocabulary_is_written_as_it_was_read(tmp_path: Path) -> None:
@@ -272,6 +274,84 @@ def test_a_recipe_with_a_vocabulary_is_written_as_it_was_read(tmp_path: Path) ->
     again = parse_recipe(dump_recipe(recipe), file="m.yaml", folder=tmp_path)
     assert again.nodes["own"].method == recipe.nodes["own"].method
     assert pipeline.check(again).warnings == ()
+
+
+# Rows that no token has
+
+
+def padded_models(folder: Path) -> dict[str, Tensors]:
+    """One vocabulary of 13 tokens; x has 3 rows more, y none, z 7."""
+    made: dict[str, Tensors] = {}
+    for seed, (name, rows) in enumerate({"x": 16, "y": 13, "z": 20}.items()):
+        noise = llama_tensors(noise_of=BASE, seed=seed)
+        tail = torch.full((7, 8), 50.0 + seed)
+        made[name] = noise | {each: torch.cat([noise[each][:13], tail])[:rows] for each in (EMBEDDING, HEAD)}
+        write(folder / name, made[name], tokenizer(BASE_TOKENS))
+    return made
+
+
+@pytest.mark.parametrize("node", ["0.5*one + 0.5*two", "one + 0.25*(two - one)"])
+@pytest.mark.parametrize("missing", ["mean", "zero", "base"])
+@pytest.mark.parametrize(("one", "two"), [("x", "y"), ("y", "x"), ("x", "z"), ("z", "x")])
+def test_one_vocabulary_padded_to_two_sizes_is_refused_and_aligned_with_the_target_s_padding(
+    one: str, two: str, missing: str, node: str, tmp_path: Path
+) -> None:
+    made = padded_models(tmp_path)
+    loads = f"one: {{op: load, model: {one}}}\ntwo: {{op: load, model: {two}%s}}\n"
+    nodes = f"m: {node}\nout: {{op: save, input: m, path: out}}"
+    with pytest.raises(RecipeError) as refused:
+        planned(tmp_path, loads % "" + nodes)
+    assert all("`vocab: {align: NODE}`" in problem.fix for problem in refused.value.problems)
+    found = out(tmp_path, loads % f", vocab: {{align: one, missing: {missing}}}" + nodes)
+    share = 0.5 if "0.5" in node else 0.25
+    for name in (EMBEDDING, HEAD):
+        assert torch.equal(found[name][13:], made[one][name][13:])
+        wanted = (1 - share) * made[one][name][:13] + share * made[two][name][:13]
+        assert torch.allclose(found[name][:13], wanted, atol=1e-6)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["vocab_size"] == made[one][EMBEDDING].shape[0]
+
+
+def test_a_stored_delta_leaves_the_padding_unchanged(tmp_path: Path) -> None:
+    made = padded_models(tmp_path)
+    write_model(
+        tmp_path / "d", {name: 0.01 * each for name, each in made["z"].items()},
+        config={"model_type": "llama", "vocab_size": 20}, metadata={"mergegraph.space": "delta"},
+    )  # fmt: skip
+    (tmp_path / "d" / "tokenizer.json").write_text(tokenizer(BASE_TOKENS))
+    loads = "x: {op: load, model: x}\nd: {op: load, model: d, vocab: {align: x, missing: zero}}\n"
+    found = out(tmp_path, loads + "m: x + d\nout: {op: save, input: m, path: out}")
+    assert torch.equal(found[EMBEDDING][13:], made["x"][EMBEDDING][13:])
+    assert torch.allclose(found[EMBEDDING][:13], (made["x"][EMBEDDING] + 0.01 * made["z"][EMBEDDING][:16])[:13])
+
+
+def test_a_union_keeps_the_padding_that_its_first_model_has_left(tmp_path: Path) -> None:
+    two(tmp_path, [*OWN_ORDER, "new"], rows=14)
+    same = ", vocab: {union: [base, own]}"
+    nodes = f"base: {{op: load, model: base{same}}}\nown: {{op: load, model: own{same}}}\n"
+    found = out(tmp_path, nodes + SOUP)
+    for name in (EMBEDDING, HEAD):
+        assert torch.equal(found[name][14:], BASE[name][14:])
+
+
+def test_a_row_from_a_model_that_was_aligned_itself_is_the_mean_that_it_got_there(tmp_path: Path) -> None:
+    """`third` lacks `</s>`, takes it from `own`, and that one has only its mean there."""
+    two(tmp_path, [token for token in OWN_ORDER if token != "</s>"], rows=12)
+    write(tmp_path / "third", reordered(TUNED, "abcdefghijk", 11), tokenizer("abcdefghijk"))
+    nodes = LOADS % ", vocab: {align: base}" + "third: {op: load, model: third, vocab: {align: own, missing: base}}\n"
+    found = out(tmp_path, nodes + "m: {op: soup, inputs: [third]}\nout: {op: save, input: m, path: out}")
+    known = [token for token in OWN_ORDER if token != "</s>"]
+    assert torch.equal(found[EMBEDDING][1], rows_of(EMBEDDING, known).double().mean(0).float())
+    assert torch.equal(found[EMBEDDING][13:], BASE[EMBEDDING][13:])
+
+
+def test_padding_of_another_width_is_zero(tmp_path: Path) -> None:
+    """Only the vocabulary is another's: its rows of padding do not fit, and none is needed."""
+    two(tmp_path, OWN_ORDER, rows=13)
+    write(tmp_path / "wide", llama_tensors(hidden=16), tokenizer(BASE_TOKENS))
+    nodes = "wide: {op: load, model: wide}\n" + (LOADS % ", vocab: {align: wide}") + COPY
+    found = out(tmp_path, nodes)
+    assert torch.equal(found[EMBEDDING][13:], torch.zeros(3, 8))
 
 
 # Rows up to a multiple

@@ -221,6 +221,21 @@ def test_a_setting_reaches_into_an_include(folder: Path) -> None:
     assert getattr(method(recipe, "y.base"), "model", "") == "./other"
 
 
+@pytest.mark.parametrize(
+    ("setting", "fix"),
+    [
+        ("x.m.by=2", "--set x.m=VALUE"),  # an expression
+        ("x.s.by.0=2", "--set x.s.by=VALUE"),  # one value
+        ("x.base.deep=2", "--set x.models.base=REF"),  # a reference
+    ],
+)
+def test_what_cannot_be_set_in_an_include_is_advised_as_it_is_typed(folder: Path, setting: str, fix: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load(folder, TWO, OUT, (setting,))
+    (problem,) = [each for each in caught.value.problems if fix in each.fix]
+    assert '"x.' in problem.fact
+
+
 BAD_INCLUDES: list[tuple[str, int, tuple[str, ...], str]] = [
     ("  x: {recipe: parts/stp.yaml}\n", 3, ('"parts/stp.yaml" is not there', "relative to the folder"), "no file"),
     ("  x: {recipe: parts}\n", 3, ('"parts" is not there',), "a folder"),

@@ -182,3 +182,4 @@ class TestConfiguration:
         text = refusal("m", tmp_path)
         assert f"where   {tmp_path / 'm'}/{place}" in text
         assert reason in text
+        assert "fix     correct it, or copy the config.json" in text

@@ -22,6 +22,8 @@ NOWHERE = [
     ("org/name@v1", ["hf download org/name --revision v1 --local-dir models/name"], "an id with a revision"),
     ("hf://org/name@v1", ["hf download org/name --revision v1"], "a Hub address"),
     ("s3://bucket/model", ["not a local path", "download it"], "an object store"),
+    ("file:///models/a%20b", ["is a URL", "write /models/a b"], "a URL of a file"),
+    ("models/circle", ["is a link to", "correct the link"], "links in a circle"),
     ("models/llama+lora", ["lora", "another folder", "op: lora"], "an adapter on top"),
     ("~nobody-of-this-name/m", ["looked for"], "a home that does not exist"),
     ("", ["is empty"], "no reference at all"),
@@ -34,8 +36,16 @@ class TestWhatIsNoModel:
         self, tmp_path: Path, reference: str, messages: list[str], _reason: str
     ) -> None:
         save(tmp_path / "models" / "llama" / "model.safetensors")
+        (tmp_path / "models" / "circle").symlink_to("circle")
         text = refusal(reference, tmp_path)
         assert [message for message in messages if message not in text] == []
+
+    def test_a_pipe_or_a_device_has_a_fix(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        for reference in ("pipe", "/dev/null"):
+            text = refusal(reference, tmp_path)
+            assert "not a regular file" in text
+            assert "name a model's folder" in text
 
     def test_a_subfolder_cannot_lead_out(self, tmp_path: Path) -> None:
         save(tmp_path / "m" / "model.safetensors")

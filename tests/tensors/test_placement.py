@@ -23,9 +23,8 @@ PLACED = [
     ("another order", "b a c", "a b c", (1, 0, 2), (), {0: 1, 1: 0}),
     ("a token that is not there", "a c", "a b c", (0, None, 1), ("b",), {1: 2}),
     ("one too many", "a x b", "a b", (0, 2), (), {2: 1}),
-    ("padding in its order", "b a - -", "a b - -", (1, 0, 2, 3), (), {0: 1, 1: 0}),
-    ("less padding than there", "a -", "a - -", (0, 1, None), (), {}),
-    ("a hole is padding", "a - b", "b a -", (2, 0, 1), (), {0: 1, 2: 0}),
+    ("padding has no row of ours", "b a - -", "a b - -", (1, 0, None, None), (), {0: 1, 1: 0}),
+    ("a hole is padding", "a b", "a - b", (0, None, 1), (), {1: 2}),
 ]
 
 
@@ -35,6 +34,7 @@ def test_rows_of_one_vocabulary_in_the_order_of_another(
 ) -> None:
     placed = placement(vocabulary(ours), vocabulary(target))
     assert (placed.rows, placed.absent, placed.moved) == (rows, absent, moved), why
+    assert placed.padding == {row for row, token in enumerate(target.split()) if token == "-"}
 
 
 def test_a_token_beyond_the_embedding_has_no_row() -> None:
@@ -46,7 +46,8 @@ def test_there_and_back_is_where_it_was(order: list[str], padding: int) -> None:
     one = Vocabulary({f"t{n}": n for n in range(9)}, 9 + padding)
     other = Vocabulary({token: row for row, token in enumerate(order)}, 9 + padding)
     there, back = placement(one, other), placement(other, one)
-    assert [there.rows[row] for row in back.rows if row is not None] == list(range(9 + padding))
+    assert [there.rows[row] for row in back.rows if row is not None] == list(range(9))
+    assert there.padding == back.padding == set(range(9, 9 + padding))
 
 
 def test_a_union_keeps_the_first_and_adds_the_others_in_order() -> None:
