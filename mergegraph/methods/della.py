@@ -112,7 +112,7 @@ class Della(Thinning):
 
     def objection(self, p: Parameters) -> Problem | None:
         low, high = float(p.density - p.epsilon), float(p.density + p.epsilon)
-        if p.density >= 1 or (low > 0 and high < 1 and p.epsilon >= 0):
+        if not 0 < p.density < 1 or (low > 0 and high < 1 and p.epsilon >= 0):
             return density_problem(float(p.density))
         return Problem(
             f"Probabilities from {low:g} to {high:g} do not lie between 0 and 1.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mergegraph.expr import Expr, Noise, Population, apply, linear
 from mergegraph.methods.kernel import Kernel, Piece
@@ -26,18 +26,24 @@ class KeepLargest(Piece):
         (threshold,) = k.stats
         size, kept = k.scratch(), k.scratch()
         k.ops.abs(delta, out=size)
-        if threshold.share_of_equal < 1:
-            k.uniform(kept)
-            k.ops.lt(kept, threshold.share_of_equal, out=kept)
-            k.ops.eq(size, threshold.value, out=k.out)
-            kept.mul_(k.out)
-            k.ops.gt(size, threshold.value, out=k.out)
-            kept.add_(k.out)
-        else:
-            k.ops.ge(size, threshold.value, out=kept)
+        choose(k, size, threshold, kept)
         k.ops.mul(delta, kept, out=k.out)
         if k.p.scale != 1.0:
             k.out.mul_(k.p.scale)
+
+
+def choose(k: Kernel, size: Tensor, threshold: Any, chosen: Tensor) -> None:
+    """`chosen` = 1 where a size is above the threshold, or just at it and drawn, so that as many are chosen as were
+    wanted; 0 elsewhere. `k.out` is used on the way."""
+    if threshold.share_of_equal >= 1:
+        k.ops.ge(size, threshold.value, out=chosen)
+        return
+    k.uniform(chosen)
+    k.ops.lt(chosen, threshold.share_of_equal, out=chosen)
+    k.ops.eq(size, threshold.value, out=k.out)
+    chosen.mul_(k.out)
+    k.ops.gt(size, threshold.value, out=k.out)
+    chosen.add_(k.out)
 
 
 def trimmed(delta: Expr, density: float, rescale: Rescale, noise: Noise, over: Population | None = None) -> Expr:

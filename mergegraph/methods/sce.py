@@ -12,6 +12,7 @@ from mergegraph.expr import Expr, Noise, Space, apply
 from mergegraph.fields import Coefficient, Input
 from mergegraph.methods.base import Parameters
 from mergegraph.methods.kernel import Kernel, Piece
+from mergegraph.methods.largest import choose
 from mergegraph.methods.over_deltas import OverDeltas
 from mergegraph.methods.thinning import density_problem
 from mergegraph.statistic import abs_quantile, dot
@@ -51,15 +52,7 @@ class Selected(Piece):
         delta, variance = operands
         (threshold,) = k.stats
         mask = k.scratch()
-        if threshold.share_of_equal < 1:
-            k.uniform(mask)
-            k.ops.lt(mask, threshold.share_of_equal, out=mask)
-            k.ops.eq(variance, threshold.value, out=k.out)
-            mask.mul_(k.out)
-            k.ops.gt(variance, threshold.value, out=k.out)
-            mask.add_(k.out)
-        else:
-            k.ops.ge(variance, threshold.value, out=mask)
+        choose(k, variance, threshold, mask)
         k.ops.mul(delta, mask, out=k.out)
 
 
