@@ -113,15 +113,21 @@ def plan_rows(families: dict[int, Path]) -> Iterator[tuple[str, ...]]:
 
 
 def run_rows(many: Path, few: Path) -> Iterator[tuple[str, ...]]:
-    """The same bytes in many tensors and in few; the difference is what a tensor costs beyond its bytes."""
+    """The same bytes in many tensors and in few; the difference is what a tensor costs beyond its bytes.
+
+    Planning has a limit of its own, so it is taken off: a plan of each is timed beside the run.
+    """
+    plans: list[Finished] = []
     runs: list[Finished] = []
     for count, family in ((COUNTS[-1], many), (COUNTS[0], few)):
         recipe = write_recipe(family, ["merged: {op: soup, inputs: [base, tune]}"])
+        plans.append(succeeded(mergegraph("plan", recipe)))
         runs.append(succeeded(mergegraph("run", recipe, "--quiet", "--json", "--overwrite", "-o", family / "out")))
         yield row(f"run, {count:,} tensors", runs[-1])
-    wall, cpu = (runs[0].wall_seconds - runs[1].wall_seconds, runs[0].cpu_seconds - runs[1].cpu_seconds)
+    rest = [(r.wall_seconds - p.wall_seconds, r.cpu_seconds - p.cpu_seconds) for r, p in zip(runs, plans, strict=True)]
+    wall, cpu = rest[0][0] - rest[1][0], rest[0][1] - rest[1][1]
     held = verdict(wall < BOOKKEEPING_LIMIT_SECONDS)
-    yield "run, difference", f"{wall:.2f}", f"{cpu:.2f}", "", f"{BOOKKEEPING_LIMIT_SECONDS:.1f}", held
+    yield "run less plan, difference", f"{wall:.2f}", f"{cpu:.2f}", "", f"{BOOKKEEPING_LIMIT_SECONDS:.1f}", held
 
 
 def help_row() -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from mergegraph.execute.factors import byte_view
 from mergegraph.execute.reduce import Scratch
 from mergegraph.plan.memory import TileShape, tile_shape
 from mergegraph.plan.program import Computation
+from mergegraph.plan.steps import Program
 
 
 class Arena:
@@ -71,6 +72,23 @@ class Arena:
 def new_storage(nbytes: int) -> Tensor:
     """Memory for an arena, one for each worker."""
     return torch.empty(max(-(-nbytes // 64) * 64, 64), dtype=torch.uint8)
+
+
+class WorkerMemory:
+    """One worker's storage, and how it is cut for the computation that it works on."""
+
+    def __init__(self, storage: Tensor) -> None:
+        self._storage = storage
+        self._program: Program | None = None
+        self._tile = 0
+        self._arena: Arena | None = None
+
+    def arena(self, work: Computation, tile_elements: int) -> Arena:
+        """The storage, cut for tiles of a computation; cut anew only where program or tile are others."""
+        if self._arena is None or self._program is not work.program or self._tile != tile_elements:
+            self._arena = arena_for(work, tile_elements, self._storage)
+            self._program, self._tile = work.program, tile_elements
+        return self._arena
 
 
 def arena_for(work: Computation, tile_elements: int, storage: Tensor) -> Arena:

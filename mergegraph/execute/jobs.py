@@ -7,6 +7,7 @@ since it needs the statistics that they fed. Jobs of a stage run side by side, s
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -110,7 +111,9 @@ class Feed:
         self._condition = threading.Condition()
         self._jobs: Iterator[Job] = iter(())
         self._end_stage: Callable[[], None] = lambda: None
-        self._active: list[Job] = []
+        self._active: set[Job] = set()
+        self._open: deque[Job] = deque()
+        self._counting: set[Job] = set()
         self._exhausted = self._closed = False
 
     def next(self) -> list[Tile]:
@@ -133,6 +136,9 @@ class Feed:
             if tile.job.done():
                 if tile.job.is_over:
                     self._active.remove(tile.job)
+                else:
+                    self._open.appendleft(tile.job)
+                self._note(tile.job)
                 self._condition.notify_all()
 
     def close(self) -> None:
@@ -145,24 +151,34 @@ class Feed:
         batch: list[Tile] = []
         elements = 0
         while elements < self._batch_elements:
-            job = next((job for job in self._active if not job.waits), None) or self._begin()
+            job = self._open[0] if self._open else self._begin()
             if job is None:
                 break
             tile = job.take()
+            if job.waits:
+                self._open.popleft()
             batch.append(tile)
             elements += max(tile.elements, 1)
         return batch
 
     def _begin(self) -> Job | None:
-        counting = sum(bool(job.accumulators) for job in self._active)
-        if self._exhausted or counting >= self._side_by_side:
+        if self._exhausted or len(self._counting) >= self._side_by_side:
             return None
         job = next(self._jobs, None)
         if job is None:
             self._exhausted = True
             return None
-        self._active.append(job)
+        self._active.add(job)
+        self._open.append(job)
+        self._note(job)
         return job
+
+    def _note(self, job: Job) -> None:
+        """Keep in mind whether a job accumulates something in the pass that it is in now."""
+        if job.is_over or not job.accumulators:
+            self._counting.discard(job)
+        else:
+            self._counting.add(job)
 
     def _next_stage(self) -> bool:
         self._end_stage()

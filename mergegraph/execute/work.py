@@ -13,10 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from torch import Tensor
-
 from mergegraph.errors import Problem, RunError
-from mergegraph.execute.arena import arena_for, new_storage
+from mergegraph.execute.arena import WorkerMemory, new_storage
 from mergegraph.execute.evaluate import Finished, evaluate
 from mergegraph.execute.events import Progress, Publisher, TensorDone
 from mergegraph.execute.jobs import Job, Stage, Tile
@@ -80,9 +78,9 @@ class Work:
         self._tensors_total = sum(len(output.tensors) for output in self.plan.outputs)
         self.publish()
 
-    def storage(self) -> Tensor:
+    def memory(self) -> WorkerMemory:
         """One worker's memory."""
-        return new_storage(self.plan.projection.tile_set_bytes)
+        return WorkerMemory(new_storage(self.plan.projection.tile_set_bytes))
 
     def tensor(self, place: Place) -> OutputTensor:
         output, tensor = place
@@ -111,9 +109,14 @@ class Work:
     def _groups(self) -> Iterator[Job]:
         """A group keeps only its unfinished members."""
         for members, group in self.unfinished():
-            whole = members == group.members
-            work = group.computation if whole else computation([self.tensor(place).root for place in members])
+            work = self._computation(members, group)
             yield Job(work, group.extent, self._tile(group.extent), members, self._shared(work))
+
+    def _computation(self, members: tuple[Place, ...], group: Group) -> Computation:
+        """What computes these members of a group: the group's own where they are all."""
+        if members == group.members:
+            return group.computation
+        return computation([self.tensor(place).root for place in members])
 
     def _shared(self, work: Computation) -> tuple[Found, ...]:
         return tuple([self.populations[stat] for stat in work.shared])
@@ -132,22 +135,22 @@ class Work:
 
     def todo(self) -> Todo:
         """What is not on disk yet, as when the run began."""
-        groups = [[self.tensor(place) for place in members] for members, _ in self.unfinished()]
-        tensors = [tensor for group in groups for tensor in group]
+        groups = list(self.unfinished())
+        tensors = [self.tensor(place) for members, _ in groups for place in members]
         copied = sum(tensor.is_copy for tensor in tensors)
-        read_bytes = sum(bytes_read(computation([tensor.root for tensor in group])) for group in groups)
+        read_bytes = sum(bytes_read(self._computation(members, group)) for members, group in groups)
         read_bytes += sum(x.passes * bytes_read(work) for x in self.plan.gatherings if groups for work, _ in x.members)
         write_bytes = sum(tensor.element_count * tensor.dtype.bits // 8 for tensor in tensors)
         return Todo(len(tensors) - copied, copied, read_bytes, write_bytes)
 
-    def perform(self, tile: Tile, storage: Tensor) -> None:
+    def perform(self, tile: Tile, memory: WorkerMemory) -> None:
         """Compute one tile and write its results. RunError names the tensor that cannot be computed."""
         began = time.perf_counter()
         job = tile.job
         whole_blocks = job.tile % BLOCK_ELEMENTS == 0 or tile.elements == job.cut.elements
         with self._named(job):
             evaluate(
-                job.computation, tile.start, tile.elements, arena_for(job.computation, job.tile, storage), self.source,
+                job.computation, tile.start, tile.elements, memory.arena(job.computation, job.tile), self.source,
                 lambda finished: self._finish_tile(tile, finished, whole_blocks=whole_blocks),
                 index=tile.index, cut=job.cut, statistics=job.statistics,
             )  # fmt: skip

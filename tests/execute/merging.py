@@ -50,8 +50,8 @@ def after_tiles(count: int, act: Callable[[Control], None], executor: Executor =
     def executing(work: Work, control: Control, tick: Callable[[], None]) -> None:
         perform, performed = work.perform, list[Tile]()
 
-        def counted(tile: Tile, storage: object) -> None:
-            perform(tile, storage)  # type: ignore[arg-type]
+        def counted(tile: Tile, memory: object) -> None:
+            perform(tile, memory)  # type: ignore[arg-type]
             performed.append(tile)
             if len(performed) == count:
                 act(control)

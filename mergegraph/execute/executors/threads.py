@@ -25,13 +25,13 @@ def threads(work: Work, control: Control, tick: Callable[[], None]) -> None:
 
     def worker() -> None:
         try:
-            storage = work.storage()
+            memory = work.memory()
             while not control.stopping and (batch := feed.next()):
                 for tile in batch:
                     control.wait_while_paused()
                     if control.stopping:
                         return
-                    work.perform(tile, storage)
+                    work.perform(tile, memory)
                     feed.done(tile)
         except BaseException as error:  # handed to the caller, whatever it is
             errors.append(error)
