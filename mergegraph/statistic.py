@@ -118,6 +118,11 @@ Products are float64 and truncated, as mergekit truncates them.
 """
 
 
+def counts_nonzero(parameters: Parameters) -> bool:
+    """Whether the rank depends on how many elements are not zero."""
+    return parameters["rank"] == "largest_nonzero"
+
+
 def rank(count: int, nonzero: int, parameters: Parameters) -> int:
     """The rank that a quantile's parameters ask for."""
     return RANKS[str(parameters["rank"])](count, nonzero, parameters)

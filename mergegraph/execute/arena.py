@@ -11,6 +11,9 @@ from mergegraph.plan.memory import TileShape, tile_shape
 from mergegraph.plan.program import Computation
 from mergegraph.plan.steps import Program
 
+_VIEWS_KEPT = 256
+"""Nearly all tiles have one size, and so the same views."""
+
 
 class Arena:
     """One worker's memory, cut for tiles of `tile_elements`: `shape.tile_set_bytes(tile_elements)` bytes.
@@ -22,6 +25,7 @@ class Arena:
         self._bytes = new_storage(shape.tile_set_bytes(tile_elements)) if storage is None else storage
         self._memory = byte_view(self._bytes)
         self._typed: dict[torch.dtype, Tensor] = {}
+        self._views: dict[tuple[int, int, torch.dtype], Tensor] = {}
         self._slot_bytes = _aligned(tile_elements * shape.slot_bits // 8)
         self._raw_at = shape.slots * self._slot_bytes
         self._out_at = self._raw_at + _aligned(-(-tile_elements * shape.raw_bits // 8))
@@ -63,10 +67,15 @@ class Arena:
 
     def _view(self, start: int, elements: int, dtype: torch.dtype) -> Tensor:
         """Buffers start at multiples of 64 bytes, so that one view of the whole arena serves each dtype."""
-        if dtype not in self._typed:
-            self._typed[dtype] = self._bytes.view(dtype)
-        first = start // dtype.itemsize
-        return self._typed[dtype][first : first + elements]
+        key = (start, elements, dtype)
+        if key not in self._views:
+            if dtype not in self._typed:
+                self._typed[dtype] = self._bytes.view(dtype)
+            if len(self._views) >= _VIEWS_KEPT:
+                self._views.clear()
+            first = start // dtype.itemsize
+            self._views[key] = self._typed[dtype][first : first + elements]
+        return self._views[key]
 
 
 def new_storage(nbytes: int) -> Tensor:

@@ -17,8 +17,8 @@ from torch import Tensor
 from mergegraph.dtypes import BY_CODE
 from mergegraph.execute.arena import Arena
 from mergegraph.execute.factors import Room, byte_view, join, multiply, split
-from mergegraph.execute.noise import fill_uniform
-from mergegraph.execute.reduce import Accumulator, feed_in_runs
+from mergegraph.execute.noise import draw_equal, fill_uniform
+from mergegraph.execute.reduce import Accumulator, Feeding, feed_in_runs
 from mergegraph.execute.rounding import round_once, sums_finite
 from mergegraph.execute.scales import scale_blocks
 from mergegraph.execute.views import Source, read_view
@@ -83,6 +83,9 @@ class _TileKernel:
         fill_uniform(out.view(-1), self.noise_key, self.start, self.spare[0].view(-1))
         return out
 
+    def draw_equal(self, operand: Tensor, size: float, share: float) -> None:
+        draw_equal(self.out.view(-1), operand.view(-1), size, share, self.noise_key, self.start)
+
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
@@ -114,9 +117,13 @@ def evaluate(
     """
     tile = _Tile(work, start, elements, arena, source, cut, statistics)
     for step in work.program.passes[index]:
+        if tile.unfed and not isinstance(step, Reduce):
+            tile.feed()
         finished = tile.run(step)
         if finished is not None:
             sink(finished)
+    if tile.unfed:
+        tile.feed()
 
 
 class _Tile:
@@ -135,6 +142,7 @@ class _Tile:
         self.work, self.reads, self.cut, self.statistics = work, work.reads, cut, statistics
         self.start, self.elements, self.arena, self.source = start, elements, arena, source
         self.staged: Read | None = None
+        self.unfed: list[Feeding] = []
         self.dtype = torch.float64 if work.program.double else torch.float32
         self.slots = [arena.slot(index, elements, self.dtype) for index in range(work.program.slots)]
 
@@ -151,9 +159,9 @@ class _Tile:
             case Call():
                 self.call(step)
             case Reduce(stat, sources):
-                assert self.cut is not None
-                tiles = tuple([self.slots[source] for source in sources])
-                feed_in_runs(self.statistics.fed[stat], self.start, tiles, self.cut.leaf, self.arena.reduction)
+                # What is found before its last planned pass is fed no more.
+                if into := self.statistics.fed.get(stat):
+                    self.unfed.append((into, tuple([self.slots[source] for source in sources])))
             case Multiply(slot, left, right):
                 multiply(step, self.reads[left], self.reads[right], self.start, self.slots[slot], self.room)
             case Split(left, right, source):
@@ -166,6 +174,12 @@ class _Tile:
             case Copy(root, read):
                 return Finished(root, self.raw_bytes(self.reads[read]), 0, 0)
         return None
+
+    def feed(self) -> None:
+        """Feed reductions that follow one another together."""
+        assert self.cut is not None
+        feed_in_runs(self.unfed, self.start, self.cut.leaf, self.arena.reduction)
+        self.unfed = []
 
     @property
     def room(self) -> Room:

@@ -11,18 +11,44 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from mergegraph.execute.accumulators import of_reduction
 from mergegraph.execute.evaluate import Statistics
-from mergegraph.execute.reduce import Accumulator, of_reduction
+from mergegraph.execute.quantile import Quantile
+from mergegraph.execute.reduce import Accumulator
 from mergegraph.plan.extent import Extent
 from mergegraph.plan.groups import Place
 from mergegraph.plan.program import Computation
 from mergegraph.statistic import Found
 
+SAMPLE_RUN = 2_048
+"""A sample is runs of so many elements."""
+SAMPLE_RUNS = 32
+"""So many of them are enough for a window of a few percent of the elements."""
+_WORTH_SAMPLING = 1 << 20
+"""With fewer elements the runs cost more than the pass that they save."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """A pass looks at runs of `SAMPLE_RUN` elements only, one in each `stride`, the first at `phase`."""
+
+    stride: int
+    phase: int = 0
+
+    @classmethod
+    def over(cls, elements: int) -> Sampling | None:
+        """`SAMPLE_RUNS` runs over so many elements; None where that is not worth it."""
+        return cls(elements // SAMPLE_RUNS) if elements >= _WORTH_SAMPLING else None
+
+    def after(self, elements: int) -> Sampling:
+        """The sampling of the tensor that follows one of `elements`, as if they were one long tensor."""
+        return Sampling(self.stride, (self.phase - elements) % self.stride)
+
 
 @dataclass(eq=False)
 class Job:
     """`members` are the tensors it writes, by root; none for a member of a population. `fed` are accumulators
-    that belong to others, fed in the last pass."""
+    that belong to others, fed in the last pass, which is `sampling` when they sample."""
 
     computation: Computation
     cut: Extent
@@ -30,6 +56,7 @@ class Job:
     members: tuple[Place, ...] = ()
     shared: tuple[Found, ...] = ()
     fed: tuple[Accumulator, ...] = ()
+    sampling: Sampling | None = None
     index: int = 0
     found: list[Found | None] = field(init=False)
     accumulators: dict[int, Accumulator] = field(init=False)
@@ -39,6 +66,7 @@ class Job:
     def __post_init__(self) -> None:
         own: list[Found | None] = [None] * len(self.computation.program.reductions)
         self.found = [*own, *self.shared]
+        self.accumulators = {}
         self._begin_pass()
 
     @property
@@ -57,33 +85,66 @@ class Job:
     def take(self) -> Tile:
         """The next tile of this pass."""
         start = self._next
-        self._next += self.tile
+        stride, length = (self.sampling.stride, SAMPLE_RUN) if self.sampling else (self.tile, self.tile)
+        self._next += stride
         self._running += 1
-        return Tile(self, self.index, start, min(self.tile, self.cut.elements - start))
+        return Tile(self, self.index, start, min(length, self.cut.elements - start))
 
     def done(self) -> bool:
         """A tile is performed. Whether that ended the pass."""
         self._running -= 1
         if self._running or not self.waits:
             return False
-        for number, accumulator in self.accumulators.items():
-            if number < len(self.found):
-                result = accumulator.end_pass()
-                self.found[number] = result
-        self.index += 1
-        if not self.is_over:
-            self._begin_pass()
+        self._end_pass()
+        self._begin_pass()
         return True
 
+    def _end_pass(self) -> None:
+        """What is found is noted. The pass is gone through again where something should be found in it and is not."""
+        unfinished = False
+        for number, accumulator in self.accumulators.items():
+            if number < len(self.found):
+                self.found[number] = accumulator.end_pass()
+                unfinished |= self.found[number] is None and self._is_due(number)
+        self.index += not unfinished
+
+    def _is_due(self, number: int) -> bool:
+        """Whether a reduction is fed for the last time in this pass, as planned."""
+        reduction = self.computation.program.reductions[number]
+        return self.index == reduction.first_pass + reduction.passes - 1
+
     def _begin_pass(self) -> None:
-        program, before = self.computation.program, getattr(self, "accumulators", {})
-        self._next = 0
-        self.accumulators = {
-            number: before.get(number) or of_reduction(program.reductions[number])
-            for number in program.fed_in(self.index)
-        }
+        """The next pass that has anything to do: statistics may be found earlier than planned."""
+        program, before = self.computation.program, self.accumulators
+        wanted = self._unfound()
+        while not wanted and self.index < len(program.passes) - 1:
+            self.index += 1
+            wanted = self._unfound()
+        if self.is_over:
+            return
+        self.accumulators = {n: before.get(n) or of_reduction(program.reductions[n]) for n in wanted}
         if self.index == len(program.passes) - 1:
             self.accumulators |= {len(self.found) + n: accumulator for n, accumulator in enumerate(self.fed)}
+        self._next = 0
+        if not self.fed:
+            self.sampling = self._own_sampling()
+        if self.sampling:
+            self._next = self.sampling.phase
+
+    def _unfound(self) -> list[int]:
+        """The reductions that this pass feeds and that are not found yet."""
+        return [number for number in self.computation.program.fed_in(self.index) if self.found[number] is None]
+
+    def _own_sampling(self) -> Sampling | None:
+        """Quantiles that begin look at a sample first, where nothing else is fed and any run may be a tile."""
+        beginning = [each for each in self.accumulators.values() if isinstance(each, Quantile) and each.may_sample]
+        if not beginning or len(beginning) < len(self.accumulators) or self.cut.unit > 1:
+            return None
+        sampling = Sampling.over(self.cut.elements)
+        if sampling:
+            for each in beginning:
+                each.sample()
+        return sampling
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,16 @@
 """Random numbers that belong to elements: a hash of a key and the element's index, without any state.
 
 Each block of 65,536 elements gets its own 64 bits, by splitmix64 from the key and the block's number; inside a
-block a 32-bit integer hash of the index, with those bits mixed in at two places, gives the number.
+block the 32-bit integer hash of the index, which is the same for every block, goes through two more multiplications
+with those bits mixed in before each.
 
 Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014 (splitmix64); the rounds of the
 32-bit hash are those of C. Wellons, "Prospecting for hash functions" (lowbias32), 2018.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +19,20 @@ from torch import Tensor
 BLOCK_ELEMENTS = 65_536
 _SCALE = 2.0**-24
 _MASK = (1 << 64) - 1
-_INDEX = np.arange(BLOCK_ELEMENTS, dtype=np.uint32)
+_PIECE = 16_384
+_FIRST, _SECOND = np.uint32(0x7FEB352D), np.uint32(0x846CA68B)
+_SHIFT, _UNUSED_BITS = np.uint32(15), np.uint32(8)
+
+
+def _mixed_indices() -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
+    """The 32-bit hash of every index in a block: what does not depend on the key is done once."""
+    x = np.arange(BLOCK_ELEMENTS, dtype=np.uint32)
+    for shift, factor in ((16, _FIRST), (15, _SECOND)):
+        x = (x ^ (x >> np.uint32(shift))) * factor
+    return x ^ (x >> np.uint32(16))
+
+
+_MIXED = _mixed_indices()
 
 
 def fill_uniform(out: Tensor, key: int, start: int, scratch: Tensor) -> None:
@@ -30,9 +46,42 @@ def fill_uniform(out: Tensor, key: int, start: int, scratch: Tensor) -> None:
     while done < len(hashed):
         block, offset = divmod(start + done, BLOCK_ELEMENTS)
         count = min(BLOCK_ELEMENTS - offset, len(hashed) - done)
-        _hash(hashed[done : done + count], _INDEX[offset : offset + count], block_key(key, block))
+        _hash(hashed[done : done + count], _MIXED[offset : offset + count], block_key(key, block))
         done += count
     torch.mul(words, _SCALE, out=out)
+
+
+def draw_equal(out: Tensor, operand: Tensor, size: float, share: float, key: int, start: int) -> None:
+    """Copy to `out` the elements of `operand` of magnitude `size` whose number of `fill_uniform` is below `share`.
+
+    Both are 1-D and begin at element `start`. Numbers are made for those elements only: they are few, as a rule.
+    """
+    if not size or not share:
+        return
+    into, given = out.numpy(), operand.numpy()  # pyright: ignore
+    limit = np.uint32(min(int(np.ceil(share / _SCALE)), 1 << 24))
+    for first in range(0, len(given), _PIECE):
+        block, offset = divmod(start + first, BLOCK_ELEMENTS)
+        last = first + min(_PIECE, len(given) - first)
+        if offset + last - first > BLOCK_ELEMENTS:
+            # A tile that begins inside a block: the rest belongs to the next one.
+            middle = first + BLOCK_ELEMENTS - offset
+            _draw(into[first:middle], given[first:middle], size, limit, key, (block, offset))
+            first, block, offset = middle, block + 1, 0
+        _draw(into[first:last], given[first:last], size, limit, key, (block, offset))
+
+
+def _draw(
+    out: np.ndarray[tuple[int], np.dtype[Any]], given: np.ndarray[tuple[int], np.dtype[Any]], size: float,
+    limit: np.uint32, key: int, place: tuple[int, int],
+) -> None:  # fmt: skip
+    block, offset = place
+    equal = np.flatnonzero(np.abs(given) == given.dtype.type(size))
+    if equal.size:
+        drawn = _MIXED[equal + offset]
+        _hash(drawn, drawn, block_key(key, block))
+        chosen = equal[drawn < limit]
+        out[chosen] = given[chosen]
 
 
 def block_key(key: int, block: int) -> int:
@@ -44,24 +93,18 @@ def block_key(key: int, block: int) -> int:
 
 
 def _hash(
-    out: np.ndarray[tuple[int], np.dtype[np.uint32]], index: np.ndarray[tuple[int], np.dtype[np.uint32]], key: int
+    out: np.ndarray[tuple[int], np.dtype[np.uint32]], mixed: np.ndarray[tuple[int], np.dtype[np.uint32]], key: int
 ) -> None:
-    """24-bit numbers from 16-bit indices; in pieces that stay in the first cache."""
+    """24-bit numbers from mixed indices; in pieces that stay in the cache."""
     low, high = np.uint32(key & 0xFFFFFFFF), np.uint32(key >> 32)
+    spare = np.empty(min(_PIECE, len(out)), np.uint32)
     for start in range(0, len(out), _PIECE):
         x = out[start : start + _PIECE]
-        spare = np.empty_like(x)
-        np.bitwise_xor(index[start : start + _PIECE], low, out=x)
-        for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-            np.right_shift(x, np.uint32(shift), out=spare)
-            np.bitwise_xor(x, spare, out=x)
-            np.multiply(x, np.uint32(factor), out=x)
-        np.bitwise_xor(x, high, out=x)
-        for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-            np.right_shift(x, np.uint32(shift), out=spare)
-            np.bitwise_xor(x, spare, out=x)
-            np.multiply(x, np.uint32(factor), out=x)
-        np.right_shift(x, np.uint32(8), out=x)
-
-
-_PIECE = 4_096
+        shifted = spare[: len(x)]
+        np.bitwise_xor(mixed[start : start + _PIECE], low, out=x)
+        np.multiply(x, _FIRST, out=x)
+        np.right_shift(x, _SHIFT, out=shifted)
+        np.bitwise_xor(shifted, high, out=shifted)
+        np.bitwise_xor(x, shifted, out=x)
+        np.multiply(x, _SECOND, out=x)
+        np.right_shift(x, _UNUSED_BITS, out=x)

@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from mergegraph.errors import Problem, RunError
+from mergegraph.execute.accumulators import accumulator
 from mergegraph.execute.arena import WorkerMemory, new_storage
 from mergegraph.execute.evaluate import Finished, evaluate
 from mergegraph.execute.events import Progress, Publisher, TensorDone
-from mergegraph.execute.jobs import Job, Stage, Tile
-from mergegraph.execute.reduce import Accumulator, accumulator
+from mergegraph.execute.jobs import Job, Sampling, Stage, Tile
+from mergegraph.execute.quantile import Quantile
+from mergegraph.execute.reduce import Accumulator
 from mergegraph.execute.views import Source, WithMeans
 from mergegraph.expr import Stat
 from mergegraph.plan.extent import Extent
@@ -92,13 +94,27 @@ class Work:
             for gathering in self.plan.gatherings:
                 stat = gathering.stat
                 found = accumulator(stat.kind, stat.parameters)
-                for _ in range(gathering.passes):
-                    yield self._members(gathering, found), partial(self._gathered, stat, found)
+                sampling = self._sampling(gathering, found)
+                while stat not in self.populations:
+                    yield self._members(gathering, found, sampling), partial(self._gathered, stat, found)
+                    sampling = None
         yield self._groups(), lambda: None
 
-    def _members(self, gathering: Gathering, found: Accumulator) -> Iterator[Job]:
+    def _sampling(self, gathering: Gathering, found: Accumulator) -> Sampling | None:
+        """How a population is sampled first: its members as one long tensor, where none needs a pass of its own."""
+        simple = all([cut.unit == 1 and len(work.program.passes) == 1 for work, cut in gathering.members])
+        if not isinstance(found, Quantile) or not simple:
+            return None
+        sampling = Sampling.over(sum(cut.elements for _, cut in gathering.members))
+        if sampling:
+            found.sample()
+        return sampling
+
+    def _members(self, gathering: Gathering, found: Accumulator, sampling: Sampling | None) -> Iterator[Job]:
         for work, cut in gathering.members:
-            yield Job(work, cut, self._tile(cut), shared=self._shared(work), fed=(found,))
+            if sampling is None or sampling.phase < cut.elements:
+                yield Job(work, cut, self._tile(cut), shared=self._shared(work), fed=(found,), sampling=sampling)
+            sampling = sampling and sampling.after(cut.elements)
 
     def _gathered(self, stat: Stat, found: Accumulator) -> None:
         """A pass over a population is over; the last one gives the statistic."""

@@ -32,20 +32,24 @@ class Winners(Piece):
     def tile(cls, k: Kernel, *operands: Tensor) -> None:
         weights: list[float] = [getattr(k.p, f"weight{index}") for index in range(len(operands))]
         votes = weights if k.p.vote == "weighted" else [1.0] * len(weights)
-        elected, agrees, divisor = k.scratch(), k.scratch(), k.scratch()
-        _elect(k, operands, votes, elected, agrees)
-        divisor.zero_()
-        k.out.zero_()
-        for delta, weight, vote in zip(operands, weights, votes, strict=True):
-            k.ops.mul(delta, elected, out=agrees)
-            _ = k.ops.gt(agrees, 0, out=agrees) if vote > 0 else k.ops.lt(agrees, 0, out=agrees)
-            divisor.add_(agrees, alpha=weight)
-            agrees.mul_(delta)
-            k.out.add_(agrees, alpha=weight)
+        half, agreeing, divisor = k.scratch(), k.scratch(), k.scratch()
+        _elect(k, operands, votes, half, agreeing)
+        for index, (delta, weight, vote) in enumerate(zip(operands, weights, votes, strict=True)):
+            # Half of |delta|, or minus that, where its sign is the elected one; else zero.
+            k.ops.mul(delta, half, out=agreeing)
+            _ = agreeing.clamp_(min=0) if vote > 0 else agreeing.clamp_(max=0)
+            _add(k, k.out, agreeing, weight, is_first=not index)
+            if k.p.combine == "mean":
+                _ = k.ops.gt(agreeing, 0, out=agreeing) if vote > 0 else k.ops.lt(agreeing, 0, out=agreeing)
+                _add(k, divisor, agreeing, weight / 4, is_first=not index)
+        # Two halves make a quarter, which the divisor has too.
+        k.out.mul_(half)
         if k.p.combine == "mean":
-            k.ops.eq(divisor, 0, out=agrees)
-            divisor.add_(agrees)
+            k.ops.eq(divisor, 0, out=agreeing)
+            divisor.add_(agreeing)
             k.out.div_(divisor)
+        else:
+            k.out.mul_(4)
 
 
 class Electing(OverDeltas):
@@ -79,15 +83,18 @@ class Electing(OverDeltas):
         return apply(Winners.name, deltas, (*options, *weights), "delta")
 
 
-def _elect(k: Kernel, deltas: Sequence[Tensor], votes: list[float], elected: Tensor, spare: Tensor) -> None:
-    """`elected` = +1 or -1, the sign of the votes' sum; zero is plus."""
-    elected.zero_()
-    for delta, vote in zip(deltas, votes, strict=True):
+def _elect(k: Kernel, deltas: Sequence[Tensor], votes: list[float], half: Tensor, spare: Tensor) -> None:
+    """`half` = +1/2 or -1/2, with the sign of the votes' sum; zero is plus."""
+    for index, (delta, vote) in enumerate(zip(deltas, votes, strict=True)):
         counted: Any = k.ops.sign(delta, out=spare) if k.p.sign == "count" else delta
-        elected.add_(counted, alpha=vote)
-    k.ops.lt(elected, 0, out=spare)
-    k.ops.ge(elected, 0, out=elected)
-    elected.sub_(spare)
+        _add(k, half, counted, vote, is_first=not index)
+    k.ops.ge(half, 0, out=half)
+    half.sub_(0.5)
+
+
+def _add(k: Kernel, total: Tensor, term: Tensor, factor: float, *, is_first: bool) -> None:
+    """`total` += `factor` · `term`; the first term needs no zeros to be added to."""
+    _ = k.ops.mul(term, factor, out=total) if is_first else total.add_(term, alpha=factor)
 
 
 def _cancelling(weights: list[float]) -> tuple[int, ...]:

@@ -39,6 +39,10 @@ class Kernel(Protocol):
         """`out` filled with random numbers in [0, 1), a multiple of 2^-24 each, that belong to the elements."""
         ...
 
+    def draw_equal(self, operand: Tensor, size: float, share: float) -> None:
+        """Copy to `self.out` the elements of magnitude `size` whose random number (see `uniform`) is below `share`."""
+        ...
+
 
 class Piece:
     """A kernel that methods build on and that is no operation by itself. `name` is its name in plans."""

@@ -14,20 +14,17 @@ if TYPE_CHECKING:
 
 
 class KeepLargest(Piece):
-    """The elements whose magnitude is at the threshold or above; of those just at it, a random share, so that as
-    many are kept as were asked for. `scale` multiplies what is kept."""
+    """The elements whose magnitude is above the threshold; of those just at it, a random share, so that as many are
+    kept as were asked for. `scale` multiplies what is kept."""
 
     name = "keep_largest"
-    scratch = 2
 
     @classmethod
     def tile(cls, k: Kernel, *operands: Tensor) -> None:
         (delta,) = operands
         (threshold,) = k.stats
-        size, kept = k.scratch(), k.scratch()
-        k.ops.abs(delta, out=size)
-        choose(k, size, threshold, kept)
-        k.ops.mul(delta, kept, out=k.out)
+        k.ops.hardshrink(delta, threshold.value, out=k.out)
+        k.draw_equal(delta, threshold.value, threshold.share_of_equal)
         if k.p.scale != 1.0:
             k.out.mul_(k.p.scale)
 

@@ -174,6 +174,10 @@ def _pass(wanted: Sequence[Fed], roots: Sequence[Expr], numbered: Mapping[Part, 
     for part in walk_parts(*uses, below=operands):
         uses.update(operands(part))
     emitter = Emitter(uses, as_double if double else as_single, numbered)
+    for _, fed in wanted:
+        # Products of the same tiles are fed one after the other, so that each tile is converted once.
+        if len(fed) > 1:
+            _ = [emitter.value(expr) for expr in fed]
     for stat, fed in wanted:
         emitter.reduce(stat, fed)
     for position, root in enumerate(roots):

@@ -10,7 +10,7 @@ from fractions import Fraction
 import pytest
 
 from mergegraph.execute.jobs import Feed, Job, Stage, Tile
-from mergegraph.execute.reduce import Quantile
+from mergegraph.execute.quantile import Quantile
 from mergegraph.expr import apply, cast, linear, read
 from mergegraph.plan.extent import extent
 from mergegraph.plan.program import computation

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from mergegraph.dtypes import BY_CODE
+from mergegraph.execute.accumulators import accumulator
 from mergegraph.execute.arena import arena_for, new_storage
 from mergegraph.execute.evaluate import Finished, evaluate
 from mergegraph.execute.factors import byte_view
 from mergegraph.execute.jobs import Job
-from mergegraph.execute.reduce import accumulator
 from mergegraph.execute.views import Source
 from mergegraph.expr import Apply, Expr, Read, Space, Stat, cast, noise, population, read
 from mergegraph.methods.base import Method, Parameters
@@ -84,12 +84,12 @@ def computed(expr: Expr, source: Source, tile: int, shape: tuple[int, ...], code
     shared: dict[Stat, Found] = {}
     for gathering in gatherings([[output]]):
         into = accumulator(gathering.stat.kind, gathering.stat.parameters)
-        for _ in range(gathering.passes):
+        found = None
+        while found is None:
             for work, cut in gathering.members:
                 job = Job(work, cut, cut.elements or 1, shared=tuple(shared[x] for x in work.shared), fed=(into,))
                 perform(job, source)
             found = into.end_pass()
-        assert found is not None
         shared[gathering.stat] = found
     work = computation([root])
     cut = output.cut

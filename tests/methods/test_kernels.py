@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mergegraph.execute.executors.for_loop import whole_tensor
-from mergegraph.execute.noise import fill_uniform
+from mergegraph.execute.noise import draw_equal, fill_uniform
 from mergegraph.expr import Expr, cast
 from mergegraph.methods.base import Method
 from mergegraph.methods.registry import kernels, methods
@@ -104,7 +104,7 @@ class Bench:
         self.taken = 0
         kernel = SimpleNamespace(
             ops=torch, out=self.out, p=SimpleNamespace(**dict(call.parameters)), stats=stats,
-            scratch=self.scratch, uniform=self.uniform,
+            scratch=self.scratch, uniform=self.uniform, draw_equal=self.draw_equal,
         )  # fmt: skip
         self.allocations = Allocations([self.out, *self.spare, *operands])
         with self.allocations:
@@ -118,6 +118,10 @@ class Bench:
         with torch.utils._python_dispatch._disable_current_modes():  # pyright: ignore
             fill_uniform(out.view(-1), 1, 0, self.hash_space)
         return out
+
+    def draw_equal(self, operand: Tensor, size: float, share: float) -> None:
+        with torch.utils._python_dispatch._disable_current_modes():  # pyright: ignore
+            draw_equal(self.out.view(-1), operand.view(-1), size, share, 1, 0)
 
 
 def given_stats(call: Any) -> list[Any]:

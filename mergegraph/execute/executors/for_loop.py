@@ -13,11 +13,12 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
+from mergegraph.execute.accumulators import accumulator
 from mergegraph.execute.control import Control
 from mergegraph.execute.evaluate import TORCH_DTYPES, Finished
 from mergegraph.execute.factors import byte_view, product
-from mergegraph.execute.noise import fill_uniform
-from mergegraph.execute.reduce import Scratch, accumulator, feed_in_runs
+from mergegraph.execute.noise import draw_equal, fill_uniform
+from mergegraph.execute.reduce import Scratch, feed_in_runs
 from mergegraph.execute.rounding import round_once
 from mergegraph.execute.scales import scale_blocks
 from mergegraph.execute.views import Source, read_view
@@ -28,7 +29,7 @@ from mergegraph.methods.registry import kernels
 from mergegraph.plan.extent import Extent
 from mergegraph.plan.program import as_double, as_single, computes_in_double, extent_of
 from mergegraph.plan.rooms import block_rows
-from mergegraph.statistic import Found, phases
+from mergegraph.statistic import Found
 from mergegraph.walking import reads
 
 
@@ -144,9 +145,13 @@ class _Whole:
             fill_uniform(into.view(-1), expr.noise.key, start, torch.empty_like(into).view(-1))
             return into
 
+        def chosen(operand: Tensor, size: float, share: float) -> None:
+            assert expr.noise is not None
+            draw_equal(out.view(-1), operand.view(-1), size, share, expr.noise.key, start)
+
         kernel = SimpleNamespace(
             ops=torch, out=shaped(out), p=SimpleNamespace(**dict(expr.parameters)), stats=stats,
-            scratch=lambda: torch.empty_like(shaped(out)), uniform=uniform,
+            scratch=lambda: torch.empty_like(shaped(out)), uniform=uniform, draw_equal=chosen,
         )  # fmt: skip
         kernels()[expr.kernel].tile(kernel, *map(shaped, values))  # pyright: ignore[reportArgumentType]
 
@@ -175,13 +180,11 @@ class _Whole:
 def _reduced(stat: Stat, fed: list[tuple[tuple[Tensor, ...], Extent]]) -> Found:
     """A statistic of whole tensors, in as many passes as it takes."""
     into, scratch = accumulator(stat.kind, stat.parameters), Scratch()
-    bits = 64 if fed and fed[0][0][0].dtype == torch.float64 else 32
     result: Found | None = None
-    for _ in range(phases(stat.kind, bits)):
+    while result is None:
         for tiles, cut in fed:
-            feed_in_runs(into, 0, tiles, cut.leaf, scratch)
+            feed_in_runs([(into, tiles)], 0, cut.leaf, scratch)
         result = into.end_pass()
-    assert result is not None
     return result
 
 
