@@ -17,6 +17,7 @@ import torch
 
 from mergegraph.errors import Interrupted, Problem, RunError
 from mergegraph.execute.card import copied_files, engine_version, provenance, read_by, sidecar_contents
+from mergegraph.execute.committing import Committer
 from mergegraph.execute.compare import compare_uncomputed
 from mergegraph.execute.control import Control, stop_on_signals
 from mergegraph.execute.diagnose import explained
@@ -226,7 +227,8 @@ def _execute(running: _Run, work: Work) -> None:
     """Run the executor; a signal becomes Interrupted once what is done has been committed."""
     running.publisher.state("merging")
     try:
-        running.options.executor(work, running.control, running.tick)
+        with Committer(running.folders if running.options.sync else ()):
+            running.options.executor(work, running.control, running.tick)
     except NonFinite as error:
         raise explained(error, running.plan, work.source, *_kept(running)) from error
     if running.control.signal is not None:

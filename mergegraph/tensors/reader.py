@@ -15,6 +15,9 @@ from types import TracebackType
 from mergegraph.errors import Problem, RunError
 from mergegraph.tensors.local_file import LocalFile, open_local
 
+AHEAD_BYTES = 16 << 20
+"""So much of a file is asked for before it is read, so that the disk works while tiles are computed."""
+
 
 class FileReader:
     """A set of open files. `identities`: path to the identity it had when planned.
@@ -28,6 +31,7 @@ class FileReader:
     def __init__(self, identities: Mapping[str, str]) -> None:
         self._identities = dict(identities)
         self._files: dict[str, LocalFile] = {}
+        self._asked: dict[str, tuple[int, int]] = {}
         self._lock = Lock()
         self._closed = False
 
@@ -35,6 +39,7 @@ class FileReader:
         """Fill `buffer` (contiguous, writable) from byte `offset` of `path`. All of it, or RunError."""
         file = self._files.get(path) or self._open(path)
         wanted = buffer.cast("B")
+        self._read_ahead(file, offset, offset + len(wanted))
         done = 0
         # One call moves at most 2 GiB - 4 KiB on Linux, so large buffers take several.
         while done < len(wanted):
@@ -45,6 +50,16 @@ class FileReader:
             if count == 0:
                 raise RunError(_short(path, offset, len(wanted), done))
             done += count
+
+    def _read_ahead(self, file: LocalFile, begin: int, end: int) -> None:
+        """Ask the kernel for what follows, in steps of half of `AHEAD_BYTES`."""
+        first, last = self._asked.get(file.path, (0, 0))
+        follows = first <= begin <= last
+        if (follows and end + AHEAD_BYTES // 2 <= last) or not hasattr(os, "posix_fadvise"):
+            return
+        start, stop = last if follows else end, end + AHEAD_BYTES
+        self._asked[file.path] = (first if follows else begin, stop)
+        os.posix_fadvise(file.descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
 
     def close(self) -> None:
         """Close every file. Harmless when repeated."""

@@ -13,7 +13,8 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import cast
@@ -74,6 +75,7 @@ class OutputFolder:
         self._sync_failure: MergegraphError | None = None
         self._finalized = False
         self._closed = False
+        self._commit_due: Callable[[], None] = self.commit
 
     @classmethod
     def open(
@@ -133,7 +135,11 @@ class OutputFolder:
             if due:
                 self._restart_interval()
         if due:
-            self.commit()
+            self._commit_due()
+
+    def commits_by(self, request: Callable[[OutputFolder], None] | None) -> None:
+        """Ask somebody else for the commits that fall due while tensors are done; None: whoever is done commits."""
+        self._commit_due = self.commit if request is None else partial(request, self)
 
     def commit(self) -> None:
         """Record the tensors that are done: sync their files, then append to the journal, then sync it."""
