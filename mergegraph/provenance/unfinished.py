@@ -11,8 +11,7 @@ from mergegraph.errors import InputError, Problem, RunError
 from mergegraph.provenance.opening import OpenedOutput
 from mergegraph.tensors.checksum import bytes_per_block
 from mergegraph.tensors.header import MOST_HEADER_BYTES, Header, StoredTensor, parse_header
-from mergegraph.tensors.journal import read_journal
-from mergegraph.tensors.kept import JOURNAL
+from mergegraph.tensors.kept import JOURNAL, recorded
 from mergegraph.tensors.readback import Advance, Extent, ReadBack, in_threads, read_back
 
 _SHOWN = 12
@@ -44,30 +43,30 @@ def extents_of(tensors: Iterable[StoredTensor]) -> list[Extent]:
 def recorded_tensors(path: Path) -> dict[str, str]:
     """The checksums of the tensors that the journal of a partial output speaks of."""
     try:
-        records = read_journal(path / JOURNAL).records
+        records = recorded(path)
     except OSError as error:
         raise RunError(Problem(f"{path / JOURNAL} cannot be read: {error.strerror}.")) from error
-    return {str(record["tensor"]): str(record.get("checksum")) for record in records if "tensor" in record}
+    return {str(record["tensor"]): str(record.get("checksum")) for record in records}
 
 
 def verify_unfinished(path: Path, tick: Callable[[int, int], None]) -> Verified:
     """RunError names the tensors of a partial output that are not on disk as the journal says."""
-    recorded = recorded_tensors(path)
+    written = recorded_tensors(path)
     headers, problems = _headers(path)
     held = {name for header in headers.values() for name in header.tensors}
-    problems += [_problem(name, "the journal speaks of it, no file holds it") for name in recorded if name not in held]
-    wanted = {file: [x for x in header.tensors.values() if x.name in recorded] for file, header in headers.items()}
+    problems += [_problem(name, "the journal speaks of it, no file holds it") for name in written if name not in held]
+    wanted = {file: [x for x in header.tensors.values() if x.name in written] for file, header in headers.items()}
     total = sum(each.nbytes for tensors in wanted.values() for each in tensors)
     reading = [partial(_read, str(file), tensors) for file, tensors in wanted.items() if tensors]
     for found in in_threads(reading, lambda read: tick(read, total)):
         for name, checksum in found.checksums.items():
-            if checksum != recorded[name]:
-                problems.append(_problem(name, f"its checksum is {checksum}, {recorded[name]} was written"))
+            if checksum != written[name]:
+                problems.append(_problem(name, f"its checksum is {checksum}, {written[name]} was written"))
         problems += [_problem(name, why) for name, why in found.unread.items()]
     if problems:
         more = [Problem(f"{len(problems) - _SHOWN:,} more are wrong.", fix=_AGAIN)] if len(problems) > _SHOWN else []
         raise RunError(*problems[:_SHOWN], *more)
-    return Verified(path, False, len(recorded), len(held), len(headers), total)
+    return Verified(path, False, len(written), len(held), len(headers), total)
 
 
 def _headers(path: Path) -> tuple[dict[Path, Header], list[Problem]]:

@@ -108,9 +108,9 @@ class _Checking:
         if not file.exists():
             why = f"{format_count(each.tensors, 'tensor')} were in it"
             raise InputError(Problem(f"{file} is missing.", why=why, fix=_AGAIN))
-        with_size = file.stat().st_size
-        if with_size < each.bytes:
-            fact = f"{file} is truncated: it has {with_size:,} of {each.bytes:,} bytes."
+        stored_bytes = file.stat().st_size
+        if file.is_file() and stored_bytes < each.bytes:
+            fact = f"{file} is truncated: it has {stored_bytes:,} of {each.bytes:,} bytes."
             raise InputError(Problem(fact, why="a copy of it stopped early", fix=_AGAIN))
         return parse_header(str(file), MOST_HEADER_BYTES)
 

@@ -58,6 +58,11 @@ def kept_records(partial: Path, layout: Layout, header: Record, overwrite: bool)
     return _rehashed(partial, layout, complete)
 
 
+def recorded(partial: Path) -> list[Record]:
+    """What the journal of a partial folder says of tensors, as far as the next run would believe it."""
+    return [record for record in _of_this_boot(_read_journal(partial).records) if "tensor" in record]
+
+
 def _read_journal(partial: Path) -> JournalContents:
     try:
         return read_journal(partial / JOURNAL)
