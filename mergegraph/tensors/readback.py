@@ -19,7 +19,7 @@ import xxhash
 from mergegraph.tensors.checksum import block_digests, tensor_checksum
 from mergegraph.tensors.local_file import LocalFile, opened
 
-BUFFER_BYTES = 8 << 20
+BUFFER_BYTES = 1 << 20
 """At least one block of the widest dtype."""
 
 _TICK_SECONDS = 0.1

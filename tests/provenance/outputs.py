@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.execute.merging import merged, planned
 from tests.tiny_models import llama_tensors, write_model
 
 NODES = """base: {op: load, model: ./base}
@@ -20,12 +19,6 @@ def write_inputs(folder: Path) -> Path:
     write_model(folder / "base", base, config=CONFIG)
     write_model(folder / "code", llama_tensors(noise_of=base, seed=1), config=CONFIG, shards=2)
     return folder
-
-
-def write_output(folder: Path, nodes: str = NODES, **options: object) -> Path:
-    """The output `out` of `nodes` over new inputs in `folder`."""
-    merged(planned(write_inputs(folder), nodes), **options)
-    return folder / "out"
 
 
 def flip(path: Path, offset: int) -> None:
