@@ -13,6 +13,7 @@ from mergegraph.cli.options import (
     FixKnownFaults,
     Json,
     Output,
+    Quiet,
     RecipeFile,
     Sets,
     Sweeps,
@@ -78,8 +79,11 @@ def run(
     strict_integers: Annotated[
         bool, typer.Option("--strict-integers", help="Stop where integer tensors differ, instead of warning.")
     ] = False,
+    verify_output: Annotated[
+        bool, typer.Option("--verify-output", help="Read everything back from disk before publishing; compute sha256.")
+    ] = False,
     as_json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Merge: read the inputs, compute, and write every output of the recipe."""
     with reporting(as_json=as_json):
@@ -104,6 +108,7 @@ def run(
             sync=not no_sync,
             allow_non_finite=allow_non_finite,
             strict_integers=strict_integers,
+            verify_output=verify_output,
         )
 
 
@@ -160,6 +165,34 @@ def graph(
         from mergegraph.cli.drawing import show_graph
 
         show_graph(source)
+
+
+@app.command()
+def verify(
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The folder that a run wrote, or its .partial.")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read an output back and compare every tensor and file with what was written. Exit code 0, 1 or 2."""
+    with reporting(as_json=as_json):
+        from mergegraph.cli.verifying import show_verified
+
+        show_verified(output, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def info(
+    model: Annotated[Path, typer.Argument(metavar="OUTPUT|MODEL", help="The folder of an output, or of any model.")],
+    in_toto: Annotated[
+        bool, typer.Option("--in-toto", help="Verify an output, and print its provenance as an in-toto statement.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show how an output was made, or what the headers of a model say."""
+    with reporting(as_json=as_json):
+        from mergegraph.cli.info import show_info, show_statement
+
+        show_statement(model) if in_toto else show_info(model, as_json=as_json)
 
 
 @app.command("import")

@@ -38,6 +38,7 @@ FixKnownFaults: TypeAlias = Annotated[
     bool,
     typer.Option("--fix-known-faults", help="Of a mergekit configuration: change what mergekit gets wrong."),
 ]
+Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on stdout, one object a line.")]
 
 

@@ -119,6 +119,7 @@ def report_json(plan: Plan, report: Report) -> dict[str, object]:
         "nonfinite": dict(report.nonfinite),
         "overflowed": dict(report.overflowed),
         "node_seconds": dict(report.node_seconds),
+        "verified": report.verified,
         "warnings": [problem_json(problem) for problem in (*plan.warnings, *report.warnings)],
     }
 
@@ -130,7 +131,7 @@ def summary(plan: Plan, report: Report) -> Iterator[str]:
         complete = ", complete before this run" if output.node in report.already_done else ""
         yield f"{output.node} -> {_short(output.path)}  {size}{complete}"
     if len(report.already_done) == len(plan.outputs):
-        yield "  nothing to do"
+        yield "  nothing to do" + (", and every byte is as it was written" if report.verified else "")
         return
     resumed = (
         f"; {report.resumed:,} more {'was' if report.resumed == 1 else 'were'} found done" if report.resumed else ""
@@ -144,6 +145,8 @@ def summary(plan: Plan, report: Report) -> Iterator[str]:
         f"  memory {format_bytes(report.measured_bytes)} measured, of {format_bytes(report.reserved_bytes)} reserved + "
         f"{format_bytes(report.budget_bytes)} budget; tiles {format_bytes(report.pool_bytes)}"
     )
+    if report.verified:
+        yield "  read back from disk: every byte is as it was computed"
     if report.nonfinite:
         yield f"  {_counted(report.nonfinite, 'not finite')}"
     if report.overflowed:

@@ -20,6 +20,7 @@ def execute_plan(
     sync: bool,
     allow_non_finite: bool,
     strict_integers: bool,
+    verify_output: bool,
 ) -> None:
     """Run it and report. Raises what the run raises."""
     publisher = Publisher()
@@ -31,6 +32,7 @@ def execute_plan(
             sync=sync,
             allow_non_finite=allow_non_finite,
             strict_integers=strict_integers,
+            verify_output=verify_output,
             on_tick=lambda: telling.tick(publisher.progress),
         )
         report = execute(plan, options, publisher)

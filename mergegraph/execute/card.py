@@ -1,9 +1,9 @@
-"""What a finished output says of itself: the model card (README.md), config.json, mergegraph.json."""
+"""What a finished output says of itself to people: the model card (README.md), and the files that go along."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import yaml
 
 from mergegraph.errors import Problem, RunError
 from mergegraph.plan.plan import InputFile, Output, Plan
+from mergegraph.walking import populations, reads
 
 
 def engine_version() -> str:
@@ -20,7 +21,7 @@ def engine_version() -> str:
 
 
 def sidecar_contents(plan: Plan, output: Output) -> Iterable[tuple[str, bytes]]:
-    """(name, content) of every file beside the weights but mergegraph.json, which needs the checksums."""
+    """(name, content) of every file beside the weights but the records, which need the checksums."""
     yield from copied_files(output)
     if output.sidecars.config:
         yield "config.json", (json.dumps(output.sidecars.config, indent=2, ensure_ascii=False) + "\n").encode()
@@ -64,26 +65,8 @@ def model_card(plan: Plan, output: Output) -> str:
 
 def read_by(plan: Plan, output: Output) -> list[InputFile]:
     """The input files that this output is made from; a plan may have others, for its other outputs."""
-    paths = {path for tensor in output.tensors for read in tensor.reads for path in read.paths}
+    over_models = populations(*{stat for tensor in output.tensors for stat in tensor.shared})
+    members = [expr for stat in over_models if stat.population is not None for expr, _ in stat.population.members]
+    needed = [*reads(*members), *(read for tensor in output.tensors for read in tensor.reads)]
+    paths = {path for read in needed for path in read.paths}
     return [file for file in plan.inputs if file.path in paths]
-
-
-def provenance(
-    plan: Plan, output: Output, result_id: str, versions: Mapping[str, str], checksums: Mapping[str, str],
-    facts: Mapping[str, Mapping[str, object]],
-) -> bytes:  # fmt: skip
-    """mergegraph.json: what went in, what ran, and the xxh3_128 of every tensor. No time, so equal runs are equal."""
-    document = {
-        "mergegraph": 1,
-        "result_id": result_id,
-        "versions": dict(versions),
-        "seed": plan.seed,
-        "space": output.space,
-        "recipe": plan.recipe_text,
-        "inputs": [
-            {"node": file.label, "file": Path(file.path).name, "bytes": file.file_bytes, "identity": file.identity}
-            for file in read_by(plan, output)
-        ],
-        "tensors": {name: {"xxh3_128": checksum, **facts.get(name, {})} for name, checksum in checksums.items()},
-    }
-    return (json.dumps(document, indent=1) + "\n").encode()

@@ -6,29 +6,29 @@ folders keep what is journaled, and the same command goes on from there.
 
 from __future__ import annotations
 
-import hashlib
 import signal
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
-import torch
-
 from mergegraph.errors import Interrupted, Problem, RunError
-from mergegraph.execute.card import copied_files, engine_version, provenance, read_by, sidecar_contents
+from mergegraph.execute.card import engine_version, read_by, sidecar_contents
 from mergegraph.execute.committing import Committer
 from mergegraph.execute.compare import compare_uncomputed
+from mergegraph.execute.confirm import Confirmed, confirm, confirm_sidecars
 from mergegraph.execute.control import Control, stop_on_signals
 from mergegraph.execute.diagnose import explained
 from mergegraph.execute.events import Failed, OutputDone, Publisher, Started
 from mergegraph.execute.executors import Executor
 from mergegraph.execute.executors.threads import threads
+from mergegraph.execute.identity import Identity, identified
 from mergegraph.execute.memory import heap_set_aside, peak_bytes, resident_bytes, warm_up
 from mergegraph.execute.preflight import finished_outputs, refuse_existing, require_space
+from mergegraph.execute.records import inputs_of, write_records
 from mergegraph.execute.work import NonFinite, Work
-from mergegraph.plan.encode import result_digest
 from mergegraph.plan.plan import Output, Plan
+from mergegraph.provenance.verify import verify
 from mergegraph.tensors.disk import replace_file
 from mergegraph.tensors.reader import FileReader
 from mergegraph.tensors.writer import PROGRESS, OutputFolder
@@ -39,12 +39,16 @@ _PROGRESS_FILE_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Options:
-    """How to run a plan; none of these changes the bytes of a finished tensor."""
+    """How to run a plan; none of these changes the bytes of a finished tensor.
+
+    `verify_output`: read everything back from disk before it is published, and compute every sha256 on the way.
+    """
 
     overwrite: bool = False
     sync: bool = True
     allow_non_finite: bool = False
     strict_integers: bool = False
+    verify_output: bool = False
     executor: Executor = threads
     on_tick: Callable[[], None] = lambda: None
 
@@ -74,6 +78,7 @@ class Report:
     overflowed: Mapping[str, int]
     node_seconds: Mapping[str, float]
     warnings: tuple[Problem, ...] = ()
+    verified: bool = False
 
 
 @dataclass
@@ -87,6 +92,7 @@ class _Run:
     folders: list[OutputFolder] = field(default_factory=list[OutputFolder])
     warnings: list[Problem] = field(default_factory=list[Problem])
     progress_written: float = 0.0
+    began: float = field(default_factory=time.time)
 
     def tick(self) -> None:
         """Called a few times a second: the progress file, and whoever shows it."""
@@ -118,10 +124,13 @@ def run(
 
 def _run(running: _Run, started: float) -> Report:
     plan, options = running.plan, running.options
-    ids = {output.node: result_id(plan, output) for output in plan.outputs}
+    identities = {output.node: identified(plan, output) for output in plan.outputs}
+    ids = {node: each.result_id for node, each in identities.items()}
     already = (
         () if options.overwrite else finished_outputs(plan.outputs, ids, allow_non_finite=options.allow_non_finite)
     )
+    if options.verify_output:
+        _verify_finished(running, already)
     remaining = plan.without(already)
     if not options.overwrite:
         refuse_existing(remaining.outputs, ids, allow_non_finite=options.allow_non_finite)
@@ -140,7 +149,7 @@ def _run(running: _Run, started: float) -> Report:
         )
         todo = work.todo()
         _execute(running, work)
-        _publish(running, remaining, work, ids)
+        _publish(running, remaining, work, identities)
     work.publish()
     running.publisher.state("done")
     return Report(
@@ -161,6 +170,7 @@ def _run(running: _Run, started: float) -> Report:
         overflowed=work.overflowed,
         node_seconds=dict(work.node_seconds),
         warnings=tuple(running.warnings),
+        verified=options.verify_output,
     )
 
 
@@ -212,15 +222,11 @@ def _refuse_kept_nonfinite(output: Output, folder: OutputFolder, options: Option
         )
 
 
-def result_id(plan: Plan, output: Output) -> str:
-    """The plan's digest with what it cannot know: torch's version, the device, what the CPU can do, and the
-    content of the files that are copied along."""
-    kernel = f"{torch.__version__}:cpu:{torch.backends.cpu.get_cpu_capability()}"
-    digest = hashlib.sha256(f"{result_digest(plan, output)}:{kernel}".encode())
-    for name, content in copied_files(output):
-        digest.update(f":{name}:{len(content)}:".encode())
-        digest.update(content)
-    return digest.hexdigest()
+def _verify_finished(running: _Run, nodes: tuple[str, ...]) -> None:
+    """Outputs that were complete before this run are as good as those of this run, or it fails."""
+    for output in running.plan.outputs:
+        if output.node in nodes:
+            running.warnings += verify(output.path, lambda read, total: running.options.on_tick()).warnings
 
 
 def _execute(running: _Run, work: Work) -> None:
@@ -258,19 +264,35 @@ def _interrupted(running: _Run) -> Interrupted:
     )
 
 
-def _publish(running: _Run, plan: Plan, work: Work, ids: Mapping[str, str]) -> None:
+def _publish(running: _Run, plan: Plan, work: Work, identities: Mapping[str, Identity]) -> None:
     """Finish every folder, then rename them all, in recipe order."""
     work.publish()
     running.publisher.state("finishing")
     running.tick()
-    versions = {"mergegraph": engine_version(), "torch": torch.__version__, "device": "cpu"}
+    found = _confirmed(running, plan)
     for index, (output, folder) in enumerate(zip(plan.outputs, running.folders, strict=True)):
         folder.commit()
-        facts = {**folder.finished_facts, **work.facts(index)}
-        folder.write_sidecar(
-            "mergegraph.json", provenance(plan, output, ids[output.node], versions, folder.checksums, facts)
-        )
+        write_records(
+            plan, output, folder, identities[output.node], work.facts(index), {**found.inputs, **found.outputs[index]},
+            started=running.began, verified=running.options.verify_output,
+        )  # fmt: skip
         folder.finalize()
+        if running.options.verify_output:
+            confirm_sidecars(folder, output)
     for output, folder in zip(plan.outputs, running.folders, strict=True):
         folder.publish()
         running.publisher.emit(OutputDone(output.node, str(output.path)))
+
+
+def _confirmed(running: _Run, plan: Plan) -> Confirmed:
+    """The digests of all files, where they are asked for; a signal ends the reading."""
+    if not running.options.verify_output:
+        return Confirmed(tuple({} for _ in plan.outputs))
+
+    def tick() -> None:
+        running.tick()
+        if running.control.signal is not None:
+            raise _interrupted(running)
+
+    read = {file.path: file for output in plan.outputs for file in inputs_of(plan, output)}
+    return confirm(plan.outputs, running.folders, list(read.values()), tick)

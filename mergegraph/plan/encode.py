@@ -207,6 +207,11 @@ def result_digest(plan: Plan, output: Output) -> str:
     Paths, budget, tiles, threads and executor are not in it. The executor adds the torch version and the
     device, which the plan does not know.
     """
+    return output_digests(plan, output)[1]
+
+
+def output_digests(plan: Plan, output: Output) -> tuple[str, str]:
+    """What is computed, hashed, which is the same wherever the inputs lie; and the `result_digest`."""
     expressions = [tensor.root for tensor in output.tensors]
     below = _with_populations(expressions, set())
     files = list(dict.fromkeys(path for part in below if isinstance(part, Read) for path in part.paths))
@@ -215,10 +220,11 @@ def result_digest(plan: Plan, output: Output) -> str:
     described = {
         "numeric_version": NUMERIC_VERSION,
         "seed": plan.seed,
-        "identities": [identities[path] for path in files],
         "expressions": table,
         "roots": roots,
         "files": [[file.name, hashlib.sha256(file.header).hexdigest()] for file in output.layout.files],
         "config": output.sidecars.config,
     }
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    computed = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    named = [computed, *(identities[path] for path in files)]
+    return computed, hashlib.sha256(json.dumps(named).encode()).hexdigest()

@@ -298,8 +298,10 @@ def _input_files(
     """The files that are read, with the identities their headers were read under."""
     files: dict[str, InputFile] = {}
     for name, node in resolved.nodes.items():
-        for file in stored.files if (stored := node.checkpoint or node.adapter) is not None else ():
-            files.setdefault(file.path, InputFile(name, file.path, file.file_bytes, file.identity))
+        if (stored := node.checkpoint or node.adapter) is None:
+            continue
+        for file in stored.files:
+            files.setdefault(file.path, InputFile(name, file.path, file.file_bytes, file.identity, stored.reference))
     leaves = [read for output in outputs for tensor in output.tensors for read in tensor.reads]
     leaves += [read for each in gathered for work, _ in each.members for read in work.reads]
     leaves += [read for each in comparisons for read in (each.kept, each.other)]

@@ -27,12 +27,16 @@ NUMERIC_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A file that the run reads, with the identity it must still have then. `label` is the node that loads it."""
+    """A file that the run reads, with the identity it must still have then.
+
+    `label` is the node that loads it, `reference` the model it is of, as the recipe names it.
+    """
 
     label: str
     path: str
     file_bytes: int
     identity: str
+    reference: str
 
 
 @dataclass(frozen=True, slots=True)

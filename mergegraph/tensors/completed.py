@@ -1,6 +1,7 @@
-"""What a finished output says of itself in mergegraph.json: which result it is, and where it is not finite.
+"""What a finished output says of itself, as far as the next run asks: which result it is, and what its tensors are.
 
-A file that is torn, or not ours, says nothing; it is never an error.
+`mergegraph.json` speaks of the content and is the same wherever and whenever the merge runs; `mergegraph.run.json`
+speaks of one run. A file that is torn, or not ours, says nothing; it is never an error.
 """
 
 from __future__ import annotations
@@ -12,34 +13,44 @@ from pathlib import Path
 from typing import Any, cast
 
 PROVENANCE = "mergegraph.json"
+RUN_RECORD = "mergegraph.run.json"
+STATEMENT = "mergegraph.intoto.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """`nonfinite`: by tensor name, how many computed values are NaN or Inf."""
+    """`tensors`: by name, the checksum (`xxh3_128`) and what else was counted."""
 
     result_id: str
-    nonfinite: Mapping[str, int] = field(default_factory=dict[str, int])
+    tensors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+
+    @property
+    def nonfinite(self) -> dict[str, int]:
+        """By tensor name, how many computed values are NaN or Inf."""
+        counts = {name: facts.get("nonfinite") for name, facts in self.tensors.items()}
+        return {name: count for name, count in counts.items() if isinstance(count, int) and count}
 
 
 def completed(path: Path) -> Completed | None:
     """The finished output at `path`; None when there is none, or it does not say which result it is."""
-    try:
-        said: object = json.loads((path / PROVENANCE).read_bytes())
-    except (OSError, ValueError):
-        return None
-    result_id = _mapping(said).get("result_id")
+    result_id = _said(path / RUN_RECORD).get("result_id")
     if not isinstance(result_id, str):
         return None
-    tensors = _mapping(_mapping(said).get("tensors"))
-    counts = {name: _mapping(facts).get("nonfinite") for name, facts in tensors.items()}
-    return Completed(result_id, {name: count for name, count in counts.items() if isinstance(count, int) and count})
+    tensors = _mapping(_said(path / PROVENANCE).get("tensors"))
+    return Completed(result_id, {name: _mapping(facts) for name, facts in tensors.items()})
 
 
 def completed_result_id(path: Path) -> str | None:
     """The result id of the finished output at `path`; None when there is none, or it says none."""
     output = completed(path)
     return None if output is None else output.result_id
+
+
+def _said(path: Path) -> dict[str, Any]:
+    try:
+        return _mapping(json.loads(path.read_bytes()))
+    except (OSError, ValueError, RecursionError):
+        return {}
 
 
 def _mapping(value: object) -> dict[str, Any]:

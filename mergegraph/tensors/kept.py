@@ -12,7 +12,7 @@ from typing import cast
 
 from mergegraph.errors import OutputError, Problem
 from mergegraph.tensors.checksum import bytes_per_block, file_checksum
-from mergegraph.tensors.completed import completed_result_id
+from mergegraph.tensors.completed import Completed, completed
 from mergegraph.tensors.journal import JournalContents, Record, read_journal
 from mergegraph.tensors.layout import Layout
 
@@ -37,8 +37,8 @@ def working_path(partial: Path, layout: Layout, index: int) -> Path:
 def kept_records(partial: Path, layout: Layout, header: Record, overwrite: bool) -> list[Record] | None:
     """The records to go on from; None to begin anew. OutputError when the folder is another result's."""
     journal = _read_journal(partial)
-    completed = completed_result_id(partial)
-    found = journal.header or ({**header, "result_id": completed} if completed else None)
+    complete = completed(partial)
+    found = journal.header or ({**header, "result_id": complete.result_id} if complete else None)
     if found is None:
         return None
     if difference := _difference(found, header):
@@ -53,7 +53,14 @@ def kept_records(partial: Path, layout: Layout, header: Record, overwrite: bool)
         )
     if not _is_laid_out(partial, layout):
         return None
-    return _of_this_boot(journal.records) if journal.header else _rehashed(partial, layout)
+    if journal.header or complete is None:
+        return _of_this_boot(journal.records)
+    return _rehashed(partial, layout, complete)
+
+
+def recorded(partial: Path) -> list[Record]:
+    """What the journal of a partial folder says of tensors, as far as the next run would believe it."""
+    return [record for record in _of_this_boot(_read_journal(partial).records) if "tensor" in record]
 
 
 def _read_journal(partial: Path) -> JournalContents:
@@ -103,13 +110,15 @@ def boot_id() -> str:
         return "unknown"
 
 
-def _rehashed(partial: Path, layout: Layout) -> list[Record]:
-    """Records of a folder stopped between the removal of its journal and its renaming: it is whole."""
+def _rehashed(partial: Path, layout: Layout, complete: Completed) -> list[Record]:
+    """Records of a folder stopped between the removal of its journal and its renaming: of the tensors that are on disk
+    as it says itself."""
     records: list[Record] = []
     for index, file in enumerate(layout.files):
         with working_path(partial, layout, index).open("rb") as stored:
             for name, offset in file.offsets.items():
-                spec = layout.specs[name]
+                spec, said = layout.specs[name], dict(complete.tensors.get(name, {}))
                 checksum = file_checksum(stored.fileno(), offset, spec.nbytes, bytes_per_block(spec.dtype))
-                records.append({"tensor": name, "checksum": checksum})
+                if said.pop("xxh3_128", None) == checksum:
+                    records.append({"tensor": name, "checksum": checksum, "facts": said})
     return records

@@ -9,11 +9,13 @@ model or nothing. Computes no tensor and no checksum.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +24,7 @@ from typing import cast
 from mergegraph.errors import MergegraphError
 from mergegraph.tensors.checksum import bytes_per_block, file_checksum
 from mergegraph.tensors.disk import delete, put_folder, replace_file, sync_data, sync_path, write_fully
-from mergegraph.tensors.journal import Record
+from mergegraph.tensors.journal import Journal, Record, read_journal
 from mergegraph.tensors.kept import JOURNAL, working_path
 from mergegraph.tensors.layout import Layout
 from mergegraph.tensors.partial import (
@@ -39,6 +41,18 @@ COMMIT_BYTES = 256 * 1024**2
 COMMIT_SECONDS = 5.0
 
 PROGRESS = "progress.json"
+
+
+@dataclass(frozen=True, slots=True)
+class SmallFile:
+    """A file beside the tensors, as it was handed over to be written."""
+
+    file_bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, content: bytes) -> SmallFile:
+        return cls(len(content), hashlib.sha256(content).hexdigest())
 
 
 class OutputFolder:
@@ -66,7 +80,7 @@ class OutputFolder:
         self._checksums = dict(self.finished)
         self._pending: list[Record] = []
         self._recorded = len(self.finished)
-        self._sidecars: set[str] = set()
+        self._sidecars: dict[str, SmallFile] = {}
         self._bytes_since_commit = 0
         self._last_commit = time.monotonic()
         self._state_lock = threading.Lock()
@@ -102,6 +116,16 @@ class OutputFolder:
     def checksums(self) -> Mapping[str, str]:
         """Checksums of all tensors that are done, of this run and earlier ones, in the layout's order."""
         return {name: self._checksums[name] for name in self._layout.file_of if name in self._checksums}
+
+    @property
+    def sidecars(self) -> Mapping[str, SmallFile]:
+        """The files written beside the tensors so far."""
+        return dict(self._sidecars)
+
+    @property
+    def working_paths(self) -> tuple[Path, ...]:
+        """Where the files of the layout lie now."""
+        return tuple(self._paths)
 
     def write(self, tensor: str, offset_in_tensor: int, buffer: memoryview) -> None:
         """Write bytes of a tensor at their place. Threads may write at once, also into one tensor."""
@@ -160,6 +184,22 @@ class OutputFolder:
                 raise self._sync_failure from error
             self._settle(batch, indexes)
 
+    def take_back(self, tensors: Collection[str]) -> None:
+        """Tensors turned out not to be on disk as they were written: the journal says no more that they are, so a later
+        run computes them again."""
+        self.commit()
+        with self._commit_lock, self._failing("taking back records"):
+            written = read_journal(self.partial / JOURNAL)
+            if written.header is None:
+                return  # nothing of such a journal is believed
+            believed = [record for record in written.records if record.get("tensor") not in tensors]
+            journal = Journal.create(self.partial / JOURNAL, written.header, believed)
+            sync_path(self.partial)
+            self._claim.journal.close()
+            self._claim = replace(self._claim, journal=journal)
+            for tensor in tensors:
+                self._recorded -= self._checksums.pop(tensor, None) is not None
+
     def write_sidecar(self, name: str, content: bytes) -> None:
         """Put a small file beside the tensors: whole and synced, or not there."""
         taken = {LOCK, JOURNAL, PROGRESS, *(file.name for file in self._layout.files)}
@@ -169,7 +209,7 @@ class OutputFolder:
             replace_file(self.partial / name, content, sync=self._sync)
         except OSError as error:
             raise self._failure(error, f"writing {name}") from error
-        self._sidecars.add(name)
+        self._sidecars[name] = SmallFile.of(content)
 
     def publish_progress(self, content: bytes) -> None:
         """Show `content` in `progress.json` to whoever watches. Never synced, and never a reason to fail."""

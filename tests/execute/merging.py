@@ -16,6 +16,7 @@ from mergegraph.execute.run import Options, Report, run
 from mergegraph.execute.work import Work
 from mergegraph.plan.plan import Plan
 from mergegraph.recipe.load import parse_recipe
+from mergegraph.tensors.completed import RUN_RECORD
 
 BLOCK = 65_536
 """The smallest tile."""
@@ -40,8 +41,9 @@ def merged(plan: Plan, **options: object) -> Report:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below `folder` with its bytes."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Every file below `folder` with its bytes, but for the record of the run, which says when and where it was."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != RUN_RECORD]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def after_tiles(count: int, act: Callable[[Control], None], executor: Executor = threads) -> Executor:

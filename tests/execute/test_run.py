@@ -115,6 +115,7 @@ def test_the_folder_holds_what_other_tools_expect(tmp_path: Path) -> None:
     assert set(tree(out)) == {
         *shards, "model.safetensors.index.json", "config.json", "tokenizer_config.json", "README.md", "mergegraph.json",
     }  # fmt: skip
+    assert (out / "mergegraph.run.json").is_file()
 
 
 def test_the_model_card_says_what_it_is_made_of(tmp_path: Path) -> None:

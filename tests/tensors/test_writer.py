@@ -68,8 +68,8 @@ def complete(folder: OutputFolder) -> None:
     for name in SHAPES:
         if name not in folder.finished:
             write_tensor(folder, name)
-    provenance = {"result_id": RESULT, "tensors": dict(folder.checksums)}
-    folder.write_sidecar("mergegraph.json", json.dumps(provenance).encode())
+    for name, content in records().items():
+        folder.write_sidecar(name, content)
     folder.write_sidecar("config.json", b"{}")
     folder.finalize()
 
@@ -82,11 +82,17 @@ def save(path: Path, layout: Layout, **options: bool) -> None:
         folder.publish()
 
 
-def expected_files(layout: Layout) -> dict[str, bytes]:
-    files = {
-        "config.json": b"{}",
-        "mergegraph.json": json.dumps({"result_id": RESULT, "tensors": CHECKSUMS}).encode(),
+def records() -> dict[str, bytes]:
+    """What an output says of itself, as far as the next run reads it."""
+    tensors = {name: {"xxh3_128": checksum} for name, checksum in CHECKSUMS.items()}
+    return {
+        "mergegraph.json": json.dumps({"tensors": tensors}).encode(),
+        "mergegraph.run.json": json.dumps({"result_id": RESULT}).encode(),
     }
+
+
+def expected_files(layout: Layout) -> dict[str, bytes]:
+    files = {"config.json": b"{}", **records()}
     index = layout.index_json()
     if index is not None:
         files["model.safetensors.index.json"] = index
@@ -150,7 +156,8 @@ def test_threads_may_write_at_once(path: Path, layout: Layout, monkeypatch: pyte
             thread.join()
         complete_rest = {name: folder.checksums[name] for name in SHAPES}
         assert complete_rest == CHECKSUMS
-        folder.write_sidecar("mergegraph.json", expected_files(layout)["mergegraph.json"])
+        for name, content in records().items():
+            folder.write_sidecar(name, content)
         folder.write_sidecar("config.json", b"{}")
         folder.finalize()
         folder.publish()

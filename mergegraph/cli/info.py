@@ -1,0 +1,158 @@
+"""`info`: how an output was made, from its records; of any other model, what its headers say. Reads no weights, except
+for a statement, which speaks of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from mergegraph.cli.checking import show_warnings
+from mergegraph.cli.reporting import problem_json
+from mergegraph.cli.terminal import say, say_json
+from mergegraph.cli.verifying import progress_line
+from mergegraph.errors import OutputError, Problem
+from mergegraph.provenance.opening import OpenedOutput, is_output, is_unfinished, open_output
+from mergegraph.provenance.unfinished import recorded_tensors
+from mergegraph.tensors.checkpoint import Checkpoint, open_checkpoint
+from mergegraph.units import format_bytes, format_count
+
+_LABEL_WIDTH = 11
+_SHOWN_NAMES = 3
+
+
+def show_info(path: Path, *, as_json: bool) -> None:
+    """OutputError or InputError when there is nothing to tell of."""
+    if is_unfinished(path):
+        _show(_unfinished(path), as_json)
+    elif is_output(path):
+        _show(_of_output(open_output(path)), as_json)
+    elif path.exists():
+        checkpoint = open_checkpoint(str(path), Path.cwd())
+        if not as_json:
+            show_warnings(checkpoint.warnings)
+        _show(_of_model(checkpoint), as_json)
+    else:
+        open_output(path)
+
+
+def show_statement(path: Path) -> None:
+    """An in-toto statement about the files as they are. RunError when they are not as they were written: then nothing
+    is stated."""
+    from mergegraph.provenance.attest import attest
+
+    if is_unfinished(path):
+        raise OutputError(Problem(f"{path} is not finished.", fix="run its recipe again to go on"))
+    with progress_line() as tick:
+        attested = attest(path, tick)
+    show_warnings(attested.warnings)
+    say(attested.statement.decode().rstrip("\n"))
+
+
+def _show(found: tuple[dict[str, Any], list[tuple[str, str]]], as_json: bool) -> None:
+    document, table = found
+    if as_json:
+        say_json({"kind": "info", **document})
+        return
+    for label, text in table:
+        first, *rest = text.split("\n")
+        say(f"{label:<{_LABEL_WIDTH}}{first}")
+        for line in rest:
+            say(f"{'':<{_LABEL_WIDTH}}{line}")
+
+
+def _of_output(output: OpenedOutput) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    run = output.run
+    document = {
+        "path": str(output.path),
+        "provenance": output.provenance.model_dump(mode="json"),
+        "run": None if run is None else run.model_dump(mode="json"),
+    }
+    return document, list(_output_table(output))
+
+
+def _output_table(output: OpenedOutput) -> Iterator[tuple[str, str]]:
+    provenance, run = output.provenance, output.run
+    yield "output", str(output.path)
+    yield "recipe", f"{provenance.name or '(no name)'}  sha256 {provenance.recipe_sha256[:16]}…"
+    yield "seed", str(provenance.seed)
+    yield "inputs", "\n".join(_files(output))
+    yield "made by", ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
+    yield "on", f"{provenance.device.kind} ({provenance.device.capability})"
+    stored = sum(each.bytes for each in provenance.weights)
+    in_files = f"{format_bytes(stored)} in {format_count(len(provenance.weights), 'file')}"
+    delta = ", a delta" if provenance.space == "delta" else ""
+    yield "tensors", f"{len(provenance.tensors):,}{delta}; {in_files}"
+    yield "not finite", _odd(output, "nonfinite")
+    if provenance.total("overflowed"):
+        yield "overflowed", _odd(output, "overflowed")
+    if run is None:
+        yield "when", "not known: mergegraph.run.json is gone"
+        return
+    resumed = f"; {run.tensors_resumed:,} tensors from an earlier run" if run.tensors_resumed else ""
+    yield "when", f"{run.started} to {run.finished} on {run.host}{resumed}"
+    verified = "read back from disk before it was published" if run.verified else "not when it was made"
+    yield "verified", f"{verified}; `mergegraph verify` does it now"
+
+
+def _files(output: OpenedOutput) -> Iterator[str]:
+    """One line a model: `base  ./models/base  2.0 GiB in 1 file`."""
+    models: dict[tuple[str, str], list[int]] = {}
+    for each in output.provenance.inputs:
+        models.setdefault((each.node, each.model), []).append(each.bytes)
+    for (node, model), sizes in models.items():
+        yield f"{node}  {model}  {format_bytes(sum(sizes))} in {format_count(len(sizes), 'file')}"
+
+
+def _odd(output: OpenedOutput, fact: Any) -> str:
+    provenance = output.provenance
+    names = [name for name, tensor in provenance.tensors.items() if getattr(tensor, fact)]
+    if not names:
+        return "none"
+    shown = ", ".join(names[:_SHOWN_NAMES]) + (", …" if len(names) > _SHOWN_NAMES else "")
+    return f"{format_count(provenance.total(fact), 'value')} in {format_count(len(names), 'tensor')}: {shown}"
+
+
+def _unfinished(path: Path) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    recorded = len(recorded_tensors(path))
+    table = [
+        ("output", str(path)),
+        ("state", f"not finished; {format_count(recorded, 'tensor')} recorded. Run its recipe again to go on."),
+    ]
+    return {"path": str(path), "finished": False, "tensors_recorded": recorded}, table
+
+
+def _of_model(checkpoint: Checkpoint) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    tensors = list(checkpoint.tensors.values())
+    dtypes = Counter(tensor.dtype.code for tensor in tensors)
+    parameters = sum(tensor.element_count for tensor in tensors)
+    kind = _architecture(checkpoint.config)
+    stored = sum(file.file_bytes for file in checkpoint.files)
+    document = {
+        "path": checkpoint.reference,
+        "space": checkpoint.space,
+        "architecture": kind,
+        "tensors": len(tensors),
+        "parameters": parameters,
+        "dtypes": dict(dtypes),
+        "files": [{"file": Path(file.path).name, "bytes": file.file_bytes} for file in checkpoint.files],
+        "warnings": [problem_json(problem) for problem in checkpoint.warnings],
+    }
+    table = [
+        ("model", checkpoint.reference),
+        ("holds", "a delta" if checkpoint.space == "delta" else "weights"),
+        ("kind", kind or "not known: there is no config.json that says it"),
+        ("tensors", ", ".join(f"{count:,} {code}" for code, count in dtypes.most_common())),
+        ("parameters", f"{parameters:,}"),
+        ("files", f"{format_bytes(stored)} in {format_count(len(checkpoint.files), 'file')}"),
+        ("made by", "not known: there is no mergegraph.json"),
+    ]
+    return document, table
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    """The class that loads it, else its family; empty where the config names neither."""
+    listed: object = config.get("architectures")
+    classes = cast("list[object]", listed) if isinstance(listed, list) else []
+    return str(classes[0] if classes else config.get("model_type") or "")

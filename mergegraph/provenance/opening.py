@@ -1,0 +1,96 @@
+"""The records of an output, read from its folder; and what to say of a folder that has none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mergegraph.errors import OutputError, Problem, RunError
+from mergegraph.provenance.record import Provenance, RunRecord, decode
+from mergegraph.tensors.completed import PROVENANCE, RUN_RECORD
+from mergegraph.tensors.kept import JOURNAL
+from mergegraph.tensors.local_file import opened, read_range
+
+MOST_RECORD_BYTES = 100_000_000
+FORMAT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedOutput:
+    """`sha256` is that of mergegraph.json; `run` is None where mergegraph.run.json is gone."""
+
+    path: Path
+    provenance: Provenance
+    sha256: str
+    run: RunRecord | None
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a run has begun to write `path` and has not completed it."""
+    return (path / JOURNAL).is_file()
+
+
+def is_output(path: Path) -> bool:
+    """Whether `path` is a folder that says it is an output."""
+    return (path / PROVENANCE).exists()
+
+
+def open_output(path: Path) -> OpenedOutput:
+    """OutputError when there is no output of mergegraph at `path`, RunError when its records are damaged."""
+    if not is_output(path):
+        raise OutputError(_not_an_output(path))
+    raw = _content(path / PROVENANCE)
+    _require_known_format(path / PROVENANCE, raw)
+    try:
+        provenance = decode(Provenance, raw)
+    except ValueError as error:
+        raise RunError(damaged(path / PROVENANCE, str(error))) from error
+    return OpenedOutput(path, provenance, hashlib.sha256(raw).hexdigest(), _run_record(path / RUN_RECORD))
+
+
+def damaged(file: Path, why: str) -> Problem:
+    """A file that the output is known by is not what was written."""
+    return Problem(f"{file} is not as it was written.", why=why, fix="copy the output again, or run its recipe again")
+
+
+def _run_record(file: Path) -> RunRecord | None:
+    if not file.exists():
+        return None
+    try:
+        return decode(RunRecord, _content(file))
+    except ValueError as error:
+        raise RunError(damaged(file, str(error))) from error
+
+
+def _content(file: Path) -> bytes:
+    try:
+        with opened(str(file)) as record:
+            return read_range(record, 0, MOST_RECORD_BYTES)
+    except OSError as error:
+        fix = "check the disk and the permissions"
+        raise RunError(Problem(f"{file} cannot be read: {error.strerror}.", fix=fix)) from error
+
+
+def _require_known_format(file: Path, raw: bytes) -> None:
+    """What another version wrote is not damaged."""
+    try:
+        document: Any = json.loads(raw)
+        written = document["mergegraph"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return
+    if type(written) is int and written != FORMAT:
+        fix = "use the version of mergegraph that made it, or run its recipe again"
+        raise OutputError(Problem(f"{file} is in format {written}; this version reads format {FORMAT}.", fix=fix))
+
+
+def _not_an_output(path: Path) -> Problem:
+    partial = path.with_name(f"{path.name}.partial")
+    if not path.exists() and partial.is_dir():
+        return Problem(f"{path} is not finished.", why=f"what is there lies in {partial}", fix=f"name {partial}")
+    if not path.exists():
+        return Problem(f"There is nothing at {path}.", fix="name the folder that a run wrote")
+    fix = "name the folder that a run wrote"
+    return Problem(f"{path} is not an output of mergegraph: it holds no {PROVENANCE}.", fix=fix)
