@@ -565,6 +565,22 @@ def test_a_second_process_is_refused_at_once_until_the_first_is_dead(path: Path,
         assert not folder.resumed
 
 
+def test_nobody_enters_a_folder_that_is_about_to_get_its_name(
+    path: Path, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lock file and its journal are removed by then; a run that laid it out anew would have that published."""
+    put = writer.put_folder
+
+    def with_a_rival(new: Path, final: Path) -> Path | None:
+        with pytest.raises(OutputError, match="Another run is writing"):
+            OutputFolder.open(path, layout, result_id="other", engine="0.1", overwrite=True)
+        return put(new, final)
+
+    monkeypatch.setattr(writer, "put_folder", with_a_rival)
+    save(path, layout)
+    assert files_in(path) == expected_files(layout)
+
+
 def test_the_lock_is_let_go_with_the_folder(path: Path, layout: Layout) -> None:
     stop_after(path, layout, "norm")
     assert (path.with_name("out.partial") / "lock").read_bytes() == b""
