@@ -13,7 +13,7 @@ from threading import Lock
 from types import TracebackType
 
 from mergegraph.errors import Problem, RunError
-from mergegraph.tensors.local_file import LocalFile, open_local
+from mergegraph.tensors.local_file import LocalFile, identity_now, open_local
 
 
 class FileReader:
@@ -45,6 +45,14 @@ class FileReader:
             if count == 0:
                 raise RunError(_short(path, offset, len(wanted), done))
             done += count
+
+    def require_unchanged(self) -> None:
+        """RunError when a file that was read is no longer what was planned: somebody wrote into it meanwhile."""
+        with self._lock:
+            files = dict(self._files)
+        for path, file in files.items():
+            if (now := identity_now(file)) != self._identities[path]:
+                raise RunError(_changed(path, self._identities[path], now))
 
     def close(self) -> None:
         """Close every file. Harmless when repeated."""
