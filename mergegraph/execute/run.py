@@ -24,7 +24,7 @@ from mergegraph.execute.events import Failed, OutputDone, Publisher, Started
 from mergegraph.execute.executors import Executor
 from mergegraph.execute.executors.threads import threads
 from mergegraph.execute.memory import heap_set_aside, peak_bytes, resident_bytes, warm_up
-from mergegraph.execute.preflight import finished_outputs, refuse_existing, require_space
+from mergegraph.execute.preflight import finished_outputs, left_behind, refuse_existing, require_space
 from mergegraph.execute.work import NonFinite, Work
 from mergegraph.plan.encode import result_digest
 from mergegraph.plan.plan import Output, Plan
@@ -112,6 +112,8 @@ def run(
     except BaseException as error:
         running.publisher.state("stopped" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed")
         running.publisher.emit(Failed(str(error)))
+        if isinstance(error, KeyboardInterrupt) and running.control.signal is not None:
+            raise _interrupted(running) from error  # a second signal ends as the first would have
         raise
 
 
@@ -124,6 +126,7 @@ def _run(running: _Run, started: float) -> Report:
     remaining = plan.without(already)
     if not options.overwrite:
         refuse_existing(remaining.outputs, ids, allow_non_finite=options.allow_non_finite)
+        running.warnings += left_behind(plan.outputs)
     require_space(remaining.outputs)
     warm_up()
     reserved = resident_bytes()
@@ -139,6 +142,7 @@ def _run(running: _Run, started: float) -> Report:
         )
         todo = work.todo()
         _execute(running, work)
+        reader.require_unchanged()
         _publish(running, remaining, work, ids)
     work.publish()
     running.publisher.state("done")
@@ -168,7 +172,8 @@ def _claim(running: _Run, plan: Plan, ids: Mapping[str, str], stack: ExitStack) 
     options = running.options
     for output in plan.outputs:
         folder = OutputFolder.open(
-            output.path, output.layout, result_id=ids[output.node], engine=engine_version(),
+            output.path, output.layout, result_id=ids[output.node],
+            engine=f"{engine_version()} with torch {torch.__version__}",
             inputs={file.path: file.identity for file in read_by(plan, output)},
             overwrite=options.overwrite, sync=options.sync,
         )  # fmt: skip
