@@ -1,0 +1,53 @@
+"""What a forked command line does otherwise than the one that people start, before it begins. By names, from here."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mergegraph.tensors import writer
+from mergegraph.tensors.writer import OutputFolder
+
+
+def commit_often(nbytes: int) -> None:
+    """A small merge has as many states as a large one."""
+    writer.COMMIT_BYTES = nbytes
+
+
+def limit_file_size(fraction: float) -> None:
+    """Once laid out, no byte behind this part of a file can be written: a write across it is short, the next fails."""
+
+    def limit(folder: OutputFolder) -> None:
+        nbytes = int(fraction * folder._layout.files[-1].file_bytes)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, resource.RLIM_INFINITY))
+
+    _before_first("write", limit)
+
+
+def fill_disk(before: str, filler: str) -> None:
+    """Take all that the disk has left just before the first call of `before`, a method of OutputFolder."""
+    _before_first(before, lambda folder: fill(Path(filler)))
+
+
+def fill(filler: Path) -> None:
+    """Write `filler` until there is not one byte left."""
+    with filler.open("ab", buffering=0) as file:
+        for step in (64 * 1024, 4096, 512, 1):
+            try:
+                while True:
+                    file.write(bytes(step))
+            except OSError:
+                continue
+
+
+def _before_first(name: str, act: Callable[[OutputFolder], None]) -> None:
+    whole: Callable[..., Any] = getattr(OutputFolder, name)
+
+    def acting(folder: OutputFolder, *arguments: Any) -> Any:
+        setattr(OutputFolder, name, whole)
+        act(folder)
+        return whole(folder, *arguments)
+
+    setattr(OutputFolder, name, acting)
