@@ -9,15 +9,19 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import pkgutil
 import sys
 from pathlib import Path
 from typing import Any
 
+import mergegraph
+
 
 def main() -> None:
     """Serve until standard input ends."""
-    for module in ("mergegraph.cli.app", "mergegraph.cli.running"):
-        importlib.import_module(module)
+    for module in pkgutil.walk_packages(mergegraph.__path__, "mergegraph."):
+        if module.name != "mergegraph.__main__":
+            importlib.import_module(module.name)
     for line in sys.stdin:
         order = json.loads(line)
         if "wait" in order:
