@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,6 +47,26 @@ def place(memory: Path) -> Iterator[Path]:
 def forks() -> Iterator[Forks]:
     with Forks() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def mounts() -> Iterator[Forks]:
+    """Forks that see mounts of their own; a skip for whom the kernel does not let mount."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a file system")
+    tried = subprocess.run(
+        ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, text=True, check=False
+    )
+    if tried.returncode:
+        pytest.skip(f"nothing can be mounted here: {tried.stderr.strip()}")
+    with Forks(own_mounts=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def small_models(memory: Path) -> Path:
+    """3 MB each."""
+    return write_models(memory / "small", layers=6)
 
 
 @pytest.fixture

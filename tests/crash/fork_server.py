@@ -47,10 +47,9 @@ def _child(order: dict[str, Any]) -> int:
     """What `python -m mergegraph` does, after what the test asks to be prepared and once it says go."""
     from mergegraph.cli import main as command_line
 
-    folder = Path(order["folder"])
-    os.chdir(folder)
+    os.chdir(order["folder"])
     for name, fd in (("stdout", 1), ("stderr", 2)):
-        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), fd)
+        os.dup2(os.open(f"{order['streams']}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), fd)
     for prepared, arguments in order["prepare"]:
         getattr(importlib.import_module("tests.crash.hooks"), prepared)(**arguments)
     if order["go"]:

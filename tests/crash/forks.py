@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +37,9 @@ class Forks:
         self._process = subprocess.Popen(
             [*namespace, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment()
         )
+        self._streams = Path(tempfile.mkdtemp(prefix="mergegraph-streams-"))
+        self._started = 0
+        self._numbers: dict[int, int] = {}
         self.root = Path(f"/proc/{self._process.pid}/root") if own_mounts else Path("/")
 
     def start(self, folder: Path, *arguments: str, prepare: tuple[Prepared, ...] = (), go: Path | None = None) -> int:
@@ -44,16 +49,20 @@ class Forks:
             "arguments": arguments,
             "prepare": [COMMIT_OFTEN, *prepare],
             "go": str(go or ""),
+            "streams": str(self._streams / str(self._started)),
         }
-        return int(self._ask({"run": order})["pid"])
+        pid = int(self._ask({"run": order})["pid"])
+        self._numbers[pid] = self._started
+        self._started += 1
+        return pid
 
-    def wait(self, pid: int, folder: Path) -> Ended:
+    def wait(self, pid: int) -> Ended:
         code = int(self._ask({"wait": pid})["code"])
-        seen = self.root / folder.relative_to("/")
-        return Ended(code, (seen / "stderr").read_text(), last_object((seen / "stdout").read_text()))
+        said, complained = (self._streams / f"{self._numbers[pid]}.{name}" for name in ("stdout", "stderr"))
+        return Ended(code, complained.read_text(), last_object(said.read_text()))
 
     def run(self, folder: Path, *arguments: str, prepare: tuple[Prepared, ...] = ()) -> Ended:
-        return self.wait(self.start(folder, *arguments, prepare=prepare), folder)
+        return self.wait(self.start(folder, *arguments, prepare=prepare))
 
     def shell(self, *command: str) -> None:
         """A command in the server's mount namespace."""
@@ -78,6 +87,7 @@ class Forks:
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
+        shutil.rmtree(self._streams)
 
 
 def last_object(text: str) -> dict[str, Any]:

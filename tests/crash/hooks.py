@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mergegraph.tensors import writer
+from mergegraph.tensors import disk, journal, partial, writer
 from mergegraph.tensors.writer import OutputFolder
 
 
@@ -23,7 +24,10 @@ def traceable() -> None:
 
 
 def limit_file_size(fraction: float) -> None:
-    """Once laid out, no byte behind this part of the longest file can be written: a write across it is short, the next fails."""
+    """Once laid out, no byte behind this part of the longest file can be written.
+
+    A write across it is short, and the next one fails.
+    """
 
     def limit(folder: OutputFolder) -> None:
         nbytes = int(fraction * max(file.file_bytes for file in folder._layout.files))
@@ -35,6 +39,27 @@ def limit_file_size(fraction: float) -> None:
 def fill_disk(before: str, filler: str) -> None:
     """Take all that the disk has left just before the first call of `before`, a method of OutputFolder."""
     _before_first(before, lambda folder: fill(Path(filler)))
+
+
+def fill_disk_before_reserving(nth: int, filler: str) -> None:
+    """Take all that the disk has left just before the `nth` file is given its space, the journal among them."""
+    left = iter(range(nth - 1, -1, -1))
+
+    def reserving(fd: int, nbytes: int) -> None:
+        if next(left, -1) == 0:
+            fill(Path(filler))
+        disk.reserve(fd, nbytes)
+
+    for module in (partial, journal):
+        assert module.reserve is disk.reserve
+        module.reserve = reserving
+
+
+def reserve_nothing() -> None:
+    """As on btrfs, ZFS or a network disk: a file gets its length, and its space when it is written."""
+    for module in (partial, journal):
+        assert module.reserve is disk.reserve
+        module.reserve = os.ftruncate
 
 
 def fill(filler: Path) -> None:

@@ -77,6 +77,18 @@ def believed(partial: Path) -> Believed:
     return Believed(said, tuple(name for name, checksum in said.items() if stored.get(name) != checksum))
 
 
+def kept_tensors(partial: Path, tensors: int) -> int:
+    """How many of so many tensors the next run need not do: those recorded, or all where only the renaming is missing.
+
+    AssertionError where the journal is wrong.
+    """
+    if (partial / "mergegraph.json").exists() and not (partial / "journal").exists():
+        return tensors
+    found = believed(partial)
+    assert not found.untrue
+    return len(found.tensors)
+
+
 def _stored_checksums(folder: Path, wanted: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in (*folder.glob("*.safetensors"), *folder.glob("*.incomplete")):

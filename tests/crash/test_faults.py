@@ -19,7 +19,7 @@ import pytest
 
 from tests.crash.conftest import Count
 from tests.crash.forks import Ended, Forks
-from tests.crash.merges import believed, files_in, write_recipe
+from tests.crash.merges import files_in, kept_tensors, write_recipe
 
 RUN = ("run", "merge.yaml", "--json", "--quiet", "--threads", "1")
 PARTIAL = "out.partial"
@@ -152,21 +152,12 @@ class Bench:
         with subprocess.Popen([self.strace, "-f", "-qq", "-o", str(log), *inject, *at, "-p", str(pid)]) as tracer:
             assert _is_traced(pid, tracer)
             go.write_bytes(b"")
-            ended = self.forks.wait(pid, self.folder)
+            ended = self.forks.wait(pid)
         assert "INJECTED" in log.read_text() or ended.code == -9, f"no such call: {log.read_text()[-500:]}"
         return ended
 
     def _inputs(self) -> list[Path]:
         return sorted(self.folder.parent.glob("models/*/*.safetensors"))
-
-    def kept(self) -> int:
-        """Tensors that the next run need not do: those recorded, or all of a whole folder without its journal."""
-        partial = self.folder / PARTIAL
-        if (partial / "mergegraph.json").exists() and not (partial / "journal").exists():
-            return self.tensors
-        found = believed(partial)
-        assert not found.untrue
-        return len(found.tensors)
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +175,7 @@ def check_going_on(bench: Bench, overwrite: bool, count: Count, kind: str) -> No
     assert out.exists() or not overwrite
     done = out.exists() and files_in(out) == bench.expected
     assert done or not out.exists() or files_in(out) == OLD
-    kept = bench.kept()
+    kept = kept_tensors(bench.folder / PARTIAL, bench.tensors)
     again = bench.run(*["--overwrite"] * overwrite)
     assert again.code == 0, again.said
     assert files_in(out) == bench.expected

@@ -19,7 +19,7 @@ import pytest
 
 from tests.crash.conftest import Count
 from tests.crash.forks import Forks, last_object
-from tests.crash.merges import RECIPES, SHARDS, believed, files_in, write_models, write_recipe
+from tests.crash.merges import RECIPES, SHARDS, believed, files_in, kept_tensors, write_models, write_recipe
 
 OFTEN = Path(__file__).parent / "often"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -113,8 +113,7 @@ class Chain:
     def complete(self) -> int:
         """The same command, to the end. How many journaled tensors it did again."""
         done = (self.folder / "out").exists() and files_in(self.folder / "out") == self.expected
-        whole = (self.partial / "mergegraph.json").exists() and not (self.partial / "journal").exists()
-        kept = self.tensors if whole else len(believed(self.partial).tensors)
+        kept = kept_tensors(self.partial, self.tensors)
         report = completed(self.folder, *self.options, often=self.often)
         assert files_in(self.folder / "out") == self.expected, self.moments
         assert not self.partial.exists()
