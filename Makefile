@@ -5,13 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test check format clean
+.PHONY: demo test crash check format clean
 
 demo: $(READY)                ## merge real checkpoints and print what came out
 	$(BIN)/mergegraph demo
 
 test: $(READY) check          ## everything that CI runs
 	$(BIN)/python -m pytest -n 2
+
+crash: $(READY)               ## the long crash tests: 200 kills, power cuts (as root), the writers they must find
+	$(BIN)/python -m pytest -n 2 -m crash tests/crash
 
 check: $(READY)               ## format, lint, import contracts, types
 	$(BIN)/ruff format --check .

@@ -8,7 +8,7 @@ from pathlib import Path
 from mergegraph.errors import DoesNotFit, OutputError, Problem
 from mergegraph.plan.plan import Output
 from mergegraph.tensors.completed import completed
-from mergegraph.tensors.disk import allocated_bytes, free_bytes
+from mergegraph.tensors.disk import allocated_bytes, free_bytes, moved_aside
 from mergegraph.units import format_bytes, format_count
 
 
@@ -32,6 +32,28 @@ def refuse_existing(outputs: Sequence[Output], ids: Mapping[str, str], *, allow_
     existing = [output for output in outputs if output.path.exists()]
     if existing:
         raise OutputError(*[_taken(output, ids[output.node], allow_non_finite) for output in existing])
+
+
+def left_behind(outputs: Sequence[Output]) -> list[Problem]:
+    """Warnings that name what runs with --overwrite replaced and were stopped before they could delete it."""
+    return [
+        Problem(
+            f"{old} is left of what was at {output.path}.",
+            at=output.at,
+            node=output.node,
+            why="a run with --overwrite replaced it, and was stopped before it could delete it",
+            fix=f"rm -r {old}",
+            severity="warning",
+        )
+        for output in outputs
+        for old in (*moved_aside(output.path), *_exchanged(output.path))
+    ]
+
+
+def _exchanged(final: Path) -> list[Path]:
+    """The old folder under the new one's name, where a run was stopped right between the two renamings."""
+    partial = final.with_name(f"{final.name}.partial")
+    return [partial] if final.exists() and partial.is_dir() and not (partial / "lock").exists() else []
 
 
 def require_space(outputs: Sequence[Output]) -> None:

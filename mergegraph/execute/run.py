@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from mergegraph.errors import Interrupted, Problem, RunError
-from mergegraph.execute.card import engine_version, read_by, sidecar_contents
+from mergegraph.execute.card import read_by, sidecar_contents
 from mergegraph.execute.committing import Committer
 from mergegraph.execute.compare import compare_uncomputed
 from mergegraph.execute.confirm import Confirmed, confirm, confirm_sidecars
@@ -22,9 +22,9 @@ from mergegraph.execute.diagnose import explained
 from mergegraph.execute.events import Failed, OutputDone, Publisher, Started
 from mergegraph.execute.executors import Executor
 from mergegraph.execute.executors.threads import threads
-from mergegraph.execute.identity import Identity, identified
+from mergegraph.execute.identity import Identity, engine_with_torch, identified
 from mergegraph.execute.memory import heap_set_aside, peak_bytes, resident_bytes, warm_up
-from mergegraph.execute.preflight import finished_outputs, refuse_existing, require_space
+from mergegraph.execute.preflight import finished_outputs, left_behind, refuse_existing, require_space
 from mergegraph.execute.records import inputs_of, write_records
 from mergegraph.execute.work import NonFinite, Work
 from mergegraph.plan.plan import Output, Plan
@@ -119,6 +119,8 @@ def run(
     except BaseException as error:
         running.publisher.state("stopped" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed")
         running.publisher.emit(Failed(str(error)))
+        if isinstance(error, KeyboardInterrupt) and running.control.signal is not None:
+            raise _interrupted(running) from error  # a second signal ends as the first would have
         raise
 
 
@@ -134,6 +136,7 @@ def _run(running: _Run, started: float) -> Report:
     remaining = plan.without(already)
     if not options.overwrite:
         refuse_existing(remaining.outputs, ids, allow_non_finite=options.allow_non_finite)
+        running.warnings += left_behind(plan.outputs)
     require_space(remaining.outputs)
     warm_up()
     reserved = resident_bytes()
@@ -149,6 +152,7 @@ def _run(running: _Run, started: float) -> Report:
         )
         todo = work.todo()
         _execute(running, work)
+        reader.require_unchanged()
         _publish(running, remaining, work, identities)
     work.publish()
     running.publisher.state("done")
@@ -179,7 +183,8 @@ def _claim(running: _Run, plan: Plan, ids: Mapping[str, str], stack: ExitStack) 
     options = running.options
     for output in plan.outputs:
         folder = OutputFolder.open(
-            output.path, output.layout, result_id=ids[output.node], engine=engine_version(),
+            output.path, output.layout, result_id=ids[output.node],
+            engine=engine_with_torch(),
             inputs={file.path: file.identity for file in read_by(plan, output)},
             overwrite=options.overwrite, sync=options.sync,
         )  # fmt: skip

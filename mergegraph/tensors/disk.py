@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -115,6 +116,14 @@ def put_folder(new: Path, final: Path) -> Path | None:
         old.rename(final)
         raise
     return old
+
+
+def moved_aside(final: Path) -> list[Path]:
+    """What `put_folder` moved aside and nobody deleted, because the run was stopped before it could."""
+    pattern = re.compile(re.escape(final.name) + r"\.old-[0-9a-f]{8}")
+    if not final.parent.is_dir():
+        return []
+    return sorted(entry for entry in final.parent.iterdir() if pattern.fullmatch(entry.name))
 
 
 def delete(path: Path) -> None:

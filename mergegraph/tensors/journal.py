@@ -55,22 +55,22 @@ class Journal:
     ) -> Journal:
         """Put a journal with `header` and `records` at `path` in one step, in place of any other.
 
-        `reserve_bytes` are taken from the disk now, so that a disk that fills later does not stop a commit.
+        `reserve_bytes` behind them are taken from the disk now, so that a disk that fills later does not stop a commit.
         """
+        lines = b"".join(map(_encode, [header, *records]))
         draft = path.with_name(f".{path.name}.tmp")
         fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
         try:
             if reserve_bytes:
-                reserve(fd, reserve_bytes)
-            journal = cls(fd, 0)
-            journal.append([header, *records])
+                reserve(fd, len(lines) + reserve_bytes)
+            write_fully(fd, memoryview(lines), 0)
             if sync:
                 os.fsync(fd)
             draft.replace(path)
         except BaseException:
             os.close(fd)
             raise
-        return journal
+        return cls(fd, len(lines))
 
     def append(self, records: Iterable[Record]) -> None:
         """Add `records`; they survive a killed process from here, and a power cut from the next `sync`."""

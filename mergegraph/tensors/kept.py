@@ -18,6 +18,14 @@ from mergegraph.tensors.layout import Layout
 
 JOURNAL = "journal"
 
+# What may differ, what explains most first: another engine may well give another result id too.
+_TOLD = {
+    "engine": "engine version",
+    "result_id": "result id (recipe, seed, copied files, kind of processor)",
+    "layout": "layout",
+    "format": "journal format",
+}
+
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -73,9 +81,9 @@ def _read_journal(partial: Path) -> JournalContents:
 def _difference(found: Record, wanted: Record) -> str:
     if changed := _changed_inputs(found.get("inputs"), wanted["inputs"]):
         return f"it was begun from another {' and another '.join(changed)}"
-    for key, told in (("result_id", "result id"), ("engine", "engine version"), ("layout", "layout"), ("format", "")):
+    for key, told in _TOLD.items():
         if found.get(key) != wanted[key]:
-            return f"its {told or 'journal format'} is {found.get(key)}, this run's is {wanted[key]}"
+            return f"its {told} is {found.get(key)}, this run's is {wanted[key]}"
     return ""
 
 

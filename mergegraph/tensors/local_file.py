@@ -32,8 +32,12 @@ def open_local(path: str) -> LocalFile:
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", path)
-    identity = f"file:{status.st_dev},{status.st_ino},{status.st_size},{status.st_mtime_ns}"
-    return LocalFile(path, descriptor, status.st_size, identity)
+    return LocalFile(path, descriptor, status.st_size, _identity(status))
+
+
+def identity_now(file: LocalFile) -> str:
+    """The identity of an open file as it is at this moment; another one when somebody wrote into it."""
+    return _identity(os.fstat(file.descriptor))
 
 
 @contextmanager
@@ -54,3 +58,7 @@ def read_range(file: LocalFile, offset: int, byte_count: int) -> bytes:
         offset += len(piece)
         byte_count -= len(piece)
     return b"".join(pieces)
+
+
+def _identity(status: os.stat_result) -> str:
+    return f"file:{status.st_dev},{status.st_ino},{status.st_size},{status.st_mtime_ns}"

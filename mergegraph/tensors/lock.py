@@ -1,6 +1,8 @@
 """One writer per output folder: a lock file that dies with its process and says who holds it.
 
-`flock` decides. Where the file system has none (some cluster mounts), the name written in the file does.
+`flock` decides, on the file and on the folder: the file is removed before the folder gets its final name, and until
+that has happened nobody else may enter. Where the file system has no locks (some cluster mounts), the name written in
+the file decides.
 """
 
 from __future__ import annotations
@@ -12,20 +14,23 @@ import fcntl
 import json
 import os
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 from typing import cast
 
 from mergegraph.errors import OutputError, Problem
 
-_NO_FLOCK = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK}
+# NFS locks only what is open for writing (EBADF), which a folder never is.
+_NO_FLOCK = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EBADF}
 
 
 class FolderLock:
-    """The lock file of one folder, held by this process."""
+    """The lock file of one folder, and the folder, held by this process."""
 
-    def __init__(self, path: Path, fd: int) -> None:
+    def __init__(self, path: Path, fd: int, folder_fd: int) -> None:
         self.path = path
         self._fd = fd
+        self._folder_fd = folder_fd
 
     @classmethod
     def take(cls, path: Path) -> FolderLock:
@@ -34,27 +39,43 @@ class FolderLock:
         FileNotFoundError when the folder is gone.
         """
         while True:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-            try:
+            with ExitStack() as undo:
+                folder_fd = _opened(path.parent, os.O_RDONLY | os.O_DIRECTORY, undo)
+                _lock_folder(folder_fd, path)
+                fd = _opened(path, os.O_RDWR | os.O_CREAT, undo)
                 _lock(fd, path)
-                if _is_at(fd, path):
+                if _is_at(folder_fd, path.parent) and _is_at(fd, path):
                     _write_holder(fd)
-                    return cls(path, fd)
-            except BaseException:
-                os.close(fd)
-                raise
-            os.close(fd)
+                    undo.pop_all()
+                    return cls(path, fd, folder_fd)
 
     def release(self) -> None:
         """Let others in. The file stays, empty, unless it was removed."""
         if self._fd < 0:
             return
         os.ftruncate(self._fd, 0)
-        # Closing is not enough: a forked child may still hold the same open file.
-        with contextlib.suppress(OSError):
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
-        os.close(self._fd)
+        for fd in (self._fd, self._folder_fd):
+            # Closing is not enough: a forked child may still hold the same open file.
+            with contextlib.suppress(OSError):
+                fcntl.flock(fd, fcntl.LOCK_UN)
+            os.close(fd)
         self._fd = -1
+
+
+def _opened(path: Path, flags: int, undo: ExitStack) -> int:
+    fd = os.open(path, flags, 0o666)
+    undo.callback(os.close, fd)
+    return fd
+
+
+def _lock_folder(fd: int, path: Path) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _held(path, path.read_bytes() if path.exists() else b"") from None
+    except OSError as error:
+        if error.errno not in _NO_FLOCK:
+            raise
 
 
 def _lock(fd: int, path: Path) -> None:
@@ -71,7 +92,7 @@ def _lock(fd: int, path: Path) -> None:
 
 
 def _is_at(fd: int, path: Path) -> bool:
-    """False when the last holder removed the file between our opening and locking it."""
+    """False when the last holder removed or renamed it between our opening and locking it."""
     try:
         there = path.stat()
     except FileNotFoundError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack
@@ -65,8 +66,7 @@ def claim(
             undo.callback(delete, partial)
             _begin(partial, layout, sync)
         kept = [*(records or ()), *boot_marks]
-        room = sum(160 + 2 * len(name) for name in layout.specs)
-        journal = Journal.create(partial / JOURNAL, header, kept, reserve_bytes=room, sync=sync)
+        journal = Journal.create(partial / JOURNAL, header, kept, reserve_bytes=_room(layout), sync=sync)
         undo.callback(journal.close)
         if sync:
             sync_path(partial)
@@ -205,6 +205,11 @@ def _begin(partial: Path, layout: Layout, sync: bool) -> None:
     if sync:
         sync_path(partial)
         sync_path(partial.parent)
+
+
+def _room(layout: Layout) -> int:
+    """Bytes of journal that a record of every tensor takes at most, with its checksum and its facts."""
+    return sum(200 + len(json.dumps(name)) for name in layout.specs)
 
 
 def _by_tensor(records: list[Record], layout: Layout) -> dict[str, Record]:

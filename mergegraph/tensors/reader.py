@@ -13,7 +13,7 @@ from threading import Lock
 from types import TracebackType
 
 from mergegraph.errors import Problem, RunError
-from mergegraph.tensors.local_file import LocalFile, open_local
+from mergegraph.tensors.local_file import LocalFile, identity_now, open_local
 
 AHEAD_BYTES = 16 << 20
 """So much of a file is asked for before it is read, so that the disk works while tiles are computed."""
@@ -60,6 +60,14 @@ class FileReader:
         start, stop = last if follows else end, end + AHEAD_BYTES
         self._asked[file.path] = (first if follows else begin, stop)
         os.posix_fadvise(file.descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
+
+    def require_unchanged(self) -> None:
+        """RunError when a file that was read is no longer what was planned: somebody wrote into it meanwhile."""
+        with self._lock:
+            files = dict(self._files)
+        for path, file in files.items():
+            if (now := identity_now(file)) != self._identities[path]:
+                raise RunError(_changed(path, self._identities[path], now))
 
     def close(self) -> None:
         """Close every file. Harmless when repeated."""

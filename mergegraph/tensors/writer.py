@@ -23,7 +23,7 @@ from typing import cast
 
 from mergegraph.errors import MergegraphError
 from mergegraph.tensors.checksum import bytes_per_block, file_checksum
-from mergegraph.tensors.disk import delete, put_folder, replace_file, sync_data, sync_path, write_fully
+from mergegraph.tensors.disk import delete, moved_aside, put_folder, replace_file, sync_data, sync_path, write_fully
 from mergegraph.tensors.journal import Journal, Record, read_journal
 from mergegraph.tensors.kept import JOURNAL, working_path
 from mergegraph.tensors.layout import Layout
@@ -243,14 +243,15 @@ class OutputFolder:
             self._close_files()
             try:
                 self._remove(PROGRESS, JOURNAL, LOCK)
-                replaced = put_folder(self.partial, self.path)
+                put_folder(self.partial, self.path)
                 if self._sync:
                     sync_path(self.path.parent)
             finally:
                 self._claim.lock.release()
-        if replaced is not None:
-            with self._failing(f"deleting {replaced}, after {self.path} was published"):
-                delete(replaced)
+        if self._overwrite:
+            with self._failing(f"deleting what {self.path} was, after it was published"):
+                for old in moved_aside(self.path):
+                    delete(old)
 
     def abandon(self) -> None:
         """Let go without publishing. What is done is recorded and kept; a folder with nothing recorded is deleted."""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ import torch
 from mergegraph.errors import Interrupted, OutputError, RunError
 from mergegraph.execute.control import Control
 from mergegraph.execute.run import Options, run
+from mergegraph.execute.work import Work
 from tests.execute.merging import BLOCK, after_tiles, merged, planned, stopped_after, tiled, tree
 from tests.tiny_models import write_model
 
@@ -143,3 +148,44 @@ def test_an_output_with_nan_is_done_only_where_nan_is_allowed(folder: Path) -> N
     with pytest.raises(OutputError, match="65,536 values that are not finite") as refused:
         merged(planned(folder, NODES))
     assert refused.value.problems[0].tensor == "w0"
+
+
+def test_an_input_that_is_written_into_while_it_is_read_is_not_published(folder: Path) -> None:
+    """Its descriptor stays open, and no read fails: the output would be of neither file."""
+    stored = folder / "b" / "model.safetensors"
+
+    def write_into(control: Control) -> None:
+        with stored.open("r+b") as file:
+            file.seek(-8, 2)
+            file.write(b"\0" * 8)
+        status = stored.stat()
+        os.utime(stored, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+
+    with pytest.raises(RunError, match=r"b/model\.safetensors has changed since it was planned") as stopped:
+        merged(planned(folder, NODES), executor=after_tiles(2, write_into))
+    assert "--overwrite" in stopped.value.problems[0].fix
+    assert not (folder / "out").exists()
+    with pytest.raises(OutputError, match="begun from another"):
+        merged(planned(folder, NODES))
+    assert merged(planned(folder, NODES), overwrite=True).computed == 4
+
+
+def test_a_second_signal_ends_as_the_first_would_have(folder: Path) -> None:
+    def twice(work: Work, control: Control, tick: Callable[[], None]) -> None:
+        for _ in range(2):
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="Stopped by SIGTERM") as stopped:
+        merged(planned(folder, NODES), executor=twice)
+    assert stopped.value.exit_code == 75
+    assert not (folder / "out.partial").exists()
+
+
+@pytest.mark.parametrize("left", ["out.old-0123abcd", "out.partial"])
+def test_what_a_stopped_overwriting_left_is_named(folder: Path, left: str) -> None:
+    merged(planned(folder, NODES))
+    shutil.copytree(folder / "out", folder / left)
+    report = merged(planned(folder, NODES))
+    assert [problem.fix for problem in report.warnings] == [f"rm -r {folder / left}"]
+    merged(planned(folder, NODES), overwrite=True)
+    assert not (folder / left).exists()

@@ -35,21 +35,38 @@ def test_a_folder_that_is_gone_is_said_so(tmp_path: Path) -> None:
         FolderLock.take(tmp_path / "gone" / "lock")
 
 
-def test_a_lock_on_a_file_just_removed_is_not_taken_for_the_lock(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last holder removes the file between our opening and locking it."""
+@pytest.mark.parametrize("gone", ["lock", "."], ids=["the file is removed", "the folder is renamed"])
+def test_a_lock_on_what_is_no_longer_there_is_not_taken_for_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    """The last holder takes it away between our opening and locking it."""
+    folder = tmp_path / "out.partial"
+    folder.mkdir()
     flock = fcntl.flock
-    removals = iter([path])
+    removals = iter([folder / gone])
 
     def after_a_removal(fd: int, operation: int) -> None:
-        for stale in removals:
-            stale.unlink()
+        if Path(f"/proc/self/fd/{fd}").readlink() == folder / "lock":
+            for stale in removals:
+                stale.rename(tmp_path / "moved")
+                folder.mkdir(exist_ok=True)
         flock(fd, operation)
 
     monkeypatch.setattr(fcntl, "flock", after_a_removal)
+    lock = FolderLock.take(folder / "lock")
+    with pytest.raises(OutputError, match="Another run"):
+        FolderLock.take(folder / "lock")
+    assert (folder / "lock").exists()
+    lock.release()
+
+
+def test_the_folder_is_held_after_its_lock_file_is_removed(path: Path) -> None:
     lock = FolderLock.take(path)
+    path.unlink()
     with pytest.raises(OutputError, match="Another run"):
         FolderLock.take(path)
     lock.release()
+    FolderLock.take(path).release()
 
 
 def test_a_forked_child_does_not_keep_it(path: Path) -> None:

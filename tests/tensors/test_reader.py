@@ -184,3 +184,24 @@ def test_a_range_beyond_four_gigabytes_is_read(tmp_path: Path) -> None:
         file.write(b"far away")
     with reader_of(path) as reader:
         assert read(reader, path, far - 2, 10) == b"\0\0far away"
+
+
+def test_a_file_that_was_written_into_after_it_was_opened_is_noticed(stored: Path) -> None:
+    with reader_of(stored) as reader:
+        read(reader, stored, 0, 5)
+        reader.require_unchanged()
+        with stored.open("r+b") as file:
+            file.write(b"\xff")
+        os.utime(stored, ns=(1, 1))
+        with pytest.raises(RunError, match="has changed since it was planned"):
+            reader.require_unchanged()
+
+
+def test_a_file_that_another_took_the_place_of_is_read_to_its_end(stored: Path) -> None:
+    """The open file is still the planned one."""
+    with reader_of(stored) as reader:
+        read(reader, stored, 0, 5)
+        stored.with_name("new").write_bytes(bytes(len(CONTENT)))
+        stored.with_name("new").replace(stored)
+        assert read(reader, stored, 0, len(CONTENT)) == CONTENT
+        reader.require_unchanged()

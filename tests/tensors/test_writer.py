@@ -391,7 +391,7 @@ def test_records_without_syncs_do_not_outlive_the_boot(
 @pytest.mark.parametrize(
     ("result_id", "engine", "layout", "told"),
     [
-        ("other", "0.1", layout_of(3), "its result id is 7c1e, this run's is other"),
+        ("other", "0.1", layout_of(3), r"its result id \(recipe, .*\) is 7c1e, this run's is other"),
         (RESULT, "0.2", layout_of(3), "its engine version is 0.1, this run's is 0.2"),
         (RESULT, "0.1", layout_of(1), "its layout is"),
     ],
@@ -418,7 +418,7 @@ def test_a_complete_unpublished_folder_of_another_result_is_refused(path: Path, 
     with open_folder(path, layout) as folder:
         complete(folder)
     (folder.partial / "journal").unlink()
-    with pytest.raises(OutputError, match=f"its result id is {RESULT}, this run's is other"):
+    with pytest.raises(OutputError, match=rf"its result id \(recipe, .*\) is {RESULT}, this run's is other"):
         open_folder(path, layout, "other")
 
 
@@ -543,6 +543,8 @@ def test_killed_while_overwriting_a_whole_model_is_always_there(
             assert files_in(place / "out") in (old, new), place.name
         save(place / "out", layout, overwrite=True)
         assert files_in(place / "out") == new, place.name
+        left = [name for name in names_beside(place / "out") if name != "out"]
+        assert all(name.startswith(("out.old-", "out.partial")) for name in left), place.name
 
 
 HOLDER = """
@@ -570,6 +572,22 @@ def test_a_second_process_is_refused_at_once_until_the_first_is_dead(path: Path,
         holder.kill()
     with open_folder(path, layout, overwrite=True) as folder:
         assert not folder.resumed
+
+
+def test_nobody_enters_a_folder_that_is_about_to_get_its_name(
+    path: Path, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lock file and its journal are removed by then; a run that laid it out anew would have that published."""
+    put = writer.put_folder
+
+    def with_a_rival(new: Path, final: Path) -> Path | None:
+        with pytest.raises(OutputError, match="Another run is writing"):
+            OutputFolder.open(path, layout, result_id="other", engine="0.1", overwrite=True)
+        return put(new, final)
+
+    monkeypatch.setattr(writer, "put_folder", with_a_rival)
+    save(path, layout)
+    assert files_in(path) == expected_files(layout)
 
 
 def test_the_lock_is_let_go_with_the_folder(path: Path, layout: Layout) -> None:
@@ -771,6 +789,17 @@ def test_overwriting_replaces_the_whole_folder(
         folder.publish()
     assert files_in(path) == expected_files(layout)
     assert names_beside(path) == ["out"]
+
+
+def test_what_a_stopped_run_moved_aside_is_deleted_by_the_next_that_overwrites(path: Path, layout: Layout) -> None:
+    """And nothing that only looks like it."""
+    some_model(path)
+    some_model(path.with_name("out.old-0123abcd"))
+    for name in ("out.old-of-mine", "out.old-0123abcde", "another.old-0123abcd"):
+        some_model(path.with_name(name))
+    save(path, layout, overwrite=True)
+    assert files_in(path) == expected_files(layout)
+    assert names_beside(path) == ["another.old-0123abcd", "out", "out.old-0123abcde", "out.old-of-mine"]
 
 
 def test_names_are_exchanged_in_one_step_on_linux(tmp_path: Path) -> None:

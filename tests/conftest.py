@@ -1,0 +1,19 @@
+"""Adds up what the crash tests counted, over all workers, and says it at the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """`kill -9: 42 points tried, 0 lost, 0 redone`, one line for each kind of fault."""
+    totals: dict[str, Counter[str]] = {}
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for kind, counts in report.user_properties:
+            if isinstance(counts, dict):
+                totals.setdefault(kind, Counter()).update(counts)
+    for kind, total in sorted(totals.items()):
+        counted = ", ".join(f"{count:,} {what}" for what, count in total.items())
+        terminalreporter.write_line(f"{kind}: {counted}")
