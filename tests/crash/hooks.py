@@ -127,8 +127,8 @@ def pretend_version(name: str, version: str) -> None:
     if name == "torch":
         torch.__version__ = version
     else:
-        assert run.engine_version() != version
-        run.engine_version = lambda: version
+        assert identity.engine_version() != version
+        identity.engine_version = lambda: version
 
 
 def _once_done(tensors: int, act: Callable[[], object]) -> None:
