@@ -38,6 +38,12 @@ FixKnownFaults: TypeAlias = Annotated[
     bool,
     typer.Option("--fix-known-faults", help="Of a mergekit configuration: change what mergekit gets wrong."),
 ]
+MaxHeader: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--max-header-mb", min=1, max=100, metavar="MB", help="The longest safetensors header or index to read."
+    ),
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on stdout, one object a line.")]
 
 
