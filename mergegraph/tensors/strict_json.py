@@ -10,9 +10,10 @@ do is refused before anything is built; what is left takes up to 25 times its by
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 # The smallest tensor with a name of 7 letters has 5 strings, 4 of them keys, 2 lists and an object in 56 bytes.
 _LEAST_BYTES_PER_STRING = 10
@@ -20,6 +21,7 @@ _LEAST_BYTES_PER_KEY = 14
 _LEAST_BYTES_PER_BRACKET = 16
 _HARMLESS_BYTES = 100_000
 _WINDOW_BYTES = 1 << 16
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def decode(raw: bytes) -> str:
@@ -31,11 +33,14 @@ def decode(raw: bytes) -> str:
 
 
 def parse(raw: bytes, *, floats: bool) -> Any:
-    """The value of a JSON text without duplicate keys or constants such as NaN. ValueError says why not."""
+    """The value of a JSON text without duplicate keys, lone surrogates or constants such as NaN.
+
+    ValueError says why not.
+    """
     text = decode(raw)
     check_cost(raw)
     try:
-        return json.loads(
+        value: Any = json.loads(
             text,
             object_pairs_hook=_unique_keys,
             parse_float=float if floats else _refuse_number,
@@ -45,6 +50,9 @@ def parse(raw: bytes, *, floats: bool) -> Any:
         raise ValueError(f"{error.msg} at line {error.lineno}, column {error.colno}") from error
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
+    if _SURROGATE.search(raw) and not all(map(_fits_utf8, _texts(value))):
+        raise ValueError("it holds half of a surrogate pair")
+    return value
 
 
 def check_cost(raw: bytes) -> None:
@@ -75,12 +83,24 @@ def outside_strings(raw: bytes) -> Iterator[bytes]:
         is_inside ^= len(pieces) % 2 == 0
 
 
-def is_text(value: object) -> bool:
-    """Whether `value` is a string that UTF-8 can hold: an escaped lone surrogate is not."""
-    if not isinstance(value, str):
-        return False
+def _texts(value: object) -> Iterator[str]:
+    """Every key and text in a parsed value."""
+    pending = [value]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, dict):
+            entries = cast("dict[str, object]", part)
+            pending += entries
+            pending += entries.values()
+        elif isinstance(part, list):
+            pending += cast("list[object]", part)
+
+
+def _fits_utf8(text: str) -> bool:
     try:
-        value.encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True

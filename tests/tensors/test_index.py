@@ -26,7 +26,7 @@ INDEX_TRAPS: list[tuple[str, object, str]] = [
     ("is a number", {"a": 7}, "maps no tensors to files"),
     ("is a list", ["a"], "maps no tensors to files"),
     ("is empty", {}, "maps no tensors to files"),
-    ("is half a surrogate pair", {"a": "\ud800.safetensors"}, "maps no tensors to files"),
+    ("is half a surrogate pair", {"a": "\ud800.safetensors"}, "half of a surrogate pair"),
     ("is missing", {"a": SHARDS[0], "b": SHARDS[1], "c": "model-00009-of-00009.safetensors"}, "00009.safetensors is m"),
     ("does not hold the tensor", {"a": SHARDS[1], "z": SHARDS[0], "b": SHARDS[1]}, f"it is in {SHARDS[0]}"),
     ("holds no such tensor", {"a": SHARDS[0], "b": SHARDS[1], "ghost": SHARDS[1]}, f"{SHARDS[1]} holds ghost"),
