@@ -23,6 +23,7 @@ from mergegraph.tensors.links import require_inside
 from mergegraph.tensors.local_file import opened, read_range
 from mergegraph.tensors.missing import find
 from mergegraph.tensors.model_files import choose_files, shard_of
+from mergegraph.units import format_count
 
 SPACE_KEY = "mergegraph.space"
 MOST_CONFIG_BYTES = 10_000_000
@@ -173,7 +174,7 @@ def _header(folder: Path, name: str, index: Index | None, max_header_bytes: int)
     path = folder / name
     if not path.exists():
         held = sum(file == name for file in index.weight_map.values()) if index else 0
-        why = f"{index.path.name} says that {held} tensors are in it" if index else ""
+        why = f"{index.path.name} says that it holds {format_count(held, 'tensor')}" if index else ""
         raise InputError(Problem(f"{path} is missing.", why=why, fix="download the missing file"))
     require_inside(folder, path)
     return parse_header(str(path), max_header_bytes)

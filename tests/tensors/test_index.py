@@ -74,7 +74,7 @@ class TestIndex:
         message = refusal("m", tmp_path)
         assert f"{SHARDS[0]} is missing" in message
         assert f"{SHARDS[1]} is missing" in message
-        assert "2 tensors are in it" in message
+        assert "says that it holds 2 tensors" in message
 
     def test_an_orphan_is_read_with_a_warning(self, tmp_path: Path) -> None:
         save_sharded(tmp_path / "m")
