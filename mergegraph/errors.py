@@ -59,8 +59,8 @@ class Problem:
         return replace(self, at=self.at or at, node=self.node or node)
 
     def __str__(self) -> str:
-        lines = [("warning: " if self.severity == "warning" else "") + self.fact]
-        for label, text in (("where", self.where), ("why", self.why), ("fix", self.fix)):
+        lines = [("warning: " if self.severity == "warning" else "") + _one_line(self.fact)]
+        for label, text in (("where", _one_line(self.where)), ("why", self.why), ("fix", self.fix)):
             if text:
                 first, *rest = text.split("\n")
                 lines.append(f"  {label:<7} {first}")
@@ -136,6 +136,11 @@ def did_you_mean(word: str, known: Iterable[str], what: str = "known") -> str:
         return f"Did you mean {close[0]}?"
     shown = ", ".join(names[:12]) + (f", and {len(names) - 12} more" if len(names) > 12 else "")
     return f"{what}: {shown}" if names else f"there are none ({what})"
+
+
+def _one_line(text: str) -> str:
+    """A name out of a file may hold a line break, after which anything could be made to look like our words."""
+    return text.replace("\n", "\\n").replace("\t", "\\t")
 
 
 def printable(text: str) -> str:

@@ -152,7 +152,9 @@ def mutations(header: bytes) -> st.SearchStrategy[bytes]:
 def mutated(header: bytes, change: tuple[str, int, int, bytes]) -> bytes:
     """`header` with something put in place of bytes or tokens, of a number, or at the start of an object."""
     kind, at, removed, inserted = change
-    parts: list[bytes] = [bytes([byte]) for byte in header] if kind == "bytes" else _TOKEN.findall(header)
+    if kind == "bytes":
+        return header[:at] + inserted + header[at + removed :]
+    parts: list[bytes] = _TOKEN.findall(header)
     if kind in ("number", "object"):
         places = [place for place, part in enumerate(parts) if (part.isdigit() if kind == "number" else part == b"{")]
         if not places:
