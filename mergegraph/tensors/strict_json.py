@@ -15,10 +15,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NoReturn, cast
 
-# The smallest tensor with a name of 7 letters has 5 strings, 4 of them keys, 2 lists and an object in 56 bytes.
-_LEAST_BYTES_PER_STRING = 10
-_LEAST_BYTES_PER_KEY = 14
-_LEAST_BYTES_PER_BRACKET = 16
+# The smallest tensor with a name of 15 letters has 5 strings, 4 of them keys, 2 lists and an object in 64 bytes.
+_LEAST_BYTES_PER_STRING = 12
+_LEAST_BYTES_PER_KEY = 16
+_LEAST_BYTES_PER_BRACKET = 20
 _HARMLESS_BYTES = 100_000
 _WINDOW_BYTES = 1 << 16
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
