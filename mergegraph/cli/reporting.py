@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 failed while running, 2 the recipe or the command line is 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Generator
@@ -67,7 +68,7 @@ def _end(error: MergegraphError, *, as_json: bool) -> NoReturn:
 def _bug(error: Exception, *, as_json: bool) -> NoReturn:
     fact = f"This is a bug in mergegraph: {type(error).__name__}: {error}"
     note(f"{fact}\nPlease report it with the recipe and the lines below.")
-    note("".join(traceback.format_exception(error)).rstrip())
+    traceback.print_exception(error, file=sys.stderr)
     if as_json:
         say_json({"kind": "error", "exit_code": 1, "problems": [problem_json(Problem(fact))]})
     raise typer.Exit(1) from error

@@ -23,8 +23,8 @@ def say(text: str = "") -> None:
 
 
 def say_json(value: Mapping[str, object]) -> None:
-    """One JSON object on a line of its own, in ASCII: a terminal obeys U+009B as it does an escape."""
-    _write(sys.stdout, json.dumps(value))
+    """One JSON object on a line of its own."""
+    _write(sys.stdout, json.dumps(value, ensure_ascii=False))
 
 
 def note(text: str) -> None:
