@@ -10,9 +10,10 @@ from mergegraph.methods.base import TensorType
 from mergegraph.methods.lora import Lora
 from mergegraph.recipe.model import Recipe
 from mergegraph.tensors.adapter import Adapter, Target, open_adapter, targets
+from mergegraph.tensors.header import DEFAULT_HEADER_BYTES
 
 
-def open_adapters(recipe: Recipe) -> dict[str, Adapter]:
+def open_adapters(recipe: Recipe, max_header_bytes: int = DEFAULT_HEADER_BYTES) -> dict[str, Adapter]:
     """The adapter of every lora node that a save needs. InputError lists what cannot be opened."""
     opened: dict[str, Adapter] = {}
     once: dict[tuple[str, str], Adapter | None] = {}
@@ -23,7 +24,7 @@ def open_adapters(recipe: Recipe) -> dict[str, Adapter]:
         key = (node.method.adapter, str(node.folder))
         if key not in once:
             try:
-                once[key] = open_adapter(node.method.adapter, node.folder)
+                once[key] = open_adapter(node.method.adapter, node.folder, max_header_bytes=max_header_bytes)
             except InputError as error:
                 once[key] = None
                 problems += [problem.located(node.where(("adapter",)), name) for problem in error.problems]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,6 +22,7 @@ from mergegraph.recipe.model import Recipe
 from mergegraph.resolve import Resolved, open_inputs, resolve
 from mergegraph.tensors.adapter import Adapter
 from mergegraph.tensors.checkpoint import Checkpoint
+from mergegraph.tensors.header import DEFAULT_HEADER_BYTES, header_cap
 
 if TYPE_CHECKING:
     from mergegraph.execute.control import Control
@@ -35,42 +37,43 @@ def wire(recipe: Recipe, checkpoints: Mapping[str, Checkpoint]) -> Graph:
     return build(recipe, {name: checkpoint.space for name, checkpoint in checkpoints.items()})
 
 
-def check(recipe: Recipe, *, allow_unrelated: bool = False) -> Resolved:
+def check(recipe: Recipe, *, allow_unrelated: bool = False, max_header_bytes: int = DEFAULT_HEADER_BYTES) -> Resolved:
     """Everything that can be found out without reading more than headers and a few pages of weights.
 
     What a plan would refuse is refused here too, but not for memory, nor for a path that `-o` may still give.
     RecipeError and InputError list all problems of the stage that finds them.
     """
     with collector_paused():
-        resolved = _resolved(recipe, allow_unrelated)
+        resolved = _resolved(recipe, allow_unrelated, max_header_bytes)
         drafted = make_plan(resolved, may_lack_path=True)
         return Resolved(resolved.graph, resolved.nodes, drafted.warnings)
 
 
-def _resolved(recipe: Recipe, allow_unrelated: bool) -> Resolved:
-    checkpoints, adapters = _opened(recipe)
+def _resolved(recipe: Recipe, allow_unrelated: bool, max_header_bytes: int) -> Resolved:
+    checkpoints, adapters = _opened(recipe, max_header_bytes)
     resolved = resolve(wire(recipe, checkpoints), checkpoints, adapters)
     lineage = check_lineage(resolved, allow_unrelated=allow_unrelated)
     return Resolved(resolved.graph, resolved.nodes, (*resolved.warnings, *lineage))
 
 
-def _opened(recipe: Recipe) -> tuple[Mapping[str, Checkpoint], Mapping[str, Adapter]]:
+def _opened(recipe: Recipe, max_header_bytes: int) -> tuple[Mapping[str, Checkpoint], Mapping[str, Adapter]]:
     """The checkpoints and adapters. Where some cannot be opened, what is wrong with the wiring is said first.
 
     The wiring alone cannot be judged before: only a checkpoint says that it is a delta.
     """
     problems: list[Problem] = []
-    checkpoints, adapters = _attempted(open_inputs, recipe, problems), _attempted(open_adapters, recipe, problems)
+    checkpoints = _attempted(partial(open_inputs, recipe, max_header_bytes), problems)
+    adapters = _attempted(partial(open_adapters, recipe, max_header_bytes), problems)
     if problems:
         build(recipe)
         raise_errors(problems, InputError)
     return checkpoints, adapters
 
 
-def _attempted(opening: Callable[[Recipe], dict[str, T]], recipe: Recipe, problems: list[Problem]) -> dict[str, T]:
+def _attempted(opening: Callable[[], dict[str, T]], problems: list[Problem]) -> dict[str, T]:
     """What was opened; nothing, and the problems, where something cannot be."""
     try:
-        return opening(recipe)
+        return opening()
     except InputError as error:
         problems += error.problems
         return {}
@@ -83,10 +86,14 @@ def plan(
     workers: int | None = None,
     output: Path | None = None,
     allow_unrelated: bool = False,
+    max_header_bytes: int = DEFAULT_HEADER_BYTES,
 ) -> Plan:
-    """What a run of `recipe` will do; see `mergegraph.plan.outputs.make_plan`."""
+    """What a run of `recipe` will do; see `mergegraph.plan.outputs.make_plan`.
+
+    Headers above `max_header_bytes`, or too long to be read within the budget, are refused.
+    """
     with collector_paused():
-        resolved = _resolved(recipe, allow_unrelated)
+        resolved = _resolved(recipe, allow_unrelated, header_cap(max_header_bytes, budget_bytes))
         return make_plan(resolved, budget_bytes=budget_bytes, workers=workers, output=output)
 
 

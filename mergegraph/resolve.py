@@ -24,7 +24,7 @@ from mergegraph.recipe.model import Expression, Recipe, dump_method
 from mergegraph.schedule import ResolvedSchedule, resolve_schedule, select
 from mergegraph.tensors.adapter import Adapter, Target
 from mergegraph.tensors.checkpoint import Checkpoint, open_checkpoint
-from mergegraph.tensors.header import StoredTensor
+from mergegraph.tensors.header import DEFAULT_HEADER_BYTES, StoredTensor
 from mergegraph.ties import settle_ties, untied_config
 
 _OPTION = re.compile(r"`((?:missing|extra): (?:keep|drop))`")
@@ -100,7 +100,7 @@ class Resolved:
         return configs[name]
 
 
-def open_inputs(recipe: Recipe) -> dict[str, Checkpoint]:
+def open_inputs(recipe: Recipe, max_header_bytes: int = DEFAULT_HEADER_BYTES) -> dict[str, Checkpoint]:
     """The checkpoint of every load node that a save needs. InputError lists what cannot be opened."""
     opened: dict[str, Checkpoint] = {}
     once: dict[tuple[str, str, str | None], Checkpoint | None] = {}
@@ -111,7 +111,9 @@ def open_inputs(recipe: Recipe) -> dict[str, Checkpoint]:
         key = (node.method.model, str(node.folder), node.method.subfolder)
         if key not in once:
             try:
-                once[key] = open_checkpoint(node.method.model, node.folder, node.method.subfolder)
+                once[key] = open_checkpoint(
+                    node.method.model, node.folder, node.method.subfolder, max_header_bytes=max_header_bytes
+                )
             except InputError as error:
                 once[key] = None
                 problems += [problem.located(node.where(("model",)), name) for problem in error.problems]

@@ -12,6 +12,7 @@ from mergegraph.cli.options import (
     Budget,
     FixKnownFaults,
     Json,
+    MaxHeader,
     Output,
     Quiet,
     RecipeFile,
@@ -75,6 +76,7 @@ def run(
         bool, typer.Option("--allow-non-finite", help="Count NaN and Inf instead of stopping.")
     ] = False,
     allow_unrelated: AllowUnrelated = False,
+    max_header_mb: MaxHeader = 25,
     fix_known_faults: FixKnownFaults = False,
     strict_integers: Annotated[
         bool, typer.Option("--strict-integers", help="Stop where integer tensors differ, instead of warning.")
@@ -98,7 +100,12 @@ def run(
         from mergegraph.pipeline import plan as make_plan
 
         planned = make_plan(
-            source, budget_bytes=budgeted, workers=threads, output=output, allow_unrelated=allow_unrelated
+            source,
+            budget_bytes=budgeted,
+            workers=threads,
+            output=output,
+            allow_unrelated=allow_unrelated,
+            max_header_bytes=max_header_mb * 1_000_000,
         )
         execute_plan(
             planned,
@@ -118,6 +125,7 @@ def check(
     sets: Sets = None,
     sweeps: Sweeps = None,
     allow_unrelated: AllowUnrelated = False,
+    max_header_mb: MaxHeader = 25,
     fix_known_faults: FixKnownFaults = False,
     as_json: Json = False,
 ) -> None:
@@ -126,7 +134,7 @@ def check(
         source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
         from mergegraph.cli.checking import show_check
 
-        show_check(source, allow_unrelated=allow_unrelated, as_json=as_json)
+        show_check(source, allow_unrelated=allow_unrelated, max_header_bytes=max_header_mb * 1_000_000, as_json=as_json)
 
 
 @app.command()
@@ -138,6 +146,7 @@ def plan(
     sets: Sets = None,
     sweeps: Sweeps = None,
     allow_unrelated: AllowUnrelated = False,
+    max_header_mb: MaxHeader = 25,
     fix_known_faults: FixKnownFaults = False,
     explain: Annotated[bool, typer.Option("--explain", help="Every tensor with its formula and numbers.")] = False,
     as_json: Json = False,
@@ -150,21 +159,30 @@ def plan(
         from mergegraph.pipeline import plan as make_plan
 
         planned = make_plan(
-            source, budget_bytes=budgeted, workers=threads, output=output, allow_unrelated=allow_unrelated
+            source,
+            budget_bytes=budgeted,
+            workers=threads,
+            output=output,
+            allow_unrelated=allow_unrelated,
+            max_header_bytes=max_header_mb * 1_000_000,
         )
         show_plan(planned, explained=explain, as_json=as_json)
 
 
 @app.command()
 def graph(
-    recipe: RecipeFile, sets: Sets = None, sweeps: Sweeps = None, fix_known_faults: FixKnownFaults = False
+    recipe: RecipeFile,
+    sets: Sets = None,
+    sweeps: Sweeps = None,
+    max_header_mb: MaxHeader = 25,
+    fix_known_faults: FixKnownFaults = False,
 ) -> None:
     """Draw the graph of a recipe, one node a line."""
     with reporting():
         source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
         from mergegraph.cli.drawing import show_graph
 
-        show_graph(source)
+        show_graph(source, max_header_bytes=max_header_mb * 1_000_000)
 
 
 @app.command()

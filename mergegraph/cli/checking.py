@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from mergegraph.recipe.model import Recipe
 
 
-def show_check(recipe: Recipe, *, allow_unrelated: bool, as_json: bool) -> None:
+def show_check(recipe: Recipe, *, allow_unrelated: bool, max_header_bytes: int, as_json: bool) -> None:
     """Warnings, then one line that says what was checked. Errors are raised."""
     from mergegraph.methods.load import Load
     from mergegraph.methods.save import Save
     from mergegraph.pipeline import check
 
-    resolved = check(recipe, allow_unrelated=allow_unrelated)
+    resolved = check(recipe, allow_unrelated=allow_unrelated, max_header_bytes=max_header_bytes)
     written = {node.written_as for node in resolved.graph.nodes.values()}
     models = sum(isinstance(node.method, Load) for node in resolved.nodes.values())
     tensors = sum(len(node.tensors) for node in resolved.nodes.values() if isinstance(node.method, Save))

@@ -31,9 +31,9 @@ class Drawn:
     space: Space
 
 
-def show_graph(recipe: Recipe) -> None:
+def show_graph(recipe: Recipe, *, max_header_bytes: int) -> None:
     """Draw the nodes that a save needs; the others are warnings, and are named below."""
-    graph = build(recipe, stored_spaces(recipe))
+    graph = build(recipe, stored_spaces(recipe, max_header_bytes))
     drawn = fold(graph)
     names = max((len(node.name) for node in drawn.values()), default=0)
     for drawing, name in rail({node.name: node.inputs for node in drawn.values()}):
@@ -45,14 +45,16 @@ def show_graph(recipe: Recipe) -> None:
         say(f"not used by any save: {', '.join(unused)}")
 
 
-def stored_spaces(recipe: Recipe) -> dict[str, Space]:
+def stored_spaces(recipe: Recipe, max_header_bytes: int) -> dict[str, Space]:
     """The space of every load node whose checkpoint can be opened."""
     spaces: dict[str, Space] = {}
     for name in needed_loads(recipe):
         node = recipe.nodes[name]
         assert isinstance(node.method, Load)
         try:
-            spaces[name] = open_checkpoint(node.method.model, node.folder, node.method.subfolder).space
+            spaces[name] = open_checkpoint(
+                node.method.model, node.folder, node.method.subfolder, max_header_bytes=max_header_bytes
+            ).space
         except InputError:
             continue
     return spaces

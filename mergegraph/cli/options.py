@@ -31,6 +31,12 @@ Sweeps: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--sweep", metavar="NODE.FIELD=A:B:STEP", help="One output for each value, inputs read once."),
 ]
+MaxHeader: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--max-header-mb", min=1, max=100, metavar="MB", help="The longest safetensors header or index to read."
+    ),
+]
 AllowUnrelated: TypeAlias = Annotated[
     bool, typer.Option("--allow-unrelated", help="Only warn where models have different bases or architectures.")
 ]

@@ -19,7 +19,8 @@ from mergegraph.expr import Space
 from mergegraph.tensors import foreign
 from mergegraph.tensors.adapter_config import AdapterConfig, read_adapter_config
 from mergegraph.tensors.checkpoint import StoredFile
-from mergegraph.tensors.header import Header, StoredTensor, parse_header
+from mergegraph.tensors.header import DEFAULT_HEADER_BYTES, Header, StoredTensor, parse_header
+from mergegraph.tensors.links import require_inside
 from mergegraph.tensors.missing import find
 from mergegraph.units import format_count
 
@@ -81,22 +82,24 @@ class Target:
     is_transposed: bool
 
 
-def open_adapter(reference: str, folder: Path) -> Adapter:
+def open_adapter(reference: str, folder: Path, *, max_header_bytes: int = DEFAULT_HEADER_BYTES) -> Adapter:
     """The adapter at `reference`; relative to `folder`, with `~` expanded. InputError with all problems found."""
     try:
         path = find(reference, folder)
-        return _open(reference, path.parent if path.name == WEIGHTS else path)
+        return _open(reference, path.parent if path.name == WEIGHTS else path, max_header_bytes)
     except InputError as error:
         problems = [replace(problem, model=problem.model or reference) for problem in error.problems]
         raise InputError(*problems) from error.__cause__
 
 
-def _open(reference: str, folder: Path) -> Adapter:
+def _open(reference: str, folder: Path, max_header_bytes: int) -> Adapter:
     path = folder / WEIGHTS
     if not (folder / CONFIG).is_file() or not path.is_file():
         raise InputError(_incomplete(folder))
+    for name in (CONFIG, WEIGHTS):
+        require_inside(folder, folder / name)
     config = read_adapter_config(str(folder / CONFIG))
-    header = parse_header(str(path))
+    header = parse_header(str(path), max_header_bytes)
     factors, copies, problems = _factors(header, config)
     warnings = raise_errors([*problems, *header.warnings], InputError)
     stored = StoredFile(str(path), header.file_bytes, header.identity)

@@ -17,11 +17,13 @@ from mergegraph.errors import InputError, Location, Problem, raise_errors
 from mergegraph.expr import Space
 from mergegraph.tensors import foreign, strict_json
 from mergegraph.tensors.block_scales import scaled_in_blocks, unquantised
-from mergegraph.tensors.header import Header, StoredTensor, parse_header
+from mergegraph.tensors.header import DEFAULT_HEADER_BYTES, Header, StoredTensor, parse_header
 from mergegraph.tensors.index import Index, compare, disagreement, duplicates, read_index
+from mergegraph.tensors.links import require_inside
 from mergegraph.tensors.local_file import opened, read_range
 from mergegraph.tensors.missing import find
 from mergegraph.tensors.model_files import choose_files, shard_of
+from mergegraph.units import format_count
 
 SPACE_KEY = "mergegraph.space"
 MOST_CONFIG_BYTES = 10_000_000
@@ -57,11 +59,17 @@ class Checkpoint:
     warnings: tuple[Problem, ...]
 
 
-def open_checkpoint(reference: str, folder: Path, subfolder: str | None = None) -> Checkpoint:
-    """The model at `reference`; relative to `folder`, with `~` expanded. InputError with all problems found."""
+def open_checkpoint(
+    reference: str, folder: Path, subfolder: str | None = None, *, max_header_bytes: int = DEFAULT_HEADER_BYTES
+) -> Checkpoint:
+    """The model at `reference`; relative to `folder`, with `~` expanded. InputError with all problems found.
+
+    No header or index above `max_header_bytes` is read.
+    """
     try:
         path = find(reference, folder, subfolder)
-        return _open_folder(reference, path) if path.is_dir() else _open_file(reference, path)
+        opening = _open_folder if path.is_dir() else _open_file
+        return opening(reference, path, max_header_bytes)
     except InputError as error:
         raise InputError(*_of_model(reference, error.problems)) from error.__cause__
 
@@ -81,17 +89,17 @@ class _Findings:
             return None
 
 
-def _open_folder(reference: str, folder: Path) -> Checkpoint:
+def _open_folder(reference: str, folder: Path, max_header_bytes: int) -> Checkpoint:
     findings = _Findings()
     names = _names(folder)
     chosen = choose_files(folder, names)
-    index = read_index(folder / chosen.index) if chosen.index else None
+    index = _index(folder, chosen.index, max_header_bytes) if chosen.index else None
     files = index.files if index else chosen.files
-    headers = _headers(folder, files, index, findings)
+    headers = _headers(folder, files, index, max_header_bytes, findings)
     if index and len(headers) == len(files):
         findings.problems += compare(index, headers)
     if index and chosen.single and chosen.single not in files and len(headers) == len(files):
-        findings.problems += _twice(index, headers, folder / chosen.single, findings)
+        findings.problems += _twice(index, headers, chosen.single, max_header_bytes, findings)
     findings.problems += _left_unread(folder, [name for name in chosen.others if name not in files])
     if "adapter_config.json" in names:
         why = "an adapter lies beside the weights; merge it into them first if it is part of the model"
@@ -99,7 +107,7 @@ def _open_folder(reference: str, folder: Path) -> Checkpoint:
     return _checkpoint(reference, folder, True, headers, findings)
 
 
-def _open_file(reference: str, path: Path) -> Checkpoint:
+def _open_file(reference: str, path: Path, max_header_bytes: int) -> Checkpoint:
     if path.name.startswith("adapter_model."):
         raise InputError(foreign.adapter(path.parent))
     if foreign.is_pickled_weights(path.name):
@@ -113,7 +121,7 @@ def _open_file(reference: str, path: Path) -> Checkpoint:
     if shard and shard[1] > 1:
         fact = f"{path.name} is file {shard[0]} of the {shard[1]} of its model; the others are not read."
         findings.problems.append(Problem(fact, fix=f"name the folder: {path.parent}", severity="warning"))
-    header = findings.attempt(parse_header, str(path))
+    header = findings.attempt(parse_header, str(path), max_header_bytes)
     return _checkpoint(reference, path.parent, False, {path.name: header} if header else {}, findings)
 
 
@@ -145,40 +153,39 @@ def _checkpoint(
     )
 
 
-def _headers(folder: Path, files: Iterable[str], index: Index | None, findings: _Findings) -> dict[str, Header]:
+def _index(folder: Path, name: str, max_bytes: int) -> Index:
+    require_inside(folder, folder / name)
+    return read_index(folder / name, max_bytes)
+
+
+def _headers(
+    folder: Path, files: Iterable[str], index: Index | None, max_header_bytes: int, findings: _Findings
+) -> dict[str, Header]:
     """The headers of all files that can be read, by file name."""
     headers: dict[str, Header] = {}
     for name in files:
-        header = findings.attempt(_header, folder, name, index)
+        header = findings.attempt(_header, folder, name, index, max_header_bytes)
         if header:
             headers[name] = header
     return headers
 
 
-def _header(folder: Path, name: str, index: Index | None) -> Header:
+def _header(folder: Path, name: str, index: Index | None, max_header_bytes: int) -> Header:
     path = folder / name
     if not path.exists():
         held = sum(file == name for file in index.weight_map.values()) if index else 0
-        why = f"{index.path.name} says that {held} tensors are in it" if index else ""
+        why = f"{index.path.name} says that it holds {format_count(held, 'tensor')}" if index else ""
         raise InputError(Problem(f"{path} is missing.", why=why, fix="download the missing file"))
-    _stays_inside(folder, path)
-    return parse_header(str(path))
+    require_inside(folder, path)
+    return parse_header(str(path), max_header_bytes)
 
 
-def _stays_inside(folder: Path, path: Path) -> None:
-    """Refuse a link that leads out of the model's folder, unless it leads into the Hub's cache."""
-    target = path.resolve()
-    in_cache = target.parent.name == "blobs" and target.parent.parent.name.startswith("models--")
-    if not in_cache and not target.is_relative_to(folder.resolve()):
-        fact = f"{path} is a link that leads out of its folder, to {target}."
-        why = "a downloaded model could read any file of this machine that way"
-        raise InputError(Problem(fact, why=why, fix=f"name the folder that it leads to: {target.parent}"))
-
-
-def _twice(index: Index, headers: Mapping[str, Header], single: Path, findings: _Findings) -> list[Problem]:
-    header = findings.attempt(parse_header, str(single))
+def _twice(
+    index: Index, headers: Mapping[str, Header], single: str, max_header_bytes: int, findings: _Findings
+) -> list[Problem]:
+    header = findings.attempt(_header, index.path.parent, single, index, max_header_bytes)
     sharded = {name: tensor for shard in headers.values() for name, tensor in shard.tensors.items()}
-    return [disagreement(index, sharded, header, single.name)] if header else []
+    return [disagreement(index, sharded, header, single)] if header else []
 
 
 def _left_unread(folder: Path, names: list[str]) -> list[Problem]:
@@ -193,10 +200,14 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.exists():
         return {}
-    _stays_inside(folder, path)
+    require_inside(folder, path)
     try:
         with opened(str(path)) as file:
-            config: object = json.loads(strict_json.decode(read_range(file, 0, MOST_CONFIG_BYTES)))
+            if file.file_bytes > MOST_CONFIG_BYTES:
+                raise ValueError(f"it has {file.file_bytes:,} bytes, at most {MOST_CONFIG_BYTES:,} are read")
+            raw = read_range(file, 0, file.file_bytes)
+        strict_json.check_cost(raw)
+        config: object = json.loads(strict_json.decode(raw))
     except json.JSONDecodeError as error:
         why = f"{error.msg}, at column {error.colno}"
         at = Location(str(path), error.lineno)

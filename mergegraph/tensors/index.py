@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from mergegraph.errors import InputError, Problem
 from mergegraph.tensors import strict_json
-from mergegraph.tensors.header import Header, StoredTensor
+from mergegraph.tensors.header import DEFAULT_HEADER_BYTES, Header, StoredTensor, too_long
 from mergegraph.tensors.local_file import opened, read_range
 from mergegraph.tensors.missing import leads_out
 from mergegraph.units import format_count
@@ -34,10 +34,10 @@ class Index:
         return tuple(sorted(set(self.weight_map.values())))
 
 
-def read_index(path: Path) -> Index:
-    """InputError unless it maps tensor names to safetensors files inside its folder."""
+def read_index(path: Path, max_bytes: int = DEFAULT_HEADER_BYTES) -> Index:
+    """At most `max_bytes` are read. InputError unless it maps tensor names to safetensors files inside its folder."""
     try:
-        parsed: object = strict_json.parse(_index_bytes(path), floats=True)
+        parsed: object = strict_json.parse(_index_bytes(path, max_bytes), floats=True)
     except ValueError as error:
         raise InputError(Problem(f"{path} is not an index: {error}.", fix="download it again")) from error
     except OSError as error:
@@ -90,16 +90,18 @@ def duplicates(headers: Mapping[str, Header]) -> list[Problem]:
     return problems
 
 
-def _index_bytes(path: Path) -> bytes:
+def _index_bytes(path: Path, max_bytes: int) -> bytes:
     with opened(str(path)) as file:
         if file.file_bytes > MOST_INDEX_BYTES:
             raise ValueError(f"it has {file.file_bytes:,} bytes, at most {MOST_INDEX_BYTES:,} are read")
+        if file.file_bytes > max_bytes:
+            raise InputError(too_long(str(path), "an index", file.file_bytes, max_bytes))
         return read_range(file, 0, file.file_bytes)
 
 
 def _weight_map(path: Path, value: object) -> dict[str, str]:
     entries = cast("dict[str, object]", value) if isinstance(value, dict) else {}
-    if not entries or not all(strict_json.is_text(part) for pair in entries.items() for part in pair):
+    if not entries or not all(isinstance(file, str) for file in entries.values()):
         why = "its weight_map should be an object that gives each tensor's file"
         raise InputError(Problem(f"{path} maps no tensors to files.", why=why, fix="download it again"))
     weight_map = cast("dict[str, str]", entries)

@@ -63,6 +63,30 @@ class TestLayouts:
         assert names_of(checkpoint) == ["a"]
         assert checkpoint.warnings == ()
 
+    @pytest.mark.parametrize("stem", ["model", "diffusion_pytorch_model", "consolidated"])
+    def test_each_stem_may_have_an_index_or_a_set_of_shards(self, tmp_path: Path, stem: str) -> None:
+        shards = [f"{stem}-{number:05}-of-00002.safetensors" for number in (1, 2)]
+        for folder in ("indexed", "shards"):
+            for shard, name in zip(shards, ("z", "a"), strict=True):
+                save(tmp_path / folder / shard, [name])
+        index = {"weight_map": dict(zip(("z", "a"), shards, strict=True))}
+        (tmp_path / "indexed" / f"{stem}.safetensors.index.json").write_text(json.dumps(index))
+        for folder in ("indexed", "shards"):
+            assert names_of(open_checkpoint(folder, tmp_path)) == ["z", "a"]
+
+    def test_mistrals_shards_beside_a_set_with_an_index_are_not_read(self, tmp_path: Path) -> None:
+        save_sharded(tmp_path / "m", total_size=36)
+        for number in (1, 2):
+            save(tmp_path / "m" / f"consolidated-{number:05}-of-00002.safetensors", [f"layers.{number}"])
+        checkpoint = open_checkpoint("m", tmp_path)
+        assert names_of(checkpoint) == ["z", "a", "b"]
+        assert checkpoint.warnings == ()
+
+    def test_two_sets_of_shards_are_not_guessed_between(self, tmp_path: Path) -> None:
+        for name in (*SHARDS, "model-00001-of-00003.safetensors"):
+            save(tmp_path / "m" / name)
+        assert "not one model by their names" in refusal("m", tmp_path)
+
     def test_a_complete_set_of_shards_needs_no_index(self, tmp_path: Path) -> None:
         save(tmp_path / "m" / SHARDS[0], ["a"])
         save(tmp_path / "m" / SHARDS[1], ["b"])
@@ -172,6 +196,8 @@ class TestConfiguration:
             (b"[]", "config.json:1", "not a JSON object"),
             (b'{"a": "\xff"}', "config.json", "byte 7 is not UTF-8"),
             (b"[" * 100_000, "config.json", "not JSON"),
+            (b'{"a":[' + b"[]," * 100_000 + b"[]]}", "config.json", "it packs"),
+            (b" " * 10_000_001, "config.json", "it has 10,000,001 bytes, at most 10,000,000 are read"),
         ],
     )
     def test_a_malformed_configuration_says_where(

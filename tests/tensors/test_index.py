@@ -9,6 +9,7 @@ import pytest
 
 from mergegraph.errors import InputError
 from mergegraph.tensors import index as index_module
+from mergegraph.tensors.adapter import open_adapter
 from mergegraph.tensors.checkpoint import open_checkpoint
 from tests.tensors.stored_files import INDEX, SHARDS, names_of, refusal, said, save, save_index, save_sharded
 
@@ -26,7 +27,7 @@ INDEX_TRAPS: list[tuple[str, object, str]] = [
     ("is a number", {"a": 7}, "maps no tensors to files"),
     ("is a list", ["a"], "maps no tensors to files"),
     ("is empty", {}, "maps no tensors to files"),
-    ("is half a surrogate pair", {"a": "\ud800.safetensors"}, "maps no tensors to files"),
+    ("is half a surrogate pair", {"a": "\ud800.safetensors"}, "half of a surrogate pair"),
     ("is missing", {"a": SHARDS[0], "b": SHARDS[1], "c": "model-00009-of-00009.safetensors"}, "00009.safetensors is m"),
     ("does not hold the tensor", {"a": SHARDS[1], "z": SHARDS[0], "b": SHARDS[1]}, f"it is in {SHARDS[0]}"),
     ("holds no such tensor", {"a": SHARDS[0], "b": SHARDS[1], "ghost": SHARDS[1]}, f"{SHARDS[1]} holds ghost"),
@@ -63,6 +64,20 @@ class TestIndex:
         os.truncate(tmp_path / "m" / INDEX, index_module.MOST_INDEX_BYTES + 1)
         assert "at most 100,000,000 are read" in refusal("m", tmp_path)
 
+    def test_an_index_over_the_cap_that_was_asked_for_is_not_parsed(self, tmp_path: Path) -> None:
+        save_sharded(tmp_path / "m")
+        index = tmp_path / "m" / INDEX
+        index.write_text(index.read_text() + " " * 2000)
+        with pytest.raises(InputError, match=r"has an index of 2,\d\d\d bytes; at most 2,000 are read") as caught:
+            open_checkpoint("m", tmp_path, max_header_bytes=2000)
+        assert "--max-header-mb 1" in str(caught.value)
+        assert names_of(open_checkpoint("m", tmp_path, max_header_bytes=4000)) == ["z", "a", "b"]
+
+    def test_an_index_that_would_take_many_times_its_bytes_is_not_parsed(self, tmp_path: Path) -> None:
+        save_sharded(tmp_path / "m")
+        (tmp_path / "m" / INDEX).write_text('{"weight_map":[' + "[]," * 100_000 + "[]]}")
+        assert "it packs" in refusal("m", tmp_path)
+
     def test_a_pipe_in_its_place_does_not_hang(self, tmp_path: Path) -> None:
         save_sharded(tmp_path / "m")
         (tmp_path / "m" / INDEX).unlink()
@@ -74,7 +89,7 @@ class TestIndex:
         message = refusal("m", tmp_path)
         assert f"{SHARDS[0]} is missing" in message
         assert f"{SHARDS[1]} is missing" in message
-        assert "2 tensors are in it" in message
+        assert "says that it holds 2 tensors" in message
 
     def test_an_orphan_is_read_with_a_warning(self, tmp_path: Path) -> None:
         save_sharded(tmp_path / "m")
@@ -139,6 +154,37 @@ class TestLinks:
         message = refusal("m", tmp_path)
         assert "leads out of its folder" in message
         assert f"name the folder that it leads to: {tmp_path / 'private'}" in message
+
+    @pytest.mark.parametrize("name", [INDEX, SHARDS[0], "model.safetensors", "config.json"])
+    def test_no_file_of_a_model_may_be_a_link_out(self, tmp_path: Path, name: str) -> None:
+        save_sharded(tmp_path / "m")
+        save(tmp_path / "m" / "model.safetensors", ["a", "b", "z"])
+        (tmp_path / "m" / "config.json").write_text("{}")
+        (tmp_path / "m" / name).rename(tmp_path / "secret")
+        (tmp_path / "m" / name).symlink_to("../secret")
+        assert f"{name} is a link that leads out of its folder, to {tmp_path / 'secret'}" in refusal("m", tmp_path)
+
+    @pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+    def test_no_file_of_an_adapter_may_be_a_link_out(self, tmp_path: Path, name: str) -> None:
+        save(tmp_path / "lora" / "adapter_model.safetensors")
+        (tmp_path / "lora" / "adapter_config.json").write_text("{}")
+        (tmp_path / "lora" / name).rename(tmp_path / "secret")
+        (tmp_path / "lora" / name).symlink_to("../secret")
+        with pytest.raises(InputError, match=f"{name} is a link that leads out of its folder"):
+            open_adapter("lora", tmp_path)
+
+    def test_a_folder_of_shards_may_not_be_a_link_out(self, tmp_path: Path) -> None:
+        save(tmp_path / "secret" / "w.safetensors", ["a"])
+        (tmp_path / "m").mkdir()
+        (tmp_path / "m" / "parts").symlink_to(tmp_path / "secret")
+        save_index(tmp_path / "m", {"a": "parts/w.safetensors"})
+        assert "leads out of its folder" in refusal("m", tmp_path)
+
+    @pytest.mark.parametrize("target", ["/dev/zero", "model.safetensors.index.json"])
+    def test_an_index_that_leads_to_a_device_or_to_itself_ends(self, tmp_path: Path, target: str) -> None:
+        save(tmp_path / "m" / SHARDS[0])
+        (tmp_path / "m" / INDEX).symlink_to(target)
+        assert "leads out of its folder" in (said := refusal("m", tmp_path)) or "cannot be read" in said
 
     def test_the_hubs_cache_is_read_through_its_links(self, tmp_path: Path) -> None:
         cache = tmp_path / "models--org--name"
