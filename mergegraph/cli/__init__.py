@@ -9,6 +9,7 @@ reporters.py   what a run says on its way: text, JSON lines, or nothing
 progress.py    the bar on a terminal, and how fast a run is
 checking.py    `check` and `plan`
 drawing.py     `graph`: nodes folded and described; rail.py draws the wires
+converting.py  `convert`
 ops.py         `ops`: the operations; signature.py reads their fields
 schema.py      `schema`: the JSON Schema of a recipe
 demo.py        `demo`: recipes of the repository run and measured

@@ -179,6 +179,25 @@ def import_(
 
 
 @app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="A pickled file, or a model's folder.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Default: beside it, named -safetensors.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="NAME", help="Where in the pickle the model is. Default: found.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(metavar="keep", help="Tensors keep their dtypes.")] = "keep",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
+) -> None:
+    """Write a pickled checkpoint (.bin, .pt, .pth, .ckpt) as a safetensors folder, bit for bit."""
+    with reporting():
+        from mergegraph.cli.converting import show_converted
+
+        show_converted(source, output, key=key, dtype=dtype, overwrite=overwrite)
+
+
+@app.command()
 def ops(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One operation, in full.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="All operations as one page of Markdown.")] = False,
