@@ -70,11 +70,11 @@ def _check_members(members: Sequence[zipfile.ZipInfo]) -> None:
     packed = [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]
     if any(name.endswith("/constants.pkl") for name in names):
         raise Refused("is a TorchScript program, not a checkpoint.", "it holds code beside its tensors", STATE_DICT)
+    if repeated:
+        raise Refused("is damaged: it holds two records of one name.", repeated[0][:200], AGAIN)
     if len(pickles) != 1:
         why = f"torch.save writes one data.pkl in a folder; it holds {len(pickles)}"
         raise Refused("is a zip archive, and none that torch.save wrote.", why, "name the checkpoint itself")
-    if repeated:
-        raise Refused("is damaged: it holds two records of one name.", repeated[0][:200], AGAIN)
     if packed:
         why = f"torch.save stores its records as they are; {packed[0][:200]} is compressed"
         raise Refused("was packed again after torch.save wrote it.", why, "download or copy the file as it was saved")

@@ -7,6 +7,7 @@ what it says.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -14,6 +15,9 @@ from typing import Any, BinaryIO
 
 from mergegraph.converting.archive import Refused
 from mergegraph.converting.confine import leave_network, limit
+
+CUT_SHORT = 74
+"""Exit code where a mapped file has become shorter."""
 
 
 def main(file_bytes: int) -> None:
@@ -44,10 +48,14 @@ def _answer(questions: BinaryIO, answers: BinaryIO) -> None:
             tensors = {name: facts(tensor) for name, tensor in opened.tensors.items()}
             _say(answers, {"tensors": tensors, "under": opened.under, "left_out": opened.left_out})
         else:
-            for name in question["send"]:
-                for piece in content(opened.tensors[name]):
-                    answers.write(piece)
-            answers.flush()
+            try:
+                for name in question["send"]:
+                    for piece in content(opened.tensors[name]):
+                        answers.write(piece)
+                answers.flush()
+            except OSError as error:
+                # A page of the file that is no longer there: the system finds out before this process does.
+                os._exit(CUT_SHORT if error.errno == errno.EFAULT else 1)
 
 
 def _say(answers: BinaryIO, answer: dict[str, object]) -> None:

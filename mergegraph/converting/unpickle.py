@@ -60,7 +60,9 @@ def content(tensor: Tensor) -> Iterator[memoryview]:
     """The bytes of a tensor in order, as safetensors stores them, in pieces of at most 8 MiB."""
     for piece in _pieces(tensor, max(PIECE_BYTES // tensor.element_size(), 1)):
         whole = piece.resolve_conj().resolve_neg().contiguous()
-        yield memoryview(cast("Any", whole.reshape(-1).view(torch.uint8).numpy()))
+        # One element may have any stride, and then it has no view as bytes.
+        flat = whole.as_strided((whole.numel(),), (1,))
+        yield memoryview(cast("Any", flat.view(torch.uint8).numpy()))
         if tensor.is_contiguous():
             _give_back(piece)
     _give_back(tensor)
@@ -78,7 +80,7 @@ def _loaded(path: str) -> object:
 def _explained(error: Exception) -> Refused:
     """torch's message in one sentence; never its advice to load the file without protection."""
     text = str(error)
-    asked = re.search(r"(?:GLOBAL|class|call|build|construct) ([\w.]+\.[\w.]+)", text)
+    asked = re.search(r"GLOBAL ([\w.]+)", text)
     if isinstance(error, MemoryError) or "memory" in text:
         return Refused("takes more memory to describe its tensors than a checkpoint may.", text.split("\n")[0], AGAIN)
     if asked:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, cast
 
 import mergegraph
+from mergegraph.converting.child import CUT_SHORT
 from mergegraph.errors import InputError, Problem, RunError
 
 _MOST_ANSWER_BYTES = 100_000_000
@@ -110,6 +111,7 @@ class Worker:
             return Problem(f"The process that opens {self._path} answers nonsense.", fix="do not use this file")
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         whys = {
+            CUT_SHORT: "the file was cut short while it was read",
             -signal.SIGBUS: "the file was cut short while it was read",
             -signal.SIGXCPU: "it took more processor time than a checkpoint of this size may",
             -signal.SIGKILL: "it was killed, by the system if memory ran out, or for its processor time",

@@ -127,7 +127,7 @@ def hostile(canary: Path) -> Mapping[str, tuple[Callable[[Path], None], str]]:
         "runs a command, and is nothing else": (lambda p: _saved(p, run), "asks for posix.system"),
         "evaluates text": (
             lambda p: _saved(p, {"x": Call(eval, f"open({str(canary)!r}, 'w')"), "w": ones}),
-            "asks for builtins.eval",
+            "asks for eval",
         ),
         "holds a class of the trainer": (
             lambda p: _saved(p, {"w": ones, "args": argparse.Namespace(lr=1)}),
@@ -136,7 +136,7 @@ def hostile(canary: Path) -> Mapping[str, tuple[Callable[[Path], None], str]]:
         "claims a terabyte": (lambda p: _saved(p, {"x": Call(bytearray, 1 << 40), "w": ones}), "more memory"),
         "a truncated archive": (_truncated, "begins as a zip archive and does not end as one"),
         "an archive packed again": (_packed, "packed again"),
-        "a storage shorter than its tensor": (_without_storage, "claims other bytes than the file stores"),
+        "a storage shorter than its tensor": (_without_storage, "is damaged"),
         "a storage that reaches into the next": (_overlapping, "claims other bytes than the file stores"),
         "another byte order": (_other_order, "another byte order"),
         "a list where the dict should be": (_not_a_pickle, "holds no dict of tensors"),

@@ -271,7 +271,9 @@ def test_a_file_of_another_kind_is_named_for_what_it_is(
     path.write_bytes(content)
     with pytest.raises(InputError, match=said) as caught:
         parse_header(str(path))
-    assert caught.value.problems[0].fix
+    fix = caught.value.problems[0].fix
+    assert fix
+    assert (fix == f"mergegraph convert {path} -o {tmp_path}/m-safetensors") == (said == "pickled file")
     assert of_library(str(path)) is None
 
 
