@@ -59,8 +59,8 @@ class Problem:
         return replace(self, at=self.at or at, node=self.node or node)
 
     def __str__(self) -> str:
-        lines = [("warning: " if self.severity == "warning" else "") + self.fact]
-        for label, text in (("where", self.where), ("why", self.why), ("fix", self.fix)):
+        lines = [("warning: " if self.severity == "warning" else "") + on_one_line(self.fact)]
+        for label, text in (("where", on_one_line(self.where)), ("why", self.why), ("fix", self.fix)):
             if text:
                 first, *rest = text.split("\n")
                 lines.append(f"  {label:<7} {first}")
@@ -139,5 +139,13 @@ def did_you_mean(word: str, known: Iterable[str], what: str = "known") -> str:
 
 
 def printable(text: str) -> str:
-    """`text` with control characters (escape sequences from file contents, say) made visible."""
-    return "".join(c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """`text` with what a terminal would obey made visible: control characters, marks that turn the direction of
+    writing, halves of characters. Names and strings come from files that anyone may have made."""
+    if text.isprintable():
+        return text
+    return "".join([c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text])
+
+
+def on_one_line(text: str) -> str:
+    """`printable`, and nothing in it can begin a line of its own."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")

@@ -24,9 +24,12 @@ from collections.abc import Sequence
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (`sys.argv` by default). Returns the exit code."""
     from mergegraph.cli.app import app
+    from mergegraph.cli.reporting import usage_error
 
     try:
-        app(args=arguments, prog_name="mergegraph")
+        code: object = app(args=arguments, prog_name="mergegraph", standalone_mode=False)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-    return 0
+    except Exception as error:
+        return usage_error(error)
+    return code if isinstance(code, int) else 0

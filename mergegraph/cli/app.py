@@ -22,7 +22,7 @@ from mergegraph.cli.options import (
 )
 from mergegraph.cli.reporting import reporting
 from mergegraph.cli.source import recipe_from_expression, recipe_from_file
-from mergegraph.cli.terminal import say
+from mergegraph.cli.terminal import say, say_text
 from mergegraph.errors import Problem, RecipeError
 
 # Without markup, typer leaves rich alone: with it, --help takes 0.15 s more.
@@ -217,7 +217,7 @@ def schema() -> None:
 
         from mergegraph.cli.schema import recipe_schema
 
-        say(json.dumps(recipe_schema(), indent=2))
+        say_text(json.dumps(recipe_schema(), indent=2))
 
 
 @app.command()

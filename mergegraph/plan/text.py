@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
+from mergegraph.errors import on_one_line
 from mergegraph.expr import Apply, Cast, Expr, Factor, Joined, Linear, Product, Read, Stat, Value
 from mergegraph.plan.plan import Output, Plan
 from mergegraph.units import format_bytes, format_count
@@ -19,18 +20,18 @@ _LENGTH_SHOWN = 2_000
 
 def plan_text(plan: Plan) -> str:
     """One screen: inputs, outputs with their distinct formulas, memory, order."""
-    return "\n".join(_lines(plan))
+    return "\n".join(map(on_one_line, _lines(plan)))
 
 
 def explain(plan: Plan) -> Iterator[str]:
     """One line for each output tensor: name, shape, dtype, and its formula with the resolved coefficients."""
     labels = _labels(plan)
     for output in plan.outputs:
-        yield f"{output.node} -> {output.path}"
+        yield on_one_line(f"{output.node} -> {output.path}")
         width = max(len(tensor.name) for tensor in output.tensors)
         for tensor in output.tensors:
             shape = f"{list(tensor.shape)} {tensor.dtype.torch_name or tensor.dtype.code}"
-            yield f"  {tensor.name:<{width}}  {shape:<26} {formula(tensor.root, labels)}"
+            yield on_one_line(f"  {tensor.name:<{width}}  {shape:<26} {formula(tensor.root, labels)}")
 
 
 def formula(expr: Expr, labels: Mapping[str, str]) -> str:
