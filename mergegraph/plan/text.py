@@ -27,11 +27,11 @@ def explain(plan: Plan) -> Iterator[str]:
     """One line for each output tensor: name, shape, dtype, and its formula with the resolved coefficients."""
     labels = _labels(plan)
     for output in plan.outputs:
-        yield on_one_line(f"{output.node} -> {output.path}")
+        yield f"{output.node} -> {output.path}"
         width = max(len(tensor.name) for tensor in output.tensors)
         for tensor in output.tensors:
             shape = f"{list(tensor.shape)} {tensor.dtype.torch_name or tensor.dtype.code}"
-            yield on_one_line(f"  {tensor.name:<{width}}  {shape:<26} {formula(tensor.root, labels)}")
+            yield f"  {tensor.name:<{width}}  {shape:<26} {formula(tensor.root, labels)}"
 
 
 def formula(expr: Expr, labels: Mapping[str, str]) -> str:

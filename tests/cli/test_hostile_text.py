@@ -18,7 +18,9 @@ import pytest
 import torch
 
 from mergegraph.cli import main
+from mergegraph.cli.progress import state_text
 from mergegraph.errors import Location, Problem, on_one_line, printable
+from mergegraph.execute.events import Progress
 from tests.cli.tiny_models import write_model
 
 HOSTILE = {
@@ -218,6 +220,13 @@ def test_a_terminal_gets_only_the_escapes_of_the_bar(recipe: Path) -> None:
     for name in ("clear", "return", "c1", "delete", "turned", "isolate", "invisible", "next line"):
         assert HOSTILE[name] not in text.replace("\r\n", "\n"), name
     assert "[red]x[/]" in text, "markup is text"
+
+
+def test_the_bar_shows_a_name_as_it_is_written() -> None:
+    said = "".join(IN_A_TENSOR.values())
+    text = state_text(Progress(tensor=said), 0)
+    assert shown_only(text)
+    assert text.endswith(on_one_line(said))
 
 
 def test_what_is_escaped() -> None:
