@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import typer
 
 from mergegraph.cli.terminal import note, say_json
-from mergegraph.errors import Interrupted, MergegraphError, Problem, RunError, on_one_line
+from mergegraph.errors import DoesNotFit, Interrupted, MergegraphError, Problem, RunError, on_one_line
 
 
 @contextmanager
@@ -34,6 +34,9 @@ def reporting(*, as_json: bool = False) -> Generator[None]:
         _end(Interrupted(Problem("Interrupted.", fix="run the same command again")), as_json=as_json)
     except typer.Exit:
         raise
+    except MemoryError:
+        fix = "give the process more memory (ulimit -d, ulimit -v), or free some"
+        _end(DoesNotFit(Problem("There is not enough memory to plan this.", fix=fix)), as_json=as_json)
     except OSError as error:
         if error.filename is None:
             _bug(error, as_json=as_json)
