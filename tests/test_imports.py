@@ -14,7 +14,10 @@ from tests.cli.tiny_models import write_blend
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "mergegraph"
 # These run a plan, or draw on a terminal while one runs.
-RUNNING = ("mergegraph.execute", "mergegraph.cli.running", "mergegraph.cli.reporters", "mergegraph.cli.demo")
+RUNNING = (
+    "mergegraph.execute", "mergegraph.cli.running", "mergegraph.cli.reporters", "mergegraph.cli.demo",
+    "mergegraph.converting.unpickle",
+)  # fmt: skip
 
 
 def modules() -> list[str]:

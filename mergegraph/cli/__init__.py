@@ -9,6 +9,7 @@ reporters.py   what a run says on its way: text, JSON lines, or nothing
 progress.py    the bar on a terminal, and how fast a run is
 checking.py    `check` and `plan`
 drawing.py     `graph`: nodes folded and described; rail.py draws the wires
+converting.py  `convert`
 ops.py         `ops`: the operations; signature.py reads their fields
 schema.py      `schema`: the JSON Schema of a recipe
 demo.py        `demo`: recipes of the repository run and measured
@@ -23,9 +24,12 @@ from collections.abc import Sequence
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (`sys.argv` by default). Returns the exit code."""
     from mergegraph.cli.app import app
+    from mergegraph.cli.reporting import usage_error
 
     try:
-        app(args=arguments, prog_name="mergegraph")
+        code: object = app(args=arguments, prog_name="mergegraph", standalone_mode=False)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-    return 0
+    except Exception as error:
+        return usage_error(error)
+    return code if isinstance(code, int) else 0

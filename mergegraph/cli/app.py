@@ -24,7 +24,7 @@ from mergegraph.cli.options import (
 )
 from mergegraph.cli.reporting import reporting
 from mergegraph.cli.source import recipe_from_expression, recipe_from_file
-from mergegraph.cli.terminal import say
+from mergegraph.cli.terminal import say, say_text
 from mergegraph.errors import Problem, RecipeError
 
 # Without markup, typer leaves rich alone: with it, --help takes 0.15 s more.
@@ -230,6 +230,25 @@ def import_(
 
 
 @app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="A pickled file, or a model's folder.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Default: beside it, named -safetensors.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="NAME", help="Where in the pickle the model is. Default: found.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(metavar="keep", help="Tensors keep their dtypes.")] = "keep",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
+) -> None:
+    """Write a pickled checkpoint (.bin, .pt, .pth, .ckpt) as a safetensors folder, bit for bit."""
+    with reporting():
+        from mergegraph.cli.converting import show_converted
+
+        show_converted(source, output, key=key, dtype=dtype, overwrite=overwrite)
+
+
+@app.command()
 def ops(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One operation, in full.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="All operations as one page of Markdown.")] = False,
@@ -249,7 +268,7 @@ def schema() -> None:
 
         from mergegraph.cli.schema import recipe_schema
 
-        say(json.dumps(recipe_schema(), indent=2))
+        say_text(json.dumps(recipe_schema(), indent=2))
 
 
 @app.command()

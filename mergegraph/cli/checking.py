@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mergegraph.cli.reporting import problem_json
-from mergegraph.cli.terminal import note, say, say_json
+from mergegraph.cli.terminal import note, say, say_json, say_text
 from mergegraph.errors import Problem
 from mergegraph.units import format_count
 
@@ -48,7 +48,7 @@ def show_plan(plan: Plan, *, explained: bool, as_json: bool) -> None:
         from mergegraph.plan.text import explain, plan_text
 
         show_warnings(plan.warnings)
-        say(plan_text(plan))
+        say_text(plan_text(plan))
         if explained:
             say()
             for line in explain(plan):

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from mergegraph.cli.rail import rail
 from mergegraph.cli.terminal import heading, say, say_styled
-from mergegraph.errors import InputError, printable
+from mergegraph.errors import InputError, on_one_line
 from mergegraph.expr import Space
 from mergegraph.fields import FieldModel, Rule
 from mergegraph.graph import Graph, GraphNode, build, needed_loads
@@ -39,7 +39,7 @@ def show_graph(recipe: Recipe, *, max_header_bytes: int) -> None:
     for drawing, name in rail({node.name: node.inputs for node in drawn.values()}):
         node = drawn[name]
         label = heading(f"{node.name:<{names}}")
-        say_styled(f"{drawing}  {label}  {node.space:<7}  {printable(node.text)}")
+        say_styled(f"{drawing}  {label}  {node.space:<7}  {on_one_line(node.text)}")
     unused = [problem.node for problem in graph.warnings if problem.node in recipe.nodes and problem.node not in drawn]
     if unused:
         say(f"not used by any save: {', '.join(unused)}")

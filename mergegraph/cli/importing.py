@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mergegraph.cli.checking import show_warnings
-from mergegraph.cli.terminal import note, say
+from mergegraph.cli.terminal import note, say, say_text
 from mergegraph.errors import Location, OutputError, Problem, RecipeError
 from mergegraph.mergekit.documents import is_configuration
 from mergegraph.mergekit.importing import Imported, import_configuration
@@ -22,7 +22,7 @@ def import_recipe(config: Path, recipe: Path | None, *, fix_known_faults: bool, 
     imported = import_configuration(text, str(config), places, fix=fix_known_faults)
     show_warnings(imported.warnings)
     if recipe is None:
-        say(imported.text.removesuffix("\n"))
+        say_text(imported.text.removesuffix("\n"))
         for name in imported.files:
             note(f"The recipe needs {name} beside it, which -o writes.")
         return

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator
 
 from mergegraph.cli.signature import field_lines, inputs_text, result_text
-from mergegraph.cli.terminal import heading, say, say_styled
+from mergegraph.cli.terminal import heading, say, say_styled, say_text
 from mergegraph.errors import Problem, RecipeError, did_you_mean
 from mergegraph.methods.base import Method
 from mergegraph.methods.registry import methods
@@ -29,19 +29,19 @@ def show_op(name: str) -> None:
         raise RecipeError(Problem(f'There is no op "{name}".', fix=did_you_mean(name, methods(), "ops")))
     say_styled(heading(f"{name}: {inputs_text(cls)} -> {result_text(cls)}"))
     say()
-    say(_documentation(cls))
+    say_text(_documentation(cls))
     say()
     for line in _field_table(cls):
         say(line)
     say()
-    say(f"example\n  {cls.example}")
+    say_text(f"example\n  {cls.example}")
 
 
 def show_markdown() -> None:
     """The page of all operations."""
     from mergegraph.cli.handbook import methods_page
 
-    say(methods_page().rstrip())
+    say_text(methods_page().rstrip())
 
 
 def _documentation(cls: type[Method]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from mergegraph.errors import on_one_line
 from mergegraph.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def state_text(progress: Progress, resident_bytes: int) -> str:
     return (
         f"{progress.state} {progress.tensors_done:,} of {progress.tensors_total:,}  "
         f"pool {format_bytes(progress.held_bytes)} of {format_bytes(progress.budget_bytes)}  "
-        f"process {format_bytes(resident_bytes)}  {progress.tensor}"
+        f"process {format_bytes(resident_bytes)}  {on_one_line(progress.tensor)}"
     )
 
 

@@ -93,7 +93,7 @@ class Text:
     def done(self, plan: Plan, report: Report) -> None:
         self._stack.close()  # the bar is gone before the summary is written
         show_warnings(report.warnings)
-        say("\n".join(summary(plan, report)))
+        say(*summary(plan, report))
 
 
 def report_json(plan: Plan, report: Report) -> dict[str, object]:

@@ -6,19 +6,20 @@ Exit codes: 0 done, 1 failed while running, 2 the recipe or the command line is 
 
 from __future__ import annotations
 
+import io
 import signal
-import sys
+import textwrap
 import threading
 import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
 from mergegraph.cli.terminal import note, say_json
-from mergegraph.errors import Interrupted, MergegraphError, Problem, RunError
+from mergegraph.errors import DoesNotFit, Interrupted, MergegraphError, Problem, RunError, on_one_line
 
 
 @contextmanager
@@ -33,6 +34,9 @@ def reporting(*, as_json: bool = False) -> Generator[None]:
         _end(Interrupted(Problem("Interrupted.", fix="run the same command again")), as_json=as_json)
     except typer.Exit:
         raise
+    except MemoryError:
+        fix = "give the process more memory (ulimit -d, ulimit -v), or free some"
+        _end(DoesNotFit(Problem("There is not enough memory to plan this.", fix=fix)), as_json=as_json)
     except OSError as error:
         if error.filename is None:
             _bug(error, as_json=as_json)
@@ -67,11 +71,24 @@ def _end(error: MergegraphError, *, as_json: bool) -> NoReturn:
 
 def _bug(error: Exception, *, as_json: bool) -> NoReturn:
     fact = f"This is a bug in mergegraph: {type(error).__name__}: {error}"
-    note(f"{fact}\nPlease report it with the recipe and the lines below.")
-    traceback.print_exception(error, file=sys.stderr)
+    note(f"{on_one_line(fact)}\nPlease report it with the recipe and the lines below.")
+    # Indented, so that no line of a message looks like one of ours.
+    note(textwrap.indent("".join(traceback.format_exception(error)).rstrip("\n"), "    "))
     if as_json:
         say_json({"kind": "error", "exit_code": 1, "problems": [problem_json(Problem(fact))]})
     raise typer.Exit(1) from error
+
+
+def usage_error(error: Exception) -> int:
+    """What typer says of a command line that it cannot read, with nothing in it that a terminal would obey. The exit
+    code; any other exception is raised again."""
+    show: Any = getattr(error, "show", None)
+    if show is None:
+        raise error
+    said = io.StringIO()
+    show(file=said)
+    note(said.getvalue().rstrip("\n"))
+    return int(getattr(error, "exit_code", 2))
 
 
 @contextmanager

@@ -12,19 +12,24 @@ import sys
 from collections.abc import Mapping
 from typing import TextIO
 
-from mergegraph.errors import printable
+from mergegraph.errors import on_one_line, printable
 
 _LABEL = re.compile(r"  (where|why|fix)\b")
 
 
-def say(text: str = "") -> None:
-    """A line, or several, of the result."""
+def say(*lines: str) -> None:
+    """Lines of the result; each stays one, whatever is in it."""
+    _write(sys.stdout, "\n".join(map(on_one_line, lines)))
+
+
+def say_text(text: str) -> None:
+    """A text of several lines as part of the result."""
     _write(sys.stdout, printable(text))
 
 
 def say_json(value: Mapping[str, object]) -> None:
-    """One JSON object on a line of its own."""
-    _write(sys.stdout, json.dumps(value, ensure_ascii=False))
+    """One JSON object on a line of its own, in ASCII: JSON itself would let marks that turn the writing through."""
+    _write(sys.stdout, json.dumps(value))
 
 
 def note(text: str) -> None:
@@ -35,7 +40,8 @@ def note(text: str) -> None:
 
 def heading(text: str) -> str:
     """`text` in bold where stdout is a terminal."""
-    return f"\x1b[1m{printable(text)}\x1b[0m" if has_colour(sys.stdout) else printable(text)
+    shown = on_one_line(text)
+    return f"\x1b[1m{shown}\x1b[0m" if has_colour(sys.stdout) else shown
 
 
 def say_styled(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from mergegraph.errors import Problem, RunError
+from mergegraph.errors import Problem, RunError, on_one_line, printable
 from mergegraph.plan.plan import InputFile, Output, Plan
 from mergegraph.walking import populations, reads
 
@@ -53,13 +54,17 @@ def model_card(plan: Plan, output: Output) -> str:
         matter |= {"base_model": list(output.sidecars.base_models), "base_model_relation": relation}
     if output.sidecars.licence:
         matter["license"] = output.sidecars.licence
-    name = plan.name or output.path.name
-    models = "\n".join(f"- `{label}`" for label in dict.fromkeys(file.label for file in read_by(plan, output)))
+    name = on_one_line(plan.name or output.path.name)
+    recipe = printable(plan.recipe_text.rstrip())
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", recipe)), default=0))
+    models = "\n".join(
+        f"- `{on_one_line(label)}`" for label in dict.fromkeys(file.label for file in read_by(plan, output))
+    )
     kind = "a LoRA adapter" if is_adapter else "a delta (task vector)" if output.space == "delta" else "a model"
     return (
         f"---\n{yaml.safe_dump(matter, sort_keys=True)}---\n\n# {name}\n\n"
         f"This is {kind} merged with mergegraph {engine_version()} from\n\n{models}\n\n"
-        f"by this recipe:\n\n```yaml\n{plan.recipe_text.rstrip()}\n```\n"
+        f"by this recipe:\n\n{fence}yaml\n{recipe}\n{fence}\n"
     )
 
 

@@ -5,12 +5,24 @@ Not `ru_maxrss`, which a child inherits from its parent.
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import gc
+import resource
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+
+from mergegraph.errors import DoesNotFit, MergegraphError, Problem
+from mergegraph.units import format_bytes
+
+_ARENA_MAX = -8
+"""M_ARENA_MAX in glibc's malloc.h."""
+_REFUSALS = ("can't allocate memory", "not enough memory", "can't start new thread", "out of memory")
+_SHOWN = 200
 
 
 def resident_bytes() -> int:
@@ -35,6 +47,53 @@ def heap_set_aside() -> Generator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+def bound_arenas() -> None:
+    """Have glibc keep at most two heaps for all threads: each keeps what was freed in it, beside the pool.
+
+    glibc only; elsewhere nothing happens.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None and sys.platform.startswith("linux"):
+        mallopt(_ARENA_MAX, 2)
+
+
+@contextmanager
+def refusals_as_problems(pool_bytes: int) -> Generator[None]:
+    """When the system gives no more memory, DoesNotFit says so, whoever noticed. `pool_bytes`: what tiles take."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if isinstance(error, MergegraphError) or not _is_refusal(error):
+            raise
+        raise DoesNotFit(_refused(error, pool_bytes)) from error
+
+
+def _is_refusal(error: MemoryError | RuntimeError | OSError) -> bool:
+    """torch and threading have no exception of their own for it."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or any(text in str(error) for text in _REFUSALS)
+
+
+def _refused(error: Exception, pool_bytes: int) -> Problem:
+    said = " ".join(str(error).split())
+    limits = ", ".join(f"{name} {format_bytes(most)}" for name, most in _limits().items())
+    return Problem(
+        f"The system gave no more memory; the tiles take {format_bytes(pool_bytes)}.",
+        why=f"the process holds {format_bytes(resident_bytes())}{f', its limits are {limits}' if limits else ''}"
+        + (f"\n{said[-_SHOWN:]}" if said else ""),
+        fix=f"--threads 1 --budget {max(pool_bytes >> 21, 1)}MiB, or give the process more memory (ulimit -d, -v);\n"
+        "finished tensors are kept, and the same command goes on",
+    )
+
+
+def _limits() -> dict[str, int]:
+    """What this process may map, where that is limited."""
+    kinds = {"RLIMIT_DATA": resource.RLIMIT_DATA, "RLIMIT_AS": resource.RLIMIT_AS}
+    soft = {name: resource.getrlimit(kind)[0] for name, kind in kinds.items()}
+    return {name: most for name, most in soft.items() if most != resource.RLIM_INFINITY}
 
 
 def warm_up() -> None:

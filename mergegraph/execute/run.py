@@ -23,7 +23,14 @@ from mergegraph.execute.events import Failed, OutputDone, Publisher, Started
 from mergegraph.execute.executors import Executor
 from mergegraph.execute.executors.threads import threads
 from mergegraph.execute.identity import Identity, engine_with_torch, identified
-from mergegraph.execute.memory import heap_set_aside, peak_bytes, resident_bytes, warm_up
+from mergegraph.execute.memory import (
+    bound_arenas,
+    heap_set_aside,
+    peak_bytes,
+    refusals_as_problems,
+    resident_bytes,
+    warm_up,
+)
 from mergegraph.execute.preflight import finished_outputs, left_behind, refuse_existing, require_space
 from mergegraph.execute.records import inputs_of, write_records
 from mergegraph.execute.work import NonFinite, Work
@@ -111,10 +118,11 @@ def run(
 ) -> Report:
     """Execute a plan. DoesNotFit, OutputError, RunError or Interrupted when it cannot be finished."""
     plan.validate()
+    bound_arenas()
     started = time.monotonic()
     running = _Run(plan, options, publisher or Publisher(), control or Control())
     try:
-        with stop_on_signals(running.control), heap_set_aside():
+        with refusals_as_problems(plan.projection.pool_bytes), stop_on_signals(running.control), heap_set_aside():
             return _run(running, started)
     except BaseException as error:
         running.publisher.state("stopped" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed")

@@ -18,6 +18,7 @@ from mergegraph.expr import Read
 from mergegraph.views import MEAN_ROW, ZERO_ROW
 
 _CHUNK_ELEMENTS = 1 << 18
+_ZEROS = 1 << 16
 
 
 class Source(Protocol):
@@ -61,7 +62,7 @@ def read_view(read: Read, start: int, buffer: memoryview, source: Source) -> Non
         if first >= 0:
             source(read.path, read.offset + first * width + skipped, part)
         elif first == ZERO_ROW:
-            part[:] = bytes(taken)
+            _repeat(bytes(min(taken, _ZEROS)), 0, part)
         else:
             assert first == MEAN_ROW
             row_bytes = source.mean_row(read) if isinstance(source, WithMeans) else mean_row(read, source)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 
-from mergegraph.errors import Location, Problem, RecipeError, raise_errors
+from mergegraph.errors import Location, Problem, RecipeError, on_one_line, raise_errors
 from mergegraph.mergekit.config import Merge, read_merge
 from mergegraph.mergekit.documents import is_configuration as is_configuration
 from mergegraph.mergekit.documents import parse_documents
@@ -94,7 +94,7 @@ def _head(name: str, file: str, at: Location, *, fix: bool) -> list[Line]:
     what = "its known faults changed" if fix else f"with the numbers of mergekit {VERSION}"
     first = Location(at.file, 1)
     return [
-        Line(f"# Imported from the mergekit configuration {FilePath(file).name}, {what}.", first),
+        Line(f"# Imported from the mergekit configuration {on_one_line(FilePath(file).name)}, {what}.", first),
         Line("mergegraph: 1", first),
         Line(f"name: {string_text(name)}", first),
     ]

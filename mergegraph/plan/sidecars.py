@@ -146,14 +146,19 @@ def _listed(
     """(name, path) of the regular files that match; a single .safetensors file brings none along."""
     if not checkpoint.is_folder:
         return
-    for path in sorted(checkpoint.folder.iterdir()):
-        matches = any(fnmatch.fnmatchcase(path.name, pattern) for pattern in patterns)
-        if not matches or not path.is_file() or path.stat().st_size > _COPIED_UP_TO:
-            continue
-        if _stays_inside(path, checkpoint.folder):
+    for path, inside in matching_files(checkpoint.folder, patterns):
+        if inside:
             yield path.name, str(path)
         else:
             found.append(_leads_outside(save, checkpoint, path))
+
+
+def matching_files(folder: Path, patterns: Sequence[str]) -> Iterator[tuple[Path, bool]]:
+    """The regular files of a folder that match, by name; with whether each is inside, not a link to elsewhere."""
+    for path in sorted(folder.iterdir()):
+        matches = any(fnmatch.fnmatchcase(path.name, pattern) for pattern in patterns)
+        if matches and path.is_file() and path.stat().st_size <= _COPIED_UP_TO:
+            yield path, _stays_inside(path, folder)
 
 
 def _leads_outside(save: GraphNode, checkpoint: Checkpoint, path: Path) -> Problem:

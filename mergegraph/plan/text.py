@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
+from mergegraph.errors import on_one_line
 from mergegraph.expr import Apply, Cast, Expr, Factor, Joined, Linear, Product, Read, Stat, Value
 from mergegraph.plan.plan import Output, Plan
 from mergegraph.units import format_bytes, format_count
@@ -19,7 +20,7 @@ _LENGTH_SHOWN = 2_000
 
 def plan_text(plan: Plan) -> str:
     """One screen: inputs, outputs with their distinct formulas, memory, order."""
-    return "\n".join(_lines(plan))
+    return "\n".join(map(on_one_line, _lines(plan)))
 
 
 def explain(plan: Plan) -> Iterator[str]:

@@ -107,9 +107,8 @@ def _open(reference: str, folder: Path, max_header_bytes: int) -> Adapter:
 
 
 def _incomplete(folder: Path) -> Problem:
-    pickled = folder / "adapter_model.bin"
-    if pickled.is_file():
-        return foreign.pickled([str(pickled)])
+    if (folder / "adapter_model.bin").is_file():
+        return foreign.pickled(folder, "adapter_model.bin")
     missing = CONFIG if not (folder / CONFIG).is_file() else WEIGHTS
     has_model = folder.is_dir() and (folder / "config.json").is_file()
     return Problem(

@@ -111,7 +111,7 @@ def _open_file(reference: str, path: Path, max_header_bytes: int) -> Checkpoint:
     if path.name.startswith("adapter_model."):
         raise InputError(foreign.adapter(path.parent))
     if foreign.is_pickled_weights(path.name):
-        raise InputError(foreign.pickled([str(path)]))
+        raise InputError(foreign.pickled(path))
     if path.suffix == ".gguf":
         raise InputError(foreign.gguf(str(path)))
     if path.suffix == ".json":

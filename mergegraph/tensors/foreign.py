@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, cast
 
 from mergegraph.errors import Problem
@@ -20,28 +20,21 @@ _TRAINING_STATE = ("optimizer", "scheduler", "training_args", "rng_state", "scal
 _MOST_CONFIG_BYTES = 1_000_000
 _SCALES = ("_scale", "_scale_inv")
 _PICKLE = "it is a pickled file, saved by torch"
-_CONVERT_FIX = "give the safetensors file of the model, or convert this one first"
+_CONVERT = "mergegraph convert"
 _HINTS = (
-    (b"PK\x03\x04", _PICKLE, _CONVERT_FIX),
-    *((bytes((0x80, protocol)), _PICKLE, _CONVERT_FIX) for protocol in range(2, 6)),
+    (b"PK\x03\x04", _PICKLE, _CONVERT),
+    *((bytes((0x80, protocol)), _PICKLE, _CONVERT) for protocol in range(2, 6)),
     (b"GGUF", "it is a GGUF file", "give the safetensors checkpoint that it was made from"),
     (b"version https://git-lfs", "it is a git-lfs pointer, the weights were not downloaded", "git lfs pull"),
     (b"<", "it is a web page, such as a login or error page", "log in (`hf auth login`) and download it again"),
 )
 
-# Copies each tensor: save_file refuses views and tensors that share storage.
-_CONVERT = (
-    "import sys, torch; from safetensors.torch import save_file; "
-    'load = lambda f: torch.load(f, map_location="cpu", weights_only=True); '
-    '[save_file({k: v.contiguous().clone() for k, v in load(f).items()}, t, {"format": "pt"})'
-    " for f, t in zip(sys.argv[1::2], sys.argv[2::2])]"
-)
 
-
-def recognise(first_bytes: bytes) -> tuple[str, str] | None:
-    """What a file is that is no safetensors file, and the fix; None when its first bytes say nothing."""
+def recognise(first_bytes: bytes, path: str) -> tuple[str, str] | None:
+    """What the file at `path` is that is no safetensors file, and the fix; None when its first bytes say nothing."""
     start = first_bytes.lstrip() if first_bytes.lstrip()[:1] == b"<" else first_bytes
-    return next(((what, fix) for magic, what, fix in _HINTS if start.startswith(magic)), None)
+    found = next(((what, fix) for magic, what, fix in _HINTS if start.startswith(magic)), None)
+    return (found[0], convert_command(Path(path))) if found and found[1] is _CONVERT else found
 
 
 def is_pickled_weights(name: str) -> bool:
@@ -49,16 +42,25 @@ def is_pickled_weights(name: str) -> bool:
     return name.lower().endswith(PICKLED_SUFFIXES) and not name.startswith(_TRAINING_STATE)
 
 
-def pickled(paths: Iterable[str]) -> Problem:
-    """Weights are there, but pickled. The fix is a command that converts them beside themselves."""
-    sources = sorted(paths)
-    named = sources[0] + (f" and {len(sources) - 1} more" if len(sources) > 1 else "")
-    pairs = [part for source in sources for part in (source, _converted(source))]
+def pickled(path: Path, name: str = "") -> Problem:
+    """Weights are there, but pickled: the file `path`, or in the folder `path` the file `name` and maybe others."""
     return Problem(
-        f"{named} is a pickled checkpoint; mergegraph reads safetensors only.",
+        f"{path / name if name else path} is a pickled checkpoint; mergegraph reads safetensors only.",
         why="pickled checkpoints can run code when they are opened; they must be converted to safetensors first",
-        fix=shlex.join(["python", "-c", _CONVERT, *pairs]),
+        fix=convert_command(path),
     )
+
+
+def convert_command(path: Path) -> str:
+    """What to type for a safetensors folder in place of a pickled file or folder."""
+    return shlex.join([*_CONVERT.split(), str(path), "-o", str(converted_path(path))])
+
+
+def converted_path(source: Path) -> Path:
+    """Where a pickled file or folder is converted to when nobody says: beside itself."""
+    name = source.absolute().name
+    stem = name if source.is_dir() else name.removesuffix(source.suffix) or name
+    return source.with_name(f"{stem}-safetensors") if source.name else source.absolute().parent / f"{stem}-safetensors"
 
 
 def gguf(path: str) -> Problem:
@@ -141,8 +143,3 @@ def _base_of(folder: Path) -> str:
         return ""
     base = cast("dict[str, object]", config).get("base_model_name_or_path") if isinstance(config, dict) else ""
     return base if isinstance(base, str) else ""
-
-
-def _converted(source: str) -> str:
-    path = PurePath(source)
-    return str(path.with_name(path.stem.replace("pytorch_model", "model") + ".safetensors"))

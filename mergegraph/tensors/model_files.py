@@ -94,9 +94,9 @@ def _several(folder: Path, weights: list[str]) -> Problem:
 def _no_weights(folder: Path, names: list[str]) -> Problem:
     if "adapter_config.json" in names or any(name.startswith("adapter_model.") for name in names):
         return foreign.adapter(folder)
-    pickles = [str(folder / name) for name in names if foreign.is_pickled_weights(name)]
-    if pickles:
-        return foreign.pickled(pickles)
+    pickle = next((name for name in names if foreign.is_pickled_weights(name)), None)
+    if pickle:
+        return foreign.pickled(folder, pickle)
     quantised = next((name for name in names if name.endswith(".gguf")), None)
     if quantised:
         return foreign.gguf(str(folder / quantised))

@@ -130,7 +130,7 @@ REFUSALS = [
     Refusal("a corrupt header", ("blend.yaml:5", "model.safetensors"), damage=corrupt),
     Refusal("a header of an exbibyte", ("blend.yaml:5", "model.safetensors"), damage=huge_header),
     Refusal("a missing shard", ("blend.yaml:5", _SHARD), damage=lose_shard),
-    Refusal("a pickled model", ("blend.yaml:5", "pickle", "safetensors"), damage=pickle_only),
+    Refusal("a pickled model", ("blend.yaml:5", "pickle", "mergegraph convert"), damage=pickle_only),
     Refusal("an adapter given as a model", ("blend.yaml:5", "adapter", "org/base"), damage=adapter),
     Refusal("another base", ("blend.yaml:6", "cosine", "--allow-unrelated"),
             damage=lambda folder: replace_code(folder, tensors(seed=1))),

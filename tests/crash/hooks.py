@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from mergegraph import pipeline
-from mergegraph.execute import run
+from mergegraph.execute import identity
 from mergegraph.tensors import disk, journal, partial, writer
 from mergegraph.tensors.writer import OutputFolder
 from tests.crash.power import cut_power, mutant

@@ -164,7 +164,7 @@ def test_folders_that_are_no_adapter(tmp_path: Path) -> None:
         ("empty", "README.md", "there is no adapter_config.json"),
         ("model", "config.json", "op: delta"),
         ("half", "adapter_config.json", "there is no adapter_model.safetensors"),
-        ("pickled", "adapter_model.bin", "is a pickled checkpoint"),
+        ("pickled", "adapter_model.bin", "mergegraph convert .*/pickled -o .*/pickled-safetensors"),
     ):
         (tmp_path / name).mkdir()
         (tmp_path / name / file).write_text(json.dumps(DEFAULTS))

@@ -83,6 +83,7 @@ class TestWhatIsNoModel:
             assert f"{name} is a pickled checkpoint" in text
             assert "can run code" in text
             assert "optimizer.pt" not in text
+            assert f"mergegraph convert {tmp_path / reference} -o {tmp_path}/m" in text
 
     def test_a_folder_of_training_state_holds_no_weights(self, tmp_path: Path) -> None:
         (tmp_path / "m").mkdir()
@@ -151,10 +152,10 @@ def test_the_command_that_converts_pickled_weights_does(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", make, *sources], check=True)
     with pytest.raises(InputError) as caught:
         open_checkpoint(str(folder), tmp_path)
-    python, *arguments = shlex.split(caught.value.problems[0].fix)
-    assert python == "python"
-    subprocess.run([sys.executable, *arguments], check=True)
-    checkpoint = open_checkpoint(str(folder), tmp_path)
+    command, *arguments = shlex.split(caught.value.problems[0].fix)
+    assert [command, *arguments[:3]] == ["mergegraph", "convert", str(folder), "-o"]
+    subprocess.run([sys.executable, "-m", "mergegraph", *arguments], check=True)
+    checkpoint = open_checkpoint(arguments[3], tmp_path)
     assert {name: tensor.shape for name, tensor in checkpoint.tensors.items()} == {
         "a": (2, 3),
         "tied": (2, 3),

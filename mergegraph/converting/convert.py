@@ -1,0 +1,233 @@
+"""A pickled checkpoint becomes a safetensors folder: the same tensors, names and bits.
+
+The files are opened by a child process; this one takes names and plain bytes from it, and writes them as a merge
+writes its tensors: in a partial folder, journaled, renamed at the end. Run again after a stop, it goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+from mergegraph.converting.contents import Held, aliases, compare_index, held_tensors, tied_aliases
+from mergegraph.converting.sources import Pickled, Sources, choose, examine, require_unchanged
+from mergegraph.converting.worker import Worker
+from mergegraph.errors import InputError, Problem, RunError
+from mergegraph.methods.save import Save
+from mergegraph.plan.sidecars import MODEL_FILES, TOKENIZER_FILES, matching_files
+from mergegraph.tensors import strict_json
+from mergegraph.tensors.checksum import block_digests, bytes_per_block, tensor_checksum
+from mergegraph.tensors.foreign import converted_path
+from mergegraph.tensors.layout import Layout, lay_out
+from mergegraph.tensors.partial import refuse_existing
+from mergegraph.tensors.writer import OutputFolder
+from mergegraph.units import format_count
+
+OLDEST_TORCH = (2, 10)
+_BLOCKS_PER_READ = 16
+_MOST_CONFIG_BYTES = 10_000_000
+_SHOWN = 8
+_BESIDE = ("config.json", "adapter_config.json", *MODEL_FILES, *TOKENIZER_FILES)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was made: the folder, how many tensors in how many bytes and files, and what a person should know."""
+
+    path: Path
+    tensors: int
+    file_bytes: int
+    files: int
+    resumed: int
+    warnings: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What the pickled files hold: of `tensors`, `left_out` heads are not written."""
+
+    files: tuple[Pickled, ...]
+    tensors: Mapping[str, Held]
+    tied: Mapping[str, str]
+    answers: tuple[Mapping[str, Any], ...]
+
+    @property
+    def written(self) -> list[Held]:
+        return [held for name, held in self.tensors.items() if name not in self.tied]
+
+
+def convert(source: Path, output: Path | None = None, *, key: str | None = None, overwrite: bool = False) -> Converted:
+    """Write the checkpoint at `source` as a safetensors folder. InputError when it is refused; nothing is left then.
+
+    `key`: where in the pickle the tensors are, when that is not where training programs keep them.
+    """
+    require_torch(version("torch"))
+    sources = choose(source)
+    final = output or converted_path(source)
+    refuse_existing(final.absolute(), overwrite)
+    files = tuple(examine(path) for path in sources.files)
+    with Worker(max(file.file_bytes for file in files)) as worker:
+        reading = _read(worker, sources, files, key)
+        result_id = _result_id(reading, key)
+        layout = lay_out(
+            [held.spec for held in reading.written],
+            Save(input="", path="").max_shard_bytes,
+            _metadata(files),
+            sources.stem,
+        )
+        identities = {str(file.path): file.identity for file in files}
+        engine = version("mergegraph")
+        with OutputFolder.open(
+            final, layout, result_id=result_id, engine=engine, inputs=identities, overwrite=overwrite
+        ) as folder:
+            resumed = len(folder.finished)
+            _write(worker, reading, layout, folder, key)
+            for file in files:
+                require_unchanged(file)
+            for name, content in _sidecars(sources):
+                folder.write_sidecar(name, content)
+            versions = {"mergegraph": engine, "torch": worker.torch_version}
+            folder.write_sidecar("mergegraph.json", _provenance(reading, result_id, versions, folder.checksums))
+            folder.finalize()
+            folder.publish()
+    warnings = (*_confinement(worker.unconfined), *_said(sources, reading))
+    return Converted(final, len(layout.specs), layout.file_bytes, len(layout.files), resumed, warnings)
+
+
+def require_torch(installed: str) -> None:
+    """RunError for a torch whose restricted unpickler is known to be unsafe."""
+    numbers = tuple(int("".join(filter(str.isdigit, part)) or 0) for part in installed.split("+")[0].split(".")[:2])
+    if numbers < OLDEST_TORCH:
+        oldest = ".".join(map(str, OLDEST_TORCH))
+        fact = f"Converting a pickle needs torch {oldest} or newer; {installed} is installed."
+        why = "its restricted unpickler was unsafe before: CVE-2025-32434 below 2.6, CVE-2026-24747 below 2.10"
+        raise RunError(Problem(fact, why=why, fix=f"pip install 'torch>={oldest}'"))
+
+
+def _read(worker: Worker, sources: Sources, files: tuple[Pickled, ...], key: str | None) -> _Reading:
+    """What all files hold together, before anything is made."""
+    answers = tuple(worker.open(str(file.path), key) for file in files)
+    tensors = held_tensors([(str(file.path), answer) for file, answer in zip(files, answers, strict=True)])
+    compare_index(sources.weight_map, tensors)
+    if not tensors:
+        raise InputError(Problem(f"{sources.files[0]} holds no tensors.", fix="name the checkpoint itself"))
+    return _Reading(files, tensors, tied_aliases(tensors, _config(sources.folder)), answers)
+
+
+def _write(worker: Worker, reading: _Reading, layout: Layout, folder: OutputFolder, key: str | None) -> None:
+    """Every tensor that is not on disk yet, file by file."""
+    for index, file in enumerate(reading.files):
+        wanted = [h for h in reading.written if h.file == index and h.spec.name not in folder.finished]
+        if not wanted:
+            continue
+        if len(reading.files) > 1 and worker.open(str(file.path), key) != reading.answers[index]:
+            require_unchanged(file)
+        worker.send(held.spec.name for held in wanted)
+        for held in wanted:
+            _write_tensor(worker, held, folder)
+
+
+def _write_tensor(worker: Worker, held: Held, folder: OutputFolder) -> None:
+    spec, block = held.spec, bytes_per_block(held.spec.dtype)
+    step = block * _BLOCKS_PER_READ
+    digests: list[bytes] = []
+    with memoryview(bytearray(min(step, spec.nbytes))) as buffer:
+        for offset in range(0, spec.nbytes, step):
+            piece = buffer[: min(step, spec.nbytes - offset)]
+            worker.read_into(piece)
+            folder.write(spec.name, offset, piece)
+            digests.append(block_digests(piece, block))
+    folder.tensor_done(spec.name, tensor_checksum(digests))
+
+
+def _sidecars(sources: Sources) -> Iterator[tuple[str, bytes]]:
+    """Configuration and tokenizer as they are; code never travels."""
+    if sources.folder is None:
+        return
+    for path, inside in matching_files(sources.folder, _BESIDE):
+        if inside and path.suffix != ".py":
+            try:
+                yield path.name, path.read_bytes()
+            except OSError as error:
+                raise RunError(Problem(f"{path} cannot be read: {error.strerror}.", fix="check the disk")) from error
+
+
+def _config(folder: Path | None) -> Mapping[str, Any]:
+    """config.json, for what it ties; one that cannot be read ties nothing, and is copied as it is."""
+    path = folder / "config.json" if folder else None
+    if path is None or not path.is_file() or path.stat().st_size > _MOST_CONFIG_BYTES:
+        return {}
+    try:
+        config: object = strict_json.parse(path.read_bytes(), floats=True)
+    except (OSError, ValueError):
+        return {}
+    return cast("dict[str, Any]", config) if isinstance(config, dict) else {}
+
+
+def _metadata(files: Sequence[Pickled]) -> dict[str, str]:
+    return {"mergegraph.converted": "from pickle, sha256 " + ", ".join(file.sha256 for file in files)}
+
+
+def _result_id(reading: _Reading, key: str | None) -> str:
+    """What the bytes of the output depend on: the bytes of the input, and which of its tensors are taken."""
+    parts = [[file.sha256 for file in reading.files], key, [held.spec.name for held in reading.written]]
+    return hashlib.sha256(json.dumps(["convert", *parts]).encode()).hexdigest()
+
+
+def _provenance(reading: _Reading, result_id: str, versions: Mapping[str, str], checksums: Mapping[str, str]) -> bytes:
+    """mergegraph.json: what was converted, and the xxh3_128 of every tensor. No time, so equal runs are equal."""
+    document = {
+        "mergegraph": 1,
+        "result_id": result_id,
+        "versions": dict(versions),
+        "space": "weights",
+        "inputs": [
+            {"file": x.path.name, "bytes": x.file_bytes, "converted from pickle, sha256": x.sha256}
+            for x in reading.files
+        ],
+        "tied": dict(reading.tied),
+        "tensors": {name: {"xxh3_128": checksum} for name, checksum in checksums.items()},
+    }
+    return (json.dumps(document, indent=1) + "\n").encode()
+
+
+def _confinement(unconfined: Sequence[str]) -> Iterator[Problem]:
+    for what in unconfined:
+        fact = f"The process that opened the pickle could not be {what}."
+        why = "it builds nothing but tensors all the same; this would have been a second lock"
+        yield Problem(fact, why=why, severity="warning")
+
+
+def _said(sources: Sources, reading: _Reading) -> Iterator[Problem]:
+    """What was taken from where, and everything that was not."""
+    for file, answer in zip(reading.files, reading.answers, strict=True):
+        left_out = [str(each) for each in answer["left_out"]]
+        if answer["under"]:
+            fact = f'{file.path.name} keeps the model under "{answer["under"]}", and it was taken from there.'
+            why = f"beside it, and left out: {_some(left_out)}" if left_out else ""
+            yield Problem(fact, why=why, severity="warning")
+        elif left_out:
+            fact = f"{file.path.name} holds entries that are no tensors, and they were left out."
+            yield Problem(fact, why=_some(left_out), severity="warning")
+    for name, embedding in reading.tied.items():
+        fact = f"{name} is {embedding}, and config.json ties them: it was written once."
+        yield Problem(fact, severity="warning")
+    twice = [name for name in aliases(reading.tensors) if name not in reading.tied]
+    if twice:
+        fact = f"{format_count(len(twice), 'tensor')} shared storage with another, and each was written by itself."
+        yield Problem(fact, why=_some(twice), severity="warning")
+    if sources.others:
+        fact = f"{sources.folder} holds pickled files that were not read: {_some(sources.others)}."
+        yield Problem(fact, severity="warning")
+    if sources.folder and (code := [p.name for p, _ in matching_files(sources.folder, ("*.py",))]):
+        fact = f"Code was not copied: {_some(code)}."
+        yield Problem(fact, why="convert neither runs nor passes on what came with a pickle", severity="warning")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
