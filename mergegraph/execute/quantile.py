@@ -26,12 +26,13 @@ from mergegraph.statistic import Found, Threshold, counts_nonzero, rank
 
 _DENSE_BINS = 1 << 15
 """Where many elements fall into the window, every one is counted, in few enough bins to stay in the second cache."""
-_SPARSE_BINS = 1 << 18
+_SPARSE_BINS = 1 << 19
 """Where few do, they are picked out first."""
 _HEAVY_SHARE = 0.02
 """A number that is so much of a sample is counted by itself: picking it out would cost more."""
 _MOST_HEAVY = 4
-_STANDARD_ERRORS = 5.0
+_STANDARD_ERRORS = 4.0
+_BINS_A_BLOCK = 4_096
 
 Integers = npt.NDArray[Any]
 """int32 or int64: the bits of magnitudes, or how often they occur."""
@@ -159,20 +160,18 @@ class Quantile:
     def _narrowed(self, window: Window, wanted: int) -> Threshold | None:
         """Find the bin with the rank, or the side on which it lies; None while there is more to look at."""
         above = self._over if self._above is None else self._above
-        counts = self._counts.astype(np.int64) if self._counts.size else np.zeros(window.bins, np.int64)
+        counts = self._counts if self._counts.size else np.zeros(window.bins, np.int64)
         for value, count in zip(window.heavy, self._heavy, strict=False):
             counts[(value - window.low) >> window.shift] += count
-        inside = int(counts.sum())
+        inside = int(counts.sum(dtype=np.int64))
         if wanted <= above:
             self._above, self._window = 0, Window.of(window.high, 1 << self._bits, is_dense=True)
             return None
         if wanted > above + inside:
             self._above, self._window = above + inside, Window.of(0, window.low, is_dense=True)
             return None
-        from_top = counts[::-1].cumsum()
-        position = int(np.searchsorted(from_top, wanted - above))
-        digit = counts.size - 1 - position
-        above += int(from_top[position]) - int(counts[digit])
+        digit, larger = _from_top(counts, wanted - above)
+        above += larger
         low = window.low + (digit << window.shift)
         if not window.shift:
             return Threshold(self._value(low), above, int(counts[digit]), wanted)
@@ -183,6 +182,16 @@ class Quantile:
     def _value(self, bits: int) -> float:
         integers, floats = (np.int64, np.float64) if self._bits == 63 else (np.int32, np.float32)
         return float(np.array([bits], integers).view(floats)[0])
+
+
+def _from_top(counts: Integers, wanted: int) -> tuple[int, int]:
+    """The bin that holds the element number `wanted` (from 1) counted from the last bin, and how many lie above it."""
+    above, end = 0, counts.size
+    while (inside := int(counts[max(end - _BINS_A_BLOCK, 0) : end].sum(dtype=np.int64))) < wanted - above:
+        above, end = above + inside, end - _BINS_A_BLOCK
+    block = counts[max(end - _BINS_A_BLOCK, 0) : end][::-1].cumsum(dtype=np.int64)
+    position = int(np.searchsorted(block, wanted - above))
+    return end - 1 - position, above + int(block[position]) - int(counts[end - 1 - position])
 
 
 def _sampled_window(runs: list[Integers], parameters: Mapping[str, Value], bits: int) -> Window | None:
@@ -199,7 +208,7 @@ def _sampled_window(runs: list[Integers], parameters: Mapping[str, Value], bits:
         return None
     middle = ordered[wanted - 1]
     shares = np.array([int(np.count_nonzero(run >= middle)) / run.size for run in runs])
-    error = float(shares.std()) / math.sqrt(len(runs)) + 1 / math.sqrt(ordered.size)
+    error = max(float(shares.std()) / math.sqrt(len(runs)), 0.5 / math.sqrt(ordered.size))
     reach = int(_STANDARD_ERRORS * error * ordered.size) + 1
     first, last = max(wanted - 1 - reach, 0), min(wanted - 1 + reach, ordered.size - 1)
     low, high = int(ordered[last]), int(ordered[first]) + 1

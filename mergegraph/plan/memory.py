@@ -21,7 +21,8 @@ POOL_CEILING = 128 << 20
 DEFAULT_BUDGET = 2 << 30
 REDUCE_BYTES = 2 << 20
 """Two runs of 65,536 float64, and as much again for what torch takes to count a run."""
-HISTOGRAM_BYTES = 65_536 * 8
+HISTOGRAM_BYTES = 2 << 20
+"""Half a million bins of 32 bits, in which a quantile is counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,15 @@ from mergegraph.expr import Apply, Expr, Joined, Product
 from mergegraph.methods.registry import kernels
 from mergegraph.plan.extent import Extent
 from mergegraph.plan.groups import Gathering, Group, Grouped
-from mergegraph.plan.memory import BLOCK_ELEMENTS, Projection, histogram_bytes, project, tile_shape, with_special
+from mergegraph.plan.memory import (
+    BLOCK_ELEMENTS,
+    HISTOGRAM_BYTES,
+    Projection,
+    histogram_bytes,
+    project,
+    tile_shape,
+    with_special,
+)
 from mergegraph.plan.rooms import room_bytes, split_bytes
 from mergegraph.plan.steps import Call, Program, Split
 from mergegraph.units import format_bytes, format_count
@@ -69,7 +77,7 @@ def _shared_bytes(programs: Iterable[Program], gathered: Sequence[Gathering], wo
 
 def histogram_bytes_of(gathering: Gathering) -> int:
     """A population's histogram is one, however many members it has."""
-    return 65_536 * 8 if gathering.stat.kind == "abs_quantile" else 0
+    return HISTOGRAM_BYTES if gathering.stat.kind == "abs_quantile" else 0
 
 
 def too_large(outputs: Sequence[Grouped], groups: Sequence[Group], projection: Projection) -> Problem:
