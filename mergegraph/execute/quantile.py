@@ -31,6 +31,8 @@ _SPARSE_BINS = 1 << 19
 _HEAVY_SHARE = 0.02
 """A number that is so much of a sample is counted by itself: picking it out would cost more."""
 _MOST_HEAVY = 4
+_DENSE_SHARE = 0.15
+"""With more than this in the window, picking its elements out costs more than counting all in coarser bins."""
 _STANDARD_ERRORS = 4.0
 _BINS_A_BLOCK = 4_096
 
@@ -136,7 +138,8 @@ class Quantile:
             if window.is_dense:
                 self._counts[: added.size] += added
             else:
-                np.add.at(self._counts, added.astype(np.intp, copy=False), 1)
+                # A plain 1 would be converted for each element: 39 ns instead of 1.5.
+                np.add.at(self._counts, added.astype(np.intp, copy=False), self._counts.dtype.type(1))
 
     @staticmethod
     def _inside(bits: Integers, spare: Integers, window: Window) -> Integers:
@@ -149,7 +152,7 @@ class Quantile:
             inside = spare.view(unsigned) < unsigned(window.high - window.low)
             for value in window.heavy:
                 inside &= bits != value
-            chosen = spare[inside]
+            chosen = spare[inside] if window.bins > len(window.heavy) else spare[:0]
         if window.shift:
             np.right_shift(chosen, window.shift, out=chosen)
         if not window.is_dense:
@@ -201,23 +204,19 @@ def _sampled_window(runs: list[Integers], parameters: Mapping[str, Value], bits:
     """
     if not runs:
         return None
-    ordered = np.sort(np.concatenate(runs))[::-1]
-    nonzero = int(np.count_nonzero(ordered))
-    wanted = rank(ordered.size, nonzero, parameters)
+    ordered = np.sort(np.concatenate(runs))
+    wanted = rank(ordered.size, int(np.count_nonzero(ordered)), parameters)
     if not 0 < wanted <= ordered.size:
         return None
-    middle = ordered[wanted - 1]
-    shares = np.array([int(np.count_nonzero(run >= middle)) / run.size for run in runs])
+    place = ordered.size - wanted
+    shares = np.array([int(np.count_nonzero(run >= ordered[place])) / run.size for run in runs])
     error = max(float(shares.std()) / math.sqrt(len(runs)), 0.5 / math.sqrt(ordered.size))
     reach = int(_STANDARD_ERRORS * error * ordered.size) + 1
-    first, last = max(wanted - 1 - reach, 0), min(wanted - 1 + reach, ordered.size - 1)
-    low, high = int(ordered[last]), int(ordered[first]) + 1
-    if first == 0:
-        high = 1 << bits
-    if last == ordered.size - 1:
-        low = 0
-    values, counts = np.unique(ordered[first : last + 1], return_counts=True)
-    common = counts.argsort()[::-1][:_MOST_HEAVY]
-    heavy = tuple(int(values[i]) for i in common if counts[i] >= _HEAVY_SHARE * ordered.size)
-    rest = (last + 1 - first - sum(int(counts[i]) for i in common if int(values[i]) in heavy)) / ordered.size
-    return Window.of(low, high, is_dense=rest > 0.15, heavy=heavy)
+    first, last = max(place - reach, 0), min(place + reach, ordered.size - 1)
+    low = int(ordered[first]) if first else 0
+    high = int(ordered[last]) + 1 if last < ordered.size - 1 else 1 << bits
+    values = np.unique(ordered[first : last + 1])
+    counts = np.searchsorted(ordered, values, "right") - np.searchsorted(ordered, values, "left")
+    common = [i for i in counts.argsort()[::-1][:_MOST_HEAVY] if counts[i] >= _HEAVY_SHARE * ordered.size]
+    rest = int(counts.sum() - counts[common].sum()) / ordered.size
+    return Window.of(low, high, is_dense=rest > _DENSE_SHARE, heavy=tuple(int(values[i]) for i in common))
