@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from cases import DEFAULT, Case, chosen
-from child import REPOSITORY, Finished, run_child
+from child import Finished
 from contest import DROP_CACHES, Contestant, floor_command, mergegraph_command, rounds
+from families import made
 from make_inputs import SHAPES
 from peers import PACKAGES, environment, mergekit_command, programs, sd_mecha_command
 from spread import Spread, net, ratio, spread
@@ -121,15 +122,6 @@ def _cells(found: Spread | None, target: float | None, *, at_least: bool) -> tup
     return f"{found.median:.2f}", within, f"{'≥' if at_least else '≤'} {target:g}", "yes" if holds else "NO"
 
 
-def make_missing(family: Path, shape: str) -> None:
-    """The base and three fine-tunes of `shape` in `family`, unless they are there."""
-    if not (family / "tune-2").is_dir():
-        script = REPOSITORY / "benchmarks" / "make_inputs.py"
-        made = run_child([sys.executable, str(script), str(family), "--shape", shape])
-        if made.exit_code:
-            sys.exit(f"{made.stdout}{made.stderr}")
-
-
 def machine() -> dict[str, object]:
     """What the numbers depend on besides the code."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -189,9 +181,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    family, tiny = options.family, options.family / "tiny"
-    make_missing(family, options.shape)
-    make_missing(tiny, "tiny")
+    family = made(options.family, 3, "--shape", options.shape)
+    tiny = made(family / "tiny", 3, "--shape", "tiny")
     peers = {peer: programs(options.environments.resolve(), peer) for peer in options.peers}
     document: dict[str, Any] = {"machine": machine(), "cold": options.cold, "cases": {}}
     print(f"{document['machine']}\n", flush=True)
