@@ -15,9 +15,10 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from cases import Case
+if TYPE_CHECKING:
+    from cases import Case
 
 TORCH: Final = "torch==2.13.0"
 PACKAGES: Final = {"mergekit": "mergekit==0.1.5", "sd-mecha": "sd-mecha==1.1.8"}
