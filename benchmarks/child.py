@@ -1,7 +1,8 @@
-"""Run a command as a child process and say what it used: wall and CPU seconds, and its peak resident memory.
+"""Run a command as a child process and say what it used: wall and CPU seconds, its peak resident memory, its traffic.
 
 The peak is VmHWM, polled from /proc until the child ends. `ru_maxrss` would be wrong: it starts at the size of
-the process that forked. Only the child itself is counted, not processes it starts. Linux only.
+the process that forked. The traffic is what the kernel counted, read when the child has ended and waits to be reaped.
+Only the child itself is counted, not processes it starts. Linux only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -21,6 +22,17 @@ from typing import Any, Final, cast
 POLL_SECONDS: Final = 0.005
 # `python -m` looks for the package here first, so an uninstalled clone measures itself.
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Bytes that a process moved: `read` and `written` by system calls, from the page cache or not; `fetched` from
+    disk, mapped files among it, and `dirtied` to go to disk one day. A mapped file is never `read`."""
+
+    read: int = 0
+    written: int = 0
+    fetched: int = 0
+    dirtied: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +45,7 @@ class Finished:
     peak_bytes: int
     stdout: str
     stderr: str
+    traffic: Traffic = Traffic()
 
     def done_report(self) -> dict[str, Any]:
         """The last line of standard output that is a JSON object of kind "done"; empty when there is none."""
@@ -48,20 +61,21 @@ def mergegraph(*arguments: str | Path) -> Finished:
     return run_child([sys.executable, "-m", "mergegraph", *map(str, arguments)])
 
 
-def run_child(command: Sequence[str]) -> Finished:
-    """Run `command` in the repository to its end."""
+def run_child(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Finished:
+    """Run `command` in the repository to its end; in this process's environment when none is given."""
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         started = time.monotonic()
         # Popen returns after exec, so no poll can see the memory of this process in place of the child's.
-        process = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr)
+        process = subprocess.Popen(
+            command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=environment
+        )
         peak_bytes = 0
-        while True:
-            peak_bytes = max(peak_bytes, _high_water_mark(process.pid))
-            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if ended:
-                break
+        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            peak_bytes = max(peak_bytes, high_water_mark(Path(f"/proc/{process.pid}/status").read_text()))
             time.sleep(POLL_SECONDS)
         wall_seconds = time.monotonic() - started
+        moved = traffic(Path(f"/proc/{process.pid}/io").read_text())
+        _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         return Finished(
             exit_code=process.returncode,
@@ -70,13 +84,20 @@ def run_child(command: Sequence[str]) -> Finished:
             peak_bytes=peak_bytes,
             stdout=_whole(stdout.fileno()),
             stderr=_whole(stderr.fileno()),
+            traffic=moved,
         )
 
 
-def _high_water_mark(pid: int) -> int:
-    """VmHWM in bytes; 0 for a process that has ended and waits to be reaped."""
-    found = re.search(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+def high_water_mark(status: str) -> int:
+    """VmHWM in bytes from the text of /proc/PID/status; 0 of a process that has ended."""
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
     return int(found[1]) * 1024 if found else 0
+
+
+def traffic(io: str) -> Traffic:
+    """From the text of /proc/PID/io."""
+    counts = {name: int(count) for name, count in re.findall(r"^(\w+): (\d+)$", io, re.MULTILINE)}
+    return Traffic(counts["rchar"], counts["wchar"], counts["read_bytes"], counts["write_bytes"])
 
 
 def _whole(descriptor: int) -> str:

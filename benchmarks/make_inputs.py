@@ -103,7 +103,9 @@ class Shape:
 SHAPES: Final = {
     "tiny": Shape(hidden=64, layers=4, intermediate=176, heads=4, kv_heads=2, vocab=512),
     "0.1b": Shape(hidden=768, layers=12, intermediate=2048, heads=12, kv_heads=4, vocab=16_000),
+    "0.3b": Shape(hidden=1024, layers=24, intermediate=2816, heads=16, kv_heads=4, vocab=32_000),
     "1.1b": Shape(hidden=2048, layers=22, intermediate=5632, heads=32, kv_heads=4, vocab=32_000),
+    "2.2b": Shape(hidden=2560, layers=30, intermediate=6912, heads=32, kv_heads=8, vocab=32_000),
     "4b": Shape(hidden=3072, layers=40, intermediate=8192, heads=32, kv_heads=8, vocab=32_000),
 }
 

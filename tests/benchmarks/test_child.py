@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
-from benchmarks.child import Finished, run_child
+from benchmarks.child import Finished, Traffic, high_water_mark, run_child, traffic
 from benchmarks.table import table
 
 MIB = 1 << 20
@@ -55,3 +56,28 @@ def test_the_done_report_is_the_last_of_its_kind(stdout: str, expected: dict[str
 
 def test_a_table_is_markdown_with_aligned_columns() -> None:
     assert table(("a", "bb"), [("ccc", "d")]) == "| a   | bb |\n| --- | -- |\n| ccc | d  |"
+
+
+def test_traffic_is_counted_to_the_last_byte(tmp_path: Path) -> None:
+    given, made = tmp_path / "given", tmp_path / "made"
+    given.write_bytes(bytes(3 * MIB + 7))
+    code = f"open({str(made)!r}, 'wb').write(open({str(given)!r}, 'rb').read() * 2)"
+    nothing, copied = run_python("pass").traffic, run_python(code).traffic
+    assert copied.read - nothing.read == pytest.approx(3 * MIB + 7, abs=4096)
+    assert copied.written - nothing.written == 2 * (3 * MIB + 7)
+
+
+@pytest.mark.parametrize(
+    ("status", "peak_bytes"),
+    [
+        ("Name:\tx\nVmPeak:\t  99 kB\nVmHWM:\t   12345 kB\nVmRSS:\t  7 kB\n", 12345 * 1024),
+        ("Name:\tx\nState:\tZ (zombie)\n", 0),  # ended: no memory any more
+    ],
+)
+def test_the_high_water_mark_in_a_status(status: str, peak_bytes: int) -> None:
+    assert high_water_mark(status) == peak_bytes
+
+
+def test_traffic_in_the_text_of_the_kernel() -> None:
+    text = "rchar: 11\nwchar: 13\nsyscr: 2\nsyscw: 3\nread_bytes: 17\nwrite_bytes: 19\ncancelled_write_bytes: 5\n"
+    assert traffic(text) == Traffic(read=11, written=13, fetched=17, dirtied=19)
