@@ -20,6 +20,7 @@ from mergegraph.execute.card import copied_files, engine_version, provenance, re
 from mergegraph.execute.compare import compare_uncomputed
 from mergegraph.execute.control import Control, stop_on_signals
 from mergegraph.execute.diagnose import explained
+from mergegraph.execute.engine import engine_and_torch
 from mergegraph.execute.events import Failed, OutputDone, Publisher, Started
 from mergegraph.execute.executors import Executor
 from mergegraph.execute.executors.threads import threads
@@ -173,7 +174,7 @@ def _claim(running: _Run, plan: Plan, ids: Mapping[str, str], stack: ExitStack) 
     for output in plan.outputs:
         folder = OutputFolder.open(
             output.path, output.layout, result_id=ids[output.node],
-            engine=f"{engine_version()} with torch {torch.__version__}",
+            engine=engine_and_torch(),
             inputs={file.path: file.identity for file in read_by(plan, output)},
             overwrite=options.overwrite, sync=options.sync,
         )  # fmt: skip

@@ -54,8 +54,12 @@ def write_recipe(folder: Path, recipe: str, shards: int, models: Path, name: str
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
-    """Every file of a flat folder with its bytes."""
-    return {entry.name: entry.read_bytes() for entry in folder.iterdir()}
+    """Every file of a flat folder with its bytes; of a record that speaks of one run, with its time, only the names."""
+    return {entry.name: _lasting(entry.name, entry.read_bytes()) for entry in folder.iterdir()}
+
+
+def _lasting(name: str, content: bytes) -> bytes:
+    return json.dumps(sorted(json.loads(content))).encode() if name == "mergegraph.run.json" else content
 
 
 @dataclass(frozen=True)
