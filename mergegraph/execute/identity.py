@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mergegraph.execute.card import copied_files, engine_version
+from mergegraph.execute.card import copied_files
 from mergegraph.plan.encode import output_digests
 from mergegraph.plan.plan import Output, Plan
 
@@ -31,8 +31,3 @@ def identified(plan: Plan, output: Output) -> Identity:
         digest.update(f":{name}:{len(content)}:".encode())
         digest.update(content)
     return Identity(computed, digest.hexdigest())
-
-
-def engine_with_torch() -> str:
-    """What a partial folder must have been written by to be gone on with."""
-    return f"{engine_version()} with torch {torch.__version__}"

@@ -19,10 +19,11 @@ from mergegraph.execute.compare import compare_uncomputed
 from mergegraph.execute.confirm import Confirmed, confirm, confirm_sidecars
 from mergegraph.execute.control import Control, stop_on_signals
 from mergegraph.execute.diagnose import explained
+from mergegraph.execute.engine import engine_and_torch
 from mergegraph.execute.events import Failed, OutputDone, Publisher, Started
 from mergegraph.execute.executors import Executor
 from mergegraph.execute.executors.threads import threads
-from mergegraph.execute.identity import Identity, engine_with_torch, identified
+from mergegraph.execute.identity import Identity, identified
 from mergegraph.execute.memory import (
     bound_arenas,
     heap_set_aside,
@@ -192,7 +193,7 @@ def _claim(running: _Run, plan: Plan, ids: Mapping[str, str], stack: ExitStack) 
     for output in plan.outputs:
         folder = OutputFolder.open(
             output.path, output.layout, result_id=ids[output.node],
-            engine=engine_with_torch(),
+            engine=engine_and_torch(),
             inputs={file.path: file.identity for file in read_by(plan, output)},
             overwrite=options.overwrite, sync=options.sync,
         )  # fmt: skip

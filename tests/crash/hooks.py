@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from mergegraph import pipeline
-from mergegraph.execute import identity
+from mergegraph.execute import engine
 from mergegraph.tensors import disk, journal, partial, writer
 from mergegraph.tensors.writer import OutputFolder
 from tests.crash.power import cut_power, mutant
@@ -127,8 +127,8 @@ def pretend_version(name: str, version: str) -> None:
     if name == "torch":
         torch.__version__ = version
     else:
-        assert identity.engine_version() != version
-        identity.engine_version = lambda: version
+        assert engine.engine_version() != version
+        engine.engine_version = lambda: version
 
 
 def _once_done(tensors: int, act: Callable[[], object]) -> None:

@@ -11,7 +11,6 @@ import torch
 
 from mergegraph.dtypes import BY_CODE
 from mergegraph.tensors.checksum import bytes_per_block, file_checksum
-from mergegraph.tensors.completed import RUN_RECORD
 from mergegraph.tensors.journal import read_journal
 from tests.tiny_models import llama_tensors, write_model
 
@@ -55,8 +54,12 @@ def write_recipe(folder: Path, recipe: str, shards: int, models: Path, name: str
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
-    """Every file of a flat folder with its bytes, but the one that tells of the single run."""
-    return {entry.name: entry.read_bytes() for entry in folder.iterdir() if entry.name != RUN_RECORD}
+    """Every file of a flat folder with its bytes; of a record that speaks of one run, with its time, only the names."""
+    return {entry.name: _lasting(entry.name, entry.read_bytes()) for entry in folder.iterdir()}
+
+
+def _lasting(name: str, content: bytes) -> bytes:
+    return json.dumps(sorted(json.loads(content))).encode() if name == "mergegraph.run.json" else content
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,7 +179,7 @@ def test_a_killed_command_goes_on_with_the_same_command(
     options = ("--overwrite",) if shards > 1 else ()
     chain = Chain(place, options, expected, int(str(report["tensors"])), random.Random(f"{recipe} {shards} {points}"))
     redone, kept = killed(chain, points)
-    count("kill -9", tried=chain.tried, lost=chain.lost, redone=redone, kept=kept)
+    count("kill -9", tried=chain.tried, lost=chain.lost, redone=redone, kept=kept, **Counter(chain.moments))
     assert (chain.lost, redone) == (0, 0), chain.moments
     assert kept > 0
 
@@ -196,6 +197,6 @@ def test_a_killed_command_goes_on_where_commits_are_as_rare_as_they_are(place: P
     tensors = int(str(report["tensors"]))
     chain = Chain(place, (), expected, tensors, random.Random(1), often=False)
     redone, kept = killed(chain, 32, chain_points=4)
-    count("kill -9", tried=chain.tried, lost=chain.lost, redone=redone, kept=kept)
+    count("kill -9", tried=chain.tried, lost=chain.lost, redone=redone, kept=kept, **Counter(chain.moments))
     assert (chain.lost, redone) == (0, 0), chain.moments
     assert kept > 0
