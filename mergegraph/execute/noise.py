@@ -48,7 +48,9 @@ def fill_uniform(out: Tensor, key: int, start: int, scratch: Tensor) -> None:
         count = min(BLOCK_ELEMENTS - offset, len(hashed) - done)
         _hash(hashed[done : done + count], _MIXED[offset : offset + count], block_key(key, block))
         done += count
-    torch.mul(words, _SCALE, out=out)
+    # Two steps: one that multiplies whole numbers by a fraction makes a copy of the tile first.
+    out.copy_(words)
+    out.mul_(_SCALE)
 
 
 def draw_equal(out: Tensor, operand: Tensor, size: float, share: float, key: int, start: int) -> None:

@@ -14,7 +14,8 @@ import xxhash
 from mergegraph.dtypes import DType
 
 BLOCK_ELEMENTS = 65_536
-_BLOCKS_PER_READ = 16
+_READ_BYTES = 256 << 10
+"""One buffer of this, used again and again: a worker that reads a tensor back has nothing else outside its arena."""
 
 
 def bytes_per_block(dtype: DType) -> int:
@@ -42,18 +43,19 @@ def tensor_checksum(digests: Iterable[bytes]) -> str:
 
 def file_checksum(fd: int, offset: int, nbytes: int, block_bytes: int) -> str:
     """The checksum of a tensor that lies at `offset` of an open file. EOFError when the file is shorter."""
-    step = block_bytes * _BLOCKS_PER_READ
-    tiles = (_read(fd, offset + start, min(step, nbytes - start)) for start in range(0, nbytes, step))
-    return tensor_checksum(block_digests(memoryview(tile), block_bytes) for tile in tiles)
+    whole = xxhash.xxh3_128()
+    with memoryview(bytearray(min(nbytes, block_bytes * max(1, _READ_BYTES // block_bytes)))) as buffer:
+        for start in range(0, nbytes, max(len(buffer), 1)):
+            tile = buffer[: min(len(buffer), nbytes - start)]
+            _read_into(fd, offset + start, tile)
+            whole.update(block_digests(tile, block_bytes))
+    return whole.hexdigest()
 
 
-def _read(fd: int, offset: int, nbytes: int) -> bytearray:
-    tile = bytearray(nbytes)
+def _read_into(fd: int, offset: int, tile: memoryview) -> None:
     filled = 0
-    with memoryview(tile) as view:
-        while filled < nbytes:
-            count = os.preadv(fd, [view[filled:]], offset + filled)
-            if not count:
-                raise EOFError(f"{nbytes - filled} bytes are missing at byte {offset + filled}")
-            filled += count
-    return tile
+    while filled < len(tile):
+        count = os.preadv(fd, [tile[filled:]], offset + filled)
+        if not count:
+            raise EOFError(f"{len(tile) - filled} bytes are missing at byte {offset + filled}")
+        filled += count
