@@ -129,7 +129,7 @@ def evaluate(
 class TileSteps:
     """The steps of one tile on `slots`. How numbers come in, are reduced and go out differs between devices."""
 
-    kernel: type[TileKernel] = TileKernel
+    kernel: Callable[..., TileKernel] = TileKernel
     slots: list[Tensor]
 
     def __init__(

@@ -19,6 +19,7 @@ from mergegraph.errors import Interrupted, Problem, RunError
 from mergegraph.execute.card import copied_files, engine_version, provenance, read_by, sidecar_contents
 from mergegraph.execute.compare import compare_uncomputed
 from mergegraph.execute.control import Control, stop_on_signals
+from mergegraph.execute.devices import ON_CPU, DeviceReport, Devices
 from mergegraph.execute.diagnose import explained
 from mergegraph.execute.events import Failed, OutputDone, Publisher, Started
 from mergegraph.execute.executors import Executor
@@ -28,6 +29,7 @@ from mergegraph.execute.preflight import finished_outputs, refuse_existing, requ
 from mergegraph.execute.work import NonFinite, Work
 from mergegraph.plan.encode import result_digest
 from mergegraph.plan.plan import Output, Plan
+from mergegraph.plan.staging import has_device_form
 from mergegraph.tensors.disk import replace_file
 from mergegraph.tensors.reader import FileReader
 from mergegraph.tensors.writer import PROGRESS, OutputFolder
@@ -38,13 +40,15 @@ _PROGRESS_FILE_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Options:
-    """How to run a plan; none of these changes the bytes of a finished tensor."""
+    """How to run a plan. With `devices` tensors are computed there, in place of `executor`, and the bytes are those of
+    their kind; nothing else here changes the bytes of a finished tensor."""
 
     overwrite: bool = False
     sync: bool = True
     allow_non_finite: bool = False
     strict_integers: bool = False
     executor: Executor = threads
+    devices: Devices | None = None
     on_tick: Callable[[], None] = lambda: None
 
 
@@ -73,6 +77,7 @@ class Report:
     overflowed: Mapping[str, int]
     node_seconds: Mapping[str, float]
     warnings: tuple[Problem, ...] = ()
+    device: DeviceReport = ON_CPU
 
 
 @dataclass
@@ -86,6 +91,11 @@ class _Run:
     folders: list[OutputFolder] = field(default_factory=list[OutputFolder])
     warnings: list[Problem] = field(default_factory=list[Problem])
     progress_written: float = 0.0
+
+    @property
+    def kind(self) -> str:
+        """The kind of device that the bytes are of."""
+        return self.options.devices.kind if self.options.devices else "cpu"
 
     def tick(self) -> None:
         """Called a few times a second: the progress file, and whoever shows it."""
@@ -117,7 +127,7 @@ def run(
 
 def _run(running: _Run, started: float) -> Report:
     plan, options = running.plan, running.options
-    ids = {output.node: result_id(plan, output) for output in plan.outputs}
+    ids = {output.node: result_id(plan, output, running.kind) for output in plan.outputs}
     already = (
         () if options.overwrite else finished_outputs(plan.outputs, ids, allow_non_finite=options.allow_non_finite)
     )
@@ -126,6 +136,9 @@ def _run(running: _Run, started: float) -> Report:
         refuse_existing(remaining.outputs, ids, allow_non_finite=options.allow_non_finite)
     require_space(remaining.outputs)
     warm_up()
+    devices = options.devices
+    if devices:
+        remaining = devices.prepare(remaining)
     reserved = resident_bytes()
     running.publisher.state("checking")
     with FileReader({file.path: file.identity for file in plan.inputs}) as reader, ExitStack() as stack:
@@ -138,7 +151,8 @@ def _run(running: _Run, started: float) -> Report:
             remaining, running.folders, reader.read_into, running.publisher, allow_non_finite=options.allow_non_finite
         )
         todo = work.todo()
-        _execute(running, work)
+        on_device = work.count_tensors(has_device_form) if devices else 0
+        _execute(running, work, devices.executor() if devices else options.executor)
         _publish(running, remaining, work, ids)
     work.publish()
     running.publisher.state("done")
@@ -152,14 +166,15 @@ def _run(running: _Run, started: float) -> Report:
         read_bytes=todo.read_bytes,
         write_bytes=todo.write_bytes,
         reserved_bytes=reserved,
-        budget_bytes=plan.projection.budget_bytes,
-        pool_bytes=plan.projection.pool_bytes,
+        budget_bytes=remaining.projection.budget_bytes,
+        pool_bytes=remaining.projection.pool_bytes,
         measured_bytes=peak_bytes(),
         seconds=time.monotonic() - started,
         nonfinite=work.nonfinite,
         overflowed=work.overflowed,
         node_seconds=dict(work.node_seconds),
         warnings=tuple(running.warnings),
+        device=devices.report(on_device) if devices else ON_CPU,
     )
 
 
@@ -168,7 +183,8 @@ def _claim(running: _Run, plan: Plan, ids: Mapping[str, str], stack: ExitStack) 
     options = running.options
     for output in plan.outputs:
         folder = OutputFolder.open(
-            output.path, output.layout, result_id=ids[output.node], engine=engine_version(),
+            output.path, output.layout, result_id=ids[output.node],
+            engine=f"{engine_version()} on {running.kind}",
             inputs={file.path: file.identity for file in read_by(plan, output)},
             overwrite=options.overwrite, sync=options.sync,
         )  # fmt: skip
@@ -211,10 +227,10 @@ def _refuse_kept_nonfinite(output: Output, folder: OutputFolder, options: Option
         )
 
 
-def result_id(plan: Plan, output: Output) -> str:
-    """The plan's digest with what it cannot know: torch's version, the device, what the CPU can do, and the
+def result_id(plan: Plan, output: Output, kind: str = "cpu") -> str:
+    """The plan's digest with what it cannot know: torch's version, the kind of device, what the CPU can do, and the
     content of the files that are copied along."""
-    kernel = f"{torch.__version__}:cpu:{torch.backends.cpu.get_cpu_capability()}"
+    kernel = f"{torch.__version__}:{kind}:{torch.backends.cpu.get_cpu_capability()}"
     digest = hashlib.sha256(f"{result_digest(plan, output)}:{kernel}".encode())
     for name, content in copied_files(output):
         digest.update(f":{name}:{len(content)}:".encode())
@@ -222,11 +238,11 @@ def result_id(plan: Plan, output: Output) -> str:
     return digest.hexdigest()
 
 
-def _execute(running: _Run, work: Work) -> None:
+def _execute(running: _Run, work: Work, executor: Executor) -> None:
     """Run the executor; a signal becomes Interrupted once what is done has been committed."""
     running.publisher.state("merging")
     try:
-        running.options.executor(work, running.control, running.tick)
+        executor(work, running.control, running.tick)
     except NonFinite as error:
         raise explained(error, running.plan, work.source, *_kept(running)) from error
     if running.control.signal is not None:
@@ -261,7 +277,7 @@ def _publish(running: _Run, plan: Plan, work: Work, ids: Mapping[str, str]) -> N
     work.publish()
     running.publisher.state("finishing")
     running.tick()
-    versions = {"mergegraph": engine_version(), "torch": torch.__version__, "device": "cpu"}
+    versions = {"mergegraph": engine_version(), "torch": torch.__version__, "device": running.kind}
     for index, (output, folder) in enumerate(zip(plan.outputs, running.folders, strict=True)):
         folder.commit()
         facts = {**folder.finished_facts, **work.facts(index)}

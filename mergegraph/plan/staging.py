@@ -14,7 +14,7 @@ from mergegraph.dtypes import BY_CODE
 from mergegraph.errors import DoesNotFit, Problem
 from mergegraph.plan.extent import Extent
 from mergegraph.plan.groups import Gathering, Group
-from mergegraph.plan.memory import BLOCK_ELEMENTS, Projection, TileShape
+from mergegraph.plan.memory import BLOCK_ELEMENTS, REDUCE_BYTES, Projection, TileShape
 from mergegraph.plan.program import Computation
 from mergegraph.plan.projecting import projection, workspace_bytes
 from mergegraph.plan.steps import Copy, Fetch, Join, Multiply, Program, Reduce, Split, Store
@@ -25,6 +25,8 @@ TILE_ELEMENTS = 8 << 20
 """A tile on a device: 16 MiB of bfloat16, so that starting a kernel costs nothing beside moving its bytes."""
 STAGES = 4
 """One is read, one on its way in, one computed, one written."""
+READERS, WRITERS = 4, 3
+"""Threads beside each ring."""
 JOBS = 16
 """So many jobs that accumulate something run side by side."""
 DENSE_BINS, SPARSE_BINS = 1 << 15, 1 << 18
@@ -162,7 +164,7 @@ def stage_for(
 
     Without anything for the host's workers there are none.
     """
-    host = _host_projection(groups, gathered, budget_bytes, workers)
+    host = _host_projection(groups, gathered, budget_bytes, workers, devices)
     sized = _sized(groups, gathered, has_device_form)
     tile = TILE_ELEMENTS
     while True:
@@ -178,22 +180,22 @@ def stage_for(
 
 
 def _host_projection(
-    groups: Sequence[Group], gathered: Sequence[Gathering], budget_bytes: int, workers: int
+    groups: Sequence[Group], gathered: Sequence[Gathering], budget_bytes: int, workers: int, devices: int
 ) -> Projection:
+    """Tile sets of the host's workers, and what the statistics of all jobs are collected in."""
     hosted = [group for group in groups if not has_device_form(group.computation)]
     members = [(each, tuple([m for m in each.members if not has_device_form(m[0])])) for each in gathered]
     gathered_there = [replace(each, members=left) for each, left in members if left]
     quantiles = any(r.kind == "abs_quantile" for group in groups for r in group.computation.program.reductions)
     histograms = _HOST_HISTOGRAM_BYTES * (JOBS * quantiles + len(gathered))
+    histograms += REDUCE_BYTES * devices * WRITERS
     if not hosted and not gathered_there:
         return Projection(TileShape(0, 32, 0, 0), BLOCK_ELEMENTS, 0, budget_bytes, 0, histograms)
     host = projection(hosted, gathered_there, budget_bytes, workers)
     return replace(host, shared_bytes=host.shared_bytes + histograms)
 
 
-def _sized(
-    groups: Sequence[Group], gathered: Sequence[Gathering], wanted: Callable[[Computation], bool]
-) -> set[Sized]:
+def _sized(groups: Sequence[Group], gathered: Sequence[Gathering], wanted: Callable[[Computation], bool]) -> set[Sized]:
     sized = {(group.computation.program, group.extent) for group in groups if wanted(group.computation)}
     return sized | {(work.program, cut) for each in gathered for work, cut in each.members if wanted(work)}
 

@@ -66,7 +66,7 @@ def _read_journal(partial: Path) -> JournalContents:
 def _difference(found: Record, wanted: Record) -> str:
     if changed := _changed_inputs(found.get("inputs"), wanted["inputs"]):
         return f"it was begun from another {' and another '.join(changed)}"
-    for key, told in (("result_id", "result id"), ("engine", "engine version"), ("layout", "layout"), ("format", "")):
+    for key, told in (("engine", "engine"), ("result_id", "result id"), ("layout", "layout"), ("format", "")):
         if found.get(key) != wanted[key]:
             return f"its {told or 'journal format'} is {found.get(key)}, this run's is {wanted[key]}"
     return ""
