@@ -12,6 +12,7 @@ from mergegraph.execute.device import Device
 from mergegraph.execute.device.cuda import CudaDevice
 from mergegraph.execute.executors import Executor
 from mergegraph.execute.executors.cuda import OnDevices
+from mergegraph.execute.memory import warm_up
 from mergegraph.plan.plan import Plan, default_workers
 from mergegraph.plan.staging import Staging, stage_for
 
@@ -99,7 +100,7 @@ def _cuda(indexes: Sequence[int], budget_bytes: int | None) -> Devices:
             )
         )
     for index in indexes:
-        torch.zeros(1, device=torch.device("cuda", index))
+        warm_up(torch.device("cuda", index))
     ((major, minor),) = kinds
     names = ", ".join(f"cuda:{index}" for index in indexes)
     return Devices(

@@ -37,10 +37,11 @@ def heap_set_aside() -> Generator[None]:
         gc.unfreeze()
 
 
-def warm_up() -> None:
-    """Touch the code that every run touches, so that `resident_bytes` counts it as reserved, not as tiles."""
+def warm_up(device: torch.device | None = None) -> None:
+    """Touch the code that every run touches, so that `resident_bytes` counts it as reserved, not as tiles. On a device
+    that makes its context too."""
     for dtype in (torch.bfloat16, torch.float32):
-        value = torch.ones(4096).to(dtype).to(torch.float32)
+        value = torch.ones(4096, device=device).to(dtype).to(torch.float32)
         out = torch.empty_like(value)
         torch.mul(value, 0.5, out=out)
         out.add_(value, alpha=0.5)

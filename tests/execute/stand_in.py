@@ -56,7 +56,7 @@ class StandInLane:
 
     def copy(self, into: torch.Tensor, source: torch.Tensor) -> None:
         assert into.numel() == source.numel()
-        self._queue.put(lambda: into.copy_(source) and None)
+        self._queue.put(lambda: _copied(into, source))
 
     def record(self) -> Event:
         event = StandInEvent()
@@ -75,6 +75,10 @@ class StandInLane:
     def end(self) -> None:
         self._queue.put(None)
         self._thread.join()
+
+
+def _copied(into: torch.Tensor, source: torch.Tensor) -> None:
+    into.copy_(source)
 
 
 class StandIn:
