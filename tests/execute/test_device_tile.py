@@ -1,5 +1,5 @@
-"""A tile on a device gives what one on the processor gives: random numbers and thresholds exactly, sums nearly, rounding
-exactly, and every method of the registry. On the processor as a device, and on CUDA where there is any."""
+"""A tile on a device gives what one on the processor gives: random numbers and thresholds exactly, sums nearly,
+rounding exactly, and every method of the registry. On the processor as a device, and on CUDA where there is any."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def test_rounding_and_its_counts_are_those_of_the_processor(stored: str, code: s
 def on_device(
     root: Expr, models: Models, shape: tuple[int, ...], device: torch.device, tile: int = 1 << 30
 ) -> tuple[bytes, tuple[int, int]]:
-    """(an output tensor computed on a device, in tiles of about `tile`; values that are not finite, that overflowed)."""
+    """(an output tensor computed on a device, in tiles of about `tile`; values not finite, values that overflowed)."""
     output = output_tensor("w", BY_CODE[root.dtype], shape, root)  # type: ignore[union-attr]
     shared: dict[Stat, Found] = {}
     for gathering in gatherings([[output]]):
