@@ -136,12 +136,16 @@ class Quantile:
     def add(self, counts: Counts) -> None:
         """Take in what somebody counted as `counting` says."""
         with self._lock:
-            self._total += counts.total
-            self._nonzero += counts.nonzero
-            self._over += counts.over
-            for index, count in enumerate(counts.heavy):
-                self._heavy[index] += count
+            self._tally(counts.total, counts.nonzero, counts.over, counts.heavy)
             self._room_for_counts()[: counts.bins.size] += counts.bins.astype(self._counts.dtype, copy=False)
+
+    def _tally(self, total: int, nonzero: int, over: int, heavy: Sequence[int]) -> None:
+        """What is counted one by one. Call it with the lock."""
+        self._total += total
+        self._nonzero += nonzero
+        self._over += over
+        for index, count in enumerate(heavy):
+            self._heavy[index] += count
 
     def end_pass(self) -> Found | None:
         """The threshold, once a bin with the rank in it is one number."""
@@ -168,12 +172,13 @@ class Quantile:
         over = int(np.count_nonzero(bits >= window.high)) if counting.over else 0
         heavy = [int(np.count_nonzero(bits == value)) for value in window.heavy]
         added = self._inside(bits, spare, window)
-        if window.is_dense:
-            self.add(Counts(bits.size, nonzero, over, heavy, added))
-            return
-        self.add(Counts(bits.size, nonzero, over, heavy, added[:0]))
         with self._lock:
-            np.add.at(self._counts, added.astype(np.intp, copy=False), 1)
+            self._tally(bits.size, nonzero, over, heavy)
+            counts = self._room_for_counts()
+            if window.is_dense:
+                counts[: added.size] += added
+            else:
+                np.add.at(counts, added.astype(np.intp, copy=False), 1)
 
     def _room_for_counts(self) -> Integers:
         """One count for each bin of the window. Call it with the lock."""

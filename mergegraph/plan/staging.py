@@ -25,7 +25,7 @@ TILE_ELEMENTS = 8 << 20
 """A tile on a device: 16 MiB of bfloat16, so that starting a kernel costs nothing beside moving its bytes."""
 STAGES = 4
 """One is read, one on its way in, one computed, one written."""
-READERS, WRITERS = 4, 3
+READERS, WRITERS = 6, 4
 """Threads beside each ring."""
 JOBS = 16
 """So many jobs that accumulate something run side by side."""

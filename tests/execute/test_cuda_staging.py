@@ -20,14 +20,15 @@ from mergegraph.execute.device import tile as tile_module
 from mergegraph.execute.devices import Devices, devices_for
 from mergegraph.execute.events import Publisher
 from mergegraph.execute.executors.cuda import OnDevices
-from mergegraph.execute.executors.staging import Ring, Stage
+from mergegraph.execute.executors.stage import Stage
+from mergegraph.execute.executors.staging import Ring
 from mergegraph.execute.run import Options, run
 from mergegraph.expr import cast, linear, read
 from mergegraph.plan import staging as staging_module
 from mergegraph.plan.extent import extent
 from mergegraph.plan.groups import Group
 from mergegraph.plan.program import computation
-from mergegraph.plan.staging import RESERVE_BYTES, Needs, Staging, has_device_form, stage_for, tile_needs
+from mergegraph.plan.staging import RESERVE_BYTES, WRITERS, Needs, Staging, has_device_form, stage_for, tile_needs
 from tests.execute.merging import BLOCK, merged, planned, tree
 from tests.execute.stand_in import StandIn, stand_ins
 from tests.execute.test_executors import LOADS, RECIPES, mixed_tensors
@@ -352,7 +353,7 @@ def test_a_ring_is_counted_byte_by_byte() -> None:
     assert staging.pool_bytes == 4 * staging.stage.total + slots + 18 * staging.piece_elements
     assert staging.pinned_bytes == 3 * 4 * staging.stage.total
     assert host.workers == 0
-    assert host.pool_bytes == staging.pinned_bytes + 3 * 3 * (2 << 20)
+    assert host.pool_bytes == staging.pinned_bytes + 3 * WRITERS * (2 << 20)
 
 
 def test_tiles_halve_until_both_budgets_hold() -> None:
