@@ -10,6 +10,8 @@ import typer
 from mergegraph.cli.options import (
     AllowUnrelated,
     Budget,
+    Device,
+    DeviceBudget,
     FixKnownFaults,
     Json,
     MaxHeader,
@@ -20,7 +22,7 @@ from mergegraph.cli.options import (
     Sweeps,
     Threads,
     budget_bytes,
-    require_cpu,
+    device_name,
 )
 from mergegraph.cli.reporting import reporting
 from mergegraph.cli.source import recipe_from_expression, recipe_from_file
@@ -66,7 +68,8 @@ def run(
     ] = None,
     output: Output = None,
     budget: Budget = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu", help="Where to compute.")] = "auto",
+    device: Device = "auto",
+    device_budget: DeviceBudget = None,
     threads: Threads = None,
     sets: Sets = None,
     sweeps: Sweeps = None,
@@ -89,8 +92,8 @@ def run(
 ) -> None:
     """Merge: read the inputs, compute, and write every output of the recipe."""
     with reporting(as_json=as_json):
-        require_cpu(device)
-        budgeted = budget_bytes(budget)
+        device = device_name(device)
+        budgeted, device_budgeted = budget_bytes(budget), budget_bytes(device_budget, "--device-budget")
         if expression is None:
             source = recipe_from_file(_given(recipe), sets or (), sweeps or (), fix_known_faults=fix_known_faults)
         else:
@@ -116,6 +119,8 @@ def run(
             allow_non_finite=allow_non_finite,
             strict_integers=strict_integers,
             verify_output=verify_output,
+            device=device,
+            device_budget_bytes=device_budgeted,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -20,6 +21,10 @@ Budget: TypeAlias = Annotated[
     typer.Option(
         metavar="SIZE", help="Memory for tiles, as 512MiB or 2GiB. Default: 2GiB or a quarter of what is free."
     ),
+]
+Device: TypeAlias = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N|:all]", help="Where to compute.")]
+DeviceBudget: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="Memory of each device. Default: nine tenths of what is free there.")
 ]
 Threads: TypeAlias = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Worker threads. Default: one for each processor.")
@@ -48,21 +53,19 @@ Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print err
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on stdout, one object a line.")]
 
 
-def budget_bytes(text: str | None) -> int | None:
-    """The bytes that `--budget` means. RecipeError says which forms are accepted."""
+def budget_bytes(text: str | None, option: str = "--budget") -> int | None:
+    """The bytes that `--budget` means, or another option. RecipeError says which forms are accepted."""
     if text is None:
         return None
     try:
         return parse_bytes(text)
     except ValueError as error:
-        raise RecipeError(Problem(f"{error}.", Location(f"--budget {text}"), fix="--budget 2GiB")) from error
+        raise RecipeError(Problem(f"{error}.", Location(f"{option} {text}"), fix=f"{option} 2GiB")) from error
 
 
-def require_cpu(device: str) -> None:
-    """Refuse a device that nothing here runs on; `auto` is the CPU."""
-    if device in ("auto", "cpu"):
-        return
-    at = Location(f"--device {device}")
-    if device.partition(":")[0] == "cuda":
-        raise RecipeError(Problem("This version computes on the CPU only.", at, fix="--device cpu, or leave it out"))
-    raise RecipeError(Problem(f'There is no device "{device}".', at, fix="--device auto or --device cpu"))
+def device_name(text: str) -> str:
+    """`--device` as it was typed, where it has a form that exists; whether it is there is seen when torch is."""
+    if text in ("auto", "cpu") or re.fullmatch(r"cuda(:([0-9]{1,3}|all))?", text):
+        return text
+    fix = "--device auto, cpu, cuda, cuda:0 or cuda:all"
+    raise RecipeError(Problem(f'There is no device "{text}".', Location(f"--device {text}"), fix=fix))

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
@@ -116,6 +117,7 @@ def report_json(plan: Plan, report: Report) -> dict[str, object]:
         "budget_bytes": report.budget_bytes,
         "pool_bytes": report.pool_bytes,
         "measured_bytes": report.measured_bytes,
+        "device": asdict(report.device),
         "nonfinite": dict(report.nonfinite),
         "overflowed": dict(report.overflowed),
         "node_seconds": dict(report.node_seconds),
@@ -147,6 +149,8 @@ def summary(plan: Plan, report: Report) -> Iterator[str]:
     )
     if report.verified:
         yield "  read back from disk: every byte is as it was computed"
+    if report.device.tensors:
+        yield from _device_summary(report)
     if report.nonfinite:
         yield f"  {_counted(report.nonfinite, 'not finite')}"
     if report.overflowed:
@@ -154,6 +158,18 @@ def summary(plan: Plan, report: Report) -> Iterator[str]:
     warnings = len(plan.warnings) + len(report.warnings)
     if warnings:
         yield f"  {format_count(warnings, 'warning')}, above"
+
+
+def _device_summary(report: Report) -> Iterator[str]:
+    """Which tensors were computed where, and what that took there."""
+    device = report.device
+    there, here = device.tensors, report.computed - device.tensors
+    rest = f", {here:,} on the CPU (they have no form for a device)" if here else ""
+    yield f"  {format_count(there, 'tensor')} computed on {device.name}{rest}"
+    yield (
+        f"  device memory {format_bytes(device.measured_bytes)} measured, of "
+        f"{format_bytes(device.budget_bytes)} budget; tiles {format_bytes(device.pool_bytes)}"
+    )
 
 
 def _counted(by_tensor: Mapping[str, int], what: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from mergegraph.cli.reporters import reporter
+from mergegraph.execute.devices import devices_for
 from mergegraph.execute.events import Publisher
 from mergegraph.execute.run import Options
 from mergegraph.pipeline import execute
@@ -21,8 +22,11 @@ def execute_plan(
     allow_non_finite: bool,
     strict_integers: bool,
     verify_output: bool,
+    device: str,
+    device_budget_bytes: int | None,
 ) -> None:
-    """Run it and report. Raises what the run raises."""
+    """Run it and report. Raises what the run raises, and RecipeError for a device that is not there."""
+    devices = devices_for(device, device_budget_bytes)
     publisher = Publisher()
     with ExitStack() as stack:
         telling = reporter(stack, as_json=as_json, quiet=quiet)
@@ -33,6 +37,7 @@ def execute_plan(
             allow_non_finite=allow_non_finite,
             strict_integers=strict_integers,
             verify_output=verify_output,
+            devices=devices,
             on_tick=lambda: telling.tick(publisher.progress),
         )
         report = execute(plan, options, publisher)

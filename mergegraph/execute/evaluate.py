@@ -1,7 +1,7 @@
 """One tile of a program, computed with torch. The first module that imports it.
 
 Every tensor of a tile is a view of a worker's arena, so no step allocates. Arithmetic is float32 (float64 where an
-input is), rounded once when the result is stored.
+input is), rounded once when the result is stored. `TileSteps` is what the processor and other devices share.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ Sink = Callable[[Finished], None]
 
 
 @dataclass
-class _TileKernel:
+class TileKernel:
     """What a method's `tile` is given (see `methods.base.Kernel`)."""
 
     out: Tensor
@@ -115,7 +115,7 @@ def evaluate(
 
     What `sink` gets is valid until it returns. `cut` is needed for rows, matrices and statistics.
     """
-    tile = _Tile(work, start, elements, arena, source, cut, statistics)
+    tile = _ArenaTile(work, start, elements, arena, source, cut, statistics)
     for step in work.program.passes[index]:
         if tile.unfed and not isinstance(step, Reduce):
             tile.feed()
@@ -126,30 +126,25 @@ def evaluate(
         tile.feed()
 
 
-class _Tile:
-    """The steps of one tile."""
+class TileSteps:
+    """The steps of one tile on `slots`. How numbers come in, are reduced and go out differs between devices."""
+
+    kernel: Callable[..., TileKernel] = TileKernel
+    slots: list[Tensor]
 
     def __init__(
-        self,
-        work: Computation,
-        start: int,
-        elements: int,
-        arena: Arena,
-        source: Source,
-        cut: Extent | None,
-        statistics: Statistics,
+        self, work: Computation, start: int, elements: int, cut: Extent | None, statistics: Statistics
     ) -> None:
         self.work, self.reads, self.cut, self.statistics = work, work.reads, cut, statistics
-        self.start, self.elements, self.arena, self.source = start, elements, arena, source
-        self.staged: Read | None = None
+        self.start, self.elements = start, elements
         self.unfed: list[Feeding] = []
         self.dtype = torch.float64 if work.program.double else torch.float32
-        self.slots = [arena.slot(index, elements, self.dtype) for index in range(work.program.slots)]
 
     def run(self, step: Step) -> Finished | None:
+        """One step; what it finishes, where it does."""
         match step:
             case Fetch(slot, read):
-                self.fetch(slot, self.reads[read])
+                self.fetch(slot, read)
             case Zero(slot):
                 self.slots[slot].zero_()
             case Scaled(slot, source, coefficient):
@@ -162,28 +157,23 @@ class _Tile:
                 # What is found before its last planned pass is fed no more.
                 if into := self.statistics.fed.get(stat):
                     self.unfed.append((into, tuple([self.slots[source] for source in sources])))
-            case Multiply(slot, left, right):
-                multiply(step, self.reads[left], self.reads[right], self.start, self.slots[slot], self.room)
-            case Split(left, right, source):
-                split(step, *(self.slots[n] for n in (source, left, right)))
-            case Join(root):
-                value, rounded = join(step, self.slots, self.reads, self.room)
-                return self.finished(root, value, rounded)
-            case Store(root, slot, dtype):
-                return self.finished(root, self.slots[slot], self.arena.out(self.elements, TORCH_DTYPES[dtype]))
-            case Copy(root, read):
-                return Finished(root, self.raw_bytes(self.reads[read]), 0, 0)
+            case Store():
+                return self.store(step)
+            case Multiply() | Split() | Join() | Copy():
+                return self.matrices(step)
         return None
 
-    def feed(self) -> None:
-        """Feed reductions that follow one another together."""
-        assert self.cut is not None
-        feed_in_runs(self.unfed, self.start, self.cut.leaf, self.arena.reduction)
-        self.unfed = []
+    def fetch(self, slot: int, read: int) -> None:
+        """The elements of a read, in the compute dtype."""
+        raise NotImplementedError
 
-    @property
-    def room(self) -> Room:
-        return Room(self.arena.room, self.dtype, self.source)
+    def store(self, step: Store) -> Finished | None:
+        """Round a slot."""
+        raise NotImplementedError
+
+    def matrices(self, step: Multiply | Split | Join | Copy) -> Finished | None:
+        """Steps that only the processor performs."""
+        raise NotImplementedError
 
     def call(self, step: Call) -> None:
         """A kernel on the whole tile, or on one matrix of it after the other."""
@@ -201,15 +191,63 @@ class _Tile:
             return flat if kernel.granularity == "element" or self.cut is None else flat.view(-1, self.cut.columns)
 
         stats = [self.statistics.found[n] for n in step.stats]
-        given = _TileKernel(
+        given = self.kernel(
             out=view(step.slot),
             p=SimpleNamespace(**dict(step.parameters)),
             spare=[view(slot) for slot in step.scratch],
             stats=[each for each in stats if each is not None],
             noise_key=self.work.noises[step.noise].key if step.noise is not None else 0,
             start=self.start + first,
+            ops=self.ops,
         )
         kernel.tile(given, *(view(source) for source in step.sources))
+
+    @property
+    def ops(self) -> Any:
+        """What kernels use as the torch module."""
+        return torch
+
+
+class _ArenaTile(TileSteps):
+    """The steps of one tile in a worker's arena."""
+
+    def __init__(
+        self,
+        work: Computation,
+        start: int,
+        elements: int,
+        arena: Arena,
+        source: Source,
+        cut: Extent | None,
+        statistics: Statistics,
+    ) -> None:
+        super().__init__(work, start, elements, cut, statistics)
+        self.arena, self.source = arena, source
+        self.staged: Read | None = None
+        self.slots = [arena.slot(index, elements, self.dtype) for index in range(work.program.slots)]
+
+    def matrices(self, step: Multiply | Split | Join | Copy) -> Finished | None:
+        match step:
+            case Multiply(slot, left, right):
+                multiply(step, self.reads[left], self.reads[right], self.start, self.slots[slot], self.room)
+            case Split(left, right, source):
+                split(step, *(self.slots[n] for n in (source, left, right)))
+            case Join(root):
+                value, rounded = join(step, self.slots, self.reads, self.room)
+                return self.finished(root, value, rounded)
+            case Copy(root, read):
+                return Finished(root, self.raw_bytes(self.reads[read]), 0, 0)
+        return None
+
+    def feed(self) -> None:
+        """Feed reductions that follow one another together."""
+        assert self.cut is not None
+        feed_in_runs(self.unfed, self.start, self.cut.leaf, self.arena.reduction)
+        self.unfed = []
+
+    @property
+    def room(self) -> Room:
+        return Room(self.arena.room, self.dtype, self.source)
 
     def raw_bytes(self, read: Read) -> memoryview:
         """The read's bytes for this tile, in the staging buffer; read once where several outputs copy them."""
@@ -220,17 +258,22 @@ class _Tile:
             self.staged = read
         return content
 
-    def fetch(self, slot: int, read: Read) -> None:
+    def fetch(self, slot: int, read: int) -> None:
         """Straight into the slot where the stored dtype is the compute dtype, else through the staging buffer."""
-        stored = TORCH_DTYPES[read.dtype]
+        shown = self.reads[read]
+        stored = TORCH_DTYPES[shown.dtype]
         if stored == self.dtype:
             content = self.arena.slot_bytes(slot, self.elements * stored.itemsize)
-            read_view(read, self.start * stored.itemsize, content, self.source)
+            read_view(shown, self.start * stored.itemsize, content, self.source)
         else:
-            self.raw_bytes(read)
+            self.raw_bytes(shown)
             self.slots[slot].copy_(self.arena.raw(self.elements, stored))
-        if read.scale is not None:
-            scale_blocks(self.slots[slot], read, self.start, self.source)
+        if shown.scale is not None:
+            scale_blocks(self.slots[slot], shown, self.start, self.source)
+
+    def store(self, step: Store) -> Finished:
+        rounded = self.arena.out(self.elements, TORCH_DTYPES[step.dtype])
+        return self.finished(step.root, self.slots[step.slot], rounded)
 
     def finished(self, root: int, value: Tensor, rounded: Tensor) -> Finished:
         """Round once, into `rounded`. The sum is probed first: only when it is not finite are elements counted."""

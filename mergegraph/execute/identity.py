@@ -21,10 +21,10 @@ class Identity:
     result_id: str
 
 
-def identified(plan: Plan, output: Output) -> Identity:
-    """The plan's digests with what it cannot know: torch's version, the device, what the CPU can do, and the
+def identified(plan: Plan, output: Output, kind: str = "cpu") -> Identity:
+    """The plan's digests with what it cannot know: torch's version, the kind of device, what the CPU can do, and the
     content of the files that are copied along."""
-    kernel = f"{torch.__version__}:cpu:{torch.backends.cpu.get_cpu_capability()}"
+    kernel = f"{torch.__version__}:{kind}:{torch.backends.cpu.get_cpu_capability()}"
     computed, planned = output_digests(plan, output)
     digest = hashlib.sha256(f"{planned}:{kernel}".encode())
     for name, content in copied_files(output):

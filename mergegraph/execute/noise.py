@@ -17,22 +17,22 @@ import torch
 from torch import Tensor
 
 BLOCK_ELEMENTS = 65_536
-_SCALE = 2.0**-24
+SCALE = 2.0**-24
 _MASK = (1 << 64) - 1
 _PIECE = 16_384
-_FIRST, _SECOND = np.uint32(0x7FEB352D), np.uint32(0x846CA68B)
+FIRST, SECOND = np.uint32(0x7FEB352D), np.uint32(0x846CA68B)
 _SHIFT, _UNUSED_BITS = np.uint32(15), np.uint32(8)
 
 
 def _mixed_indices() -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
     """The 32-bit hash of every index in a block: what does not depend on the key is done once."""
     x = np.arange(BLOCK_ELEMENTS, dtype=np.uint32)
-    for shift, factor in ((16, _FIRST), (15, _SECOND)):
+    for shift, factor in ((16, FIRST), (15, SECOND)):
         x = (x ^ (x >> np.uint32(shift))) * factor
     return x ^ (x >> np.uint32(16))
 
 
-_MIXED = _mixed_indices()
+MIXED = _mixed_indices()
 
 
 def fill_uniform(out: Tensor, key: int, start: int, scratch: Tensor) -> None:
@@ -46,11 +46,11 @@ def fill_uniform(out: Tensor, key: int, start: int, scratch: Tensor) -> None:
     while done < len(hashed):
         block, offset = divmod(start + done, BLOCK_ELEMENTS)
         count = min(BLOCK_ELEMENTS - offset, len(hashed) - done)
-        _hash(hashed[done : done + count], _MIXED[offset : offset + count], block_key(key, block))
+        _hash(hashed[done : done + count], MIXED[offset : offset + count], block_key(key, block))
         done += count
     # Two steps: one that multiplies whole numbers by a fraction makes a copy of the tile first.
     out.copy_(words)
-    out.mul_(_SCALE)
+    out.mul_(SCALE)
 
 
 def draw_equal(out: Tensor, operand: Tensor, size: float, share: float, key: int, start: int) -> None:
@@ -61,7 +61,7 @@ def draw_equal(out: Tensor, operand: Tensor, size: float, share: float, key: int
     if not size or not share:
         return
     into, given = out.numpy(), operand.numpy()  # pyright: ignore
-    limit = np.uint32(min(int(np.ceil(share / _SCALE)), 1 << 24))
+    limit = np.uint32(drawn_below(share))
     for first in range(0, len(given), _PIECE):
         block, offset = divmod(start + first, BLOCK_ELEMENTS)
         last = first + min(_PIECE, len(given) - first)
@@ -73,6 +73,11 @@ def draw_equal(out: Tensor, operand: Tensor, size: float, share: float, key: int
         _draw(into[first:last], given[first:last], size, limit, key, (block, offset))
 
 
+def drawn_below(share: float) -> int:
+    """The 24-bit number below which an element is drawn."""
+    return min(int(np.ceil(share / SCALE)), 1 << 24)
+
+
 def _draw(
     out: np.ndarray[tuple[int], np.dtype[Any]], given: np.ndarray[tuple[int], np.dtype[Any]], size: float,
     limit: np.uint32, key: int, place: tuple[int, int],
@@ -80,7 +85,7 @@ def _draw(
     block, offset = place
     equal = np.flatnonzero(np.abs(given) == given.dtype.type(size))
     if equal.size:
-        drawn = _MIXED[equal + offset]
+        drawn = MIXED[equal + offset]
         _hash(drawn, drawn, block_key(key, block))
         chosen = equal[drawn < limit]
         out[chosen] = given[chosen]
@@ -104,9 +109,9 @@ def _hash(
         x = out[start : start + _PIECE]
         shifted = spare[: len(x)]
         np.bitwise_xor(mixed[start : start + _PIECE], low, out=x)
-        np.multiply(x, _FIRST, out=x)
+        np.multiply(x, FIRST, out=x)
         np.right_shift(x, _SHIFT, out=shifted)
         np.bitwise_xor(shifted, high, out=shifted)
         np.bitwise_xor(x, shifted, out=x)
-        np.multiply(x, _SECOND, out=x)
+        np.multiply(x, SECOND, out=x)
         np.right_shift(x, _UNUSED_BITS, out=x)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,31 @@ class Window:
         return cls(low, high, shift, is_dense, heavy)
 
 
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """What a pass counts, for whoever counts elsewhere. A sampling pass takes the magnitudes themselves.
+
+    `nonzero`, `over`: whether those are to be counted.
+    """
+
+    window: Window
+    is_sampling: bool
+    nonzero: bool
+    over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Of `total` elements: how many are not zero, how many lie above the window, how many are each heavy value, and
+    how many fall into each bin."""
+
+    total: int
+    nonzero: int
+    over: int
+    heavy: Sequence[int]
+    bins: Integers
+
+
 class Quantile:
     """abs_quantile: exact selection by rank among magnitudes. NaN counts as larger than all numbers."""
 
@@ -84,11 +109,22 @@ class Quantile:
         """The next pass feeds short runs from all over, not everything."""
         self._sample = []
 
+    def counting(self, bits: int) -> Counting:
+        """What this pass counts, of magnitudes of 31 or 63 bits; the same for all of the pass."""
+        self._bits = bits
+        window = self._window or Window.of(0, 1 << bits, is_dense=True)
+        return Counting(
+            window,
+            is_sampling=self._sample is not None,
+            nonzero=self._wanted is None and counts_nonzero(self._parameters),
+            over=self._above is None and window.high < 1 << bits,
+        )
+
     def feed(self, start: int, tiles: tuple[Tensor, ...], scratch: Scratch) -> None:
         """Count at most 65,536 elements."""
         (tile,) = tiles
         is_double = tile.dtype == torch.float64
-        self._bits = 63 if is_double else 31
+        counting = self.counting(63 if is_double else 31)
         integers = torch.int64 if is_double else torch.int32
         scratch.forget()
         magnitudes = scratch.first.view(integers)[: tile.numel()]
@@ -98,7 +134,21 @@ class Quantile:
             self._sample.append(bits.copy())
             return
         spare: Integers = scratch.second.view(integers)[: tile.numel()].numpy()  # pyright: ignore
-        self._count(bits, spare)
+        self._count(bits, spare, counting)
+
+    def add(self, counts: Counts) -> None:
+        """Take in what somebody counted as `counting` says."""
+        with self._lock:
+            self._tally(counts.total, counts.nonzero, counts.over, counts.heavy)
+            self._room_for_counts()[: counts.bins.size] += counts.bins.astype(self._counts.dtype, copy=False)
+
+    def _tally(self, total: int, nonzero: int, over: int, heavy: Sequence[int]) -> None:
+        """What is counted one by one. Call it with the lock."""
+        self._total += total
+        self._nonzero += nonzero
+        self._over += over
+        for index, count in enumerate(heavy):
+            self._heavy[index] += count
 
     def end_pass(self) -> Found | None:
         """The threshold, once a bin with the rank in it is one number."""
@@ -119,27 +169,27 @@ class Quantile:
         self._heavy = [0] * _MOST_HEAVY
         self._total = self._nonzero = self._over = 0
 
-    def _count(self, bits: Integers, spare: Integers) -> None:
-        window = self._window or Window.of(0, 1 << self._bits, is_dense=True)
-        nonzero = int(np.count_nonzero(bits)) if self._wanted is None and counts_nonzero(self._parameters) else 0
-        over = (
-            int(np.count_nonzero(bits >= window.high)) if self._above is None and window.high < 1 << self._bits else 0
-        )
+    def _count(self, bits: Integers, spare: Integers, counting: Counting) -> None:
+        window = counting.window
+        nonzero = int(np.count_nonzero(bits)) if counting.nonzero else 0
+        over = int(np.count_nonzero(bits >= window.high)) if counting.over else 0
         heavy = [int(np.count_nonzero(bits == value)) for value in window.heavy]
         added = self._inside(bits, spare, window)
         with self._lock:
-            self._total += bits.size
-            self._nonzero += nonzero
-            self._over += over
-            for index, count in enumerate(heavy):
-                self._heavy[index] += count
-            if not self._counts.size:
-                self._counts = np.zeros(window.bins, np.int64 if window.is_dense else np.uint32)
+            self._tally(bits.size, nonzero, over, heavy)
+            counts = self._room_for_counts()
             if window.is_dense:
-                self._counts[: added.size] += added
+                counts[: added.size] += added
             else:
                 # A plain 1 would be converted for each element: 39 ns instead of 1.5.
-                np.add.at(self._counts, added.astype(np.intp, copy=False), self._counts.dtype.type(1))
+                np.add.at(counts, added.astype(np.intp, copy=False), counts.dtype.type(1))
+
+    def _room_for_counts(self) -> Integers:
+        """One count for each bin of the window. Call it with the lock."""
+        if not self._counts.size:
+            window = self._window or Window.of(0, 1 << self._bits, is_dense=True)
+            self._counts = np.zeros(window.bins, np.int64 if window.is_dense else np.uint32)
+        return self._counts
 
     @staticmethod
     def _inside(bits: Integers, spare: Integers, window: Window) -> Integers:

@@ -48,13 +48,14 @@ def write_records(
     *,
     started: float,
     verified: bool,
+    kind: str,
 ) -> None:
     """Put the records into a folder whose other files are written; a statement for others too where it was verified.
 
     `facts`: what was counted of this run's tensors. `sha256` as in `provenance`; of every file if `verified`.
     """
     facts = {**folder.finished_facts, **facts}
-    record = provenance(plan, output, identity.plan_sha256, folder.checksums, facts, folder.sidecars, sha256)
+    record = provenance(plan, output, identity.plan_sha256, folder.checksums, facts, folder.sidecars, sha256, kind)
     folder.write_sidecar(PROVENANCE, encode(record))
     itself = folder.sidecars[PROVENANCE].sha256
     if verified:
@@ -73,6 +74,7 @@ def provenance(
     facts: Mapping[str, Mapping[str, object]],
     beside: Mapping[str, SmallFile],
     sha256: Mapping[str, str],
+    kind: str,
 ) -> Provenance:
     """`facts`: what was counted of a tensor beside its checksum. `sha256`: of files by path, or by name for those of
     the output; where it was computed."""
@@ -80,7 +82,7 @@ def provenance(
         mergegraph=2,
         name=plan.name,
         versions={"mergegraph": engine_version(), "torch": torch.__version__, "numpy": version("numpy")},
-        device=Device(kind="cpu", capability=torch.backends.cpu.get_cpu_capability()),
+        device=Device(kind=kind, capability=torch.backends.cpu.get_cpu_capability()),
         seed=plan.seed,
         space=output.space,
         recipe=plan.recipe_text,

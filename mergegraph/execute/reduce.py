@@ -63,20 +63,24 @@ class Sum:
     """dot, abs_sum, sum and count."""
 
     def __init__(self, kind: str) -> None:
-        self._kind = kind
+        self.kind = kind
         self._runs: list[float] = []
+
+    def add(self, sums: Sequence[float]) -> None:
+        """Take in the sums of runs that somebody else added up."""
+        self._runs += sums
 
     def feed(self, start: int, tiles: tuple[Tensor, ...], scratch: Scratch) -> None:
         count = tiles[0].numel()
-        if self._kind == "count":
+        if self.kind == "count":
             self._runs.append(float(count))
-        elif self._kind == "dot":
+        elif self.kind == "dot":
             # The buffers lie where they lie in every worker, so the product adds up in one order.
             self._runs.append(float(torch.dot(*scratch.doubles(tiles[0], tiles[1]))))
         else:
             scratch.forget()
             run = scratch.first[:count].copy_(tiles[0])
-            self._runs.append(float((run.abs_() if self._kind == "abs_sum" else run).sum()))
+            self._runs.append(float((run.abs_() if self.kind == "abs_sum" else run).sum()))
 
     def end_pass(self) -> Found:
         # fsum is exact, so the order in which threads came does not matter; it refuses only what overflows.

@@ -33,7 +33,7 @@ def round_once(value: Tensor, rounded: Tensor) -> int:
 
 def _round_carefully(value: Tensor, rounded: Tensor) -> int:
     dtype = rounded.dtype
-    single = _as_single_to_odd(value) if value.dtype == torch.float64 and dtype != torch.float32 else value
+    single = as_single_to_odd(value) if value.dtype == torch.float64 and dtype != torch.float32 else value
     if dtype in _FLOAT8:
         limit = torch.finfo(dtype).max
         rounded.copy_(single.clamp(-limit, limit))
@@ -42,7 +42,7 @@ def _round_carefully(value: Tensor, rounded: Tensor) -> int:
     return int((rounded.isinf() & value.isfinite()).sum())
 
 
-def _as_single_to_odd(value: Tensor) -> Tensor:
+def as_single_to_odd(value: Tensor) -> Tensor:
     """float64 as float32, cut towards zero, with the last bit set where that loses something.
 
     torch rounds float64 to a half type through float32, and so twice; from a number that was rounded to odd, the

@@ -18,6 +18,7 @@ from mergegraph.execute.committing import Committer
 from mergegraph.execute.compare import compare_uncomputed
 from mergegraph.execute.confirm import Confirmed, confirm, confirm_sidecars
 from mergegraph.execute.control import Control, stop_on_signals
+from mergegraph.execute.devices import ON_CPU, DeviceReport, Devices
 from mergegraph.execute.diagnose import explained
 from mergegraph.execute.engine import engine_and_torch
 from mergegraph.execute.events import Failed, OutputDone, Publisher, Started
@@ -36,6 +37,7 @@ from mergegraph.execute.preflight import finished_outputs, left_behind, refuse_e
 from mergegraph.execute.records import inputs_of, write_records
 from mergegraph.execute.work import NonFinite, Work
 from mergegraph.plan.plan import Output, Plan
+from mergegraph.plan.staging import has_device_form
 from mergegraph.provenance.verify import verify
 from mergegraph.tensors.disk import replace_file
 from mergegraph.tensors.reader import FileReader
@@ -47,7 +49,8 @@ _PROGRESS_FILE_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Options:
-    """How to run a plan; none of these changes the bytes of a finished tensor.
+    """How to run a plan. With `devices` tensors are computed there, in place of `executor`, and the bytes are those of
+    their kind; nothing else here changes the bytes of a finished tensor.
 
     `verify_output`: read everything back from disk before it is published, and compute every sha256 on the way.
     """
@@ -58,6 +61,7 @@ class Options:
     strict_integers: bool = False
     verify_output: bool = False
     executor: Executor = threads
+    devices: Devices | None = None
     on_tick: Callable[[], None] = lambda: None
 
 
@@ -87,6 +91,7 @@ class Report:
     node_seconds: Mapping[str, float]
     warnings: tuple[Problem, ...] = ()
     verified: bool = False
+    device: DeviceReport = ON_CPU
 
 
 @dataclass
@@ -101,6 +106,11 @@ class _Run:
     warnings: list[Problem] = field(default_factory=list[Problem])
     progress_written: float = 0.0
     began: float = field(default_factory=time.time)
+
+    @property
+    def kind(self) -> str:
+        """The kind of device that the bytes are of."""
+        return self.options.devices.kind if self.options.devices else "cpu"
 
     def tick(self) -> None:
         """Called a few times a second: the progress file, and whoever shows it."""
@@ -135,7 +145,7 @@ def run(
 
 def _run(running: _Run, started: float) -> Report:
     plan, options = running.plan, running.options
-    identities = {output.node: identified(plan, output) for output in plan.outputs}
+    identities = {output.node: identified(plan, output, running.kind) for output in plan.outputs}
     ids = {node: each.result_id for node, each in identities.items()}
     already = (
         () if options.overwrite else finished_outputs(plan.outputs, ids, allow_non_finite=options.allow_non_finite)
@@ -148,6 +158,9 @@ def _run(running: _Run, started: float) -> Report:
         running.warnings += left_behind(plan.outputs)
     require_space(remaining.outputs)
     warm_up()
+    devices = options.devices
+    if devices:
+        remaining = devices.prepare(remaining)
     reserved = resident_bytes()
     running.publisher.state("checking")
     with FileReader({file.path: file.identity for file in plan.inputs}) as reader, ExitStack() as stack:
@@ -160,7 +173,8 @@ def _run(running: _Run, started: float) -> Report:
             remaining, running.folders, reader.read_into, running.publisher, allow_non_finite=options.allow_non_finite
         )
         todo = work.todo()
-        _execute(running, work)
+        on_device = work.count_tensors(has_device_form) if devices else 0
+        _execute(running, work, devices.executor() if devices else options.executor)
         reader.require_unchanged()
         _publish(running, remaining, work, identities)
     work.publish()
@@ -175,8 +189,8 @@ def _run(running: _Run, started: float) -> Report:
         read_bytes=todo.read_bytes,
         write_bytes=todo.write_bytes,
         reserved_bytes=reserved,
-        budget_bytes=plan.projection.budget_bytes,
-        pool_bytes=plan.projection.pool_bytes,
+        budget_bytes=remaining.projection.budget_bytes,
+        pool_bytes=remaining.projection.pool_bytes,
         measured_bytes=peak_bytes(),
         seconds=time.monotonic() - started,
         nonfinite=work.nonfinite,
@@ -184,6 +198,7 @@ def _run(running: _Run, started: float) -> Report:
         node_seconds=dict(work.node_seconds),
         warnings=tuple(running.warnings),
         verified=options.verify_output,
+        device=devices.report(on_device) if devices else ON_CPU,
     )
 
 
@@ -193,7 +208,7 @@ def _claim(running: _Run, plan: Plan, ids: Mapping[str, str], stack: ExitStack) 
     for output in plan.outputs:
         folder = OutputFolder.open(
             output.path, output.layout, result_id=ids[output.node],
-            engine=engine_and_torch(),
+            engine=f"{engine_and_torch()} on {running.kind}",
             inputs={file.path: file.identity for file in read_by(plan, output)},
             overwrite=options.overwrite, sync=options.sync,
         )  # fmt: skip
@@ -243,12 +258,12 @@ def _verify_finished(running: _Run, nodes: tuple[str, ...]) -> None:
             running.warnings += verify(output.path, lambda read, total: running.options.on_tick()).warnings
 
 
-def _execute(running: _Run, work: Work) -> None:
+def _execute(running: _Run, work: Work, executor: Executor) -> None:
     """Run the executor; a signal becomes Interrupted once what is done has been committed."""
     running.publisher.state("merging")
     try:
         with Committer(running.folders if running.options.sync else ()):
-            running.options.executor(work, running.control, running.tick)
+            executor(work, running.control, running.tick)
     except NonFinite as error:
         raise explained(error, running.plan, work.source, *_kept(running)) from error
     if running.control.signal is not None:
@@ -288,7 +303,7 @@ def _publish(running: _Run, plan: Plan, work: Work, identities: Mapping[str, Ide
         folder.commit()
         write_records(
             plan, output, folder, identities[output.node], work.facts(index), {**found.inputs, **found.outputs[index]},
-            started=running.began, verified=running.options.verify_output,
+            started=running.began, verified=running.options.verify_output, kind=running.kind,
         )  # fmt: skip
         folder.finalize()
         if running.options.verify_output:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -63,6 +63,7 @@ class Work:
     ) -> None:
         self.plan, self.folders, self.source, self.publisher = plan, folders, WithMeans(source), publisher
         self.allow_non_finite = allow_non_finite
+        self.tile_elements: Callable[[Computation], int] = lambda work: plan.projection.tile_elements
         self._nonfinite: Counter[Place] = Counter()
         self._overflowed: Counter[Place] = Counter()
         self.node_seconds: defaultdict[str, float] = defaultdict(float)
@@ -113,7 +114,7 @@ class Work:
     def _members(self, gathering: Gathering, found: Accumulator, sampling: Sampling | None) -> Iterator[Job]:
         for work, cut in gathering.members:
             if sampling is None or sampling.phase < cut.elements:
-                yield Job(work, cut, self._tile(cut), shared=self._shared(work), fed=(found,), sampling=sampling)
+                yield Job(work, cut, self._tile(work, cut), shared=self._shared(work), fed=(found,), sampling=sampling)
             sampling = sampling and sampling.after(cut.elements)
 
     def _gathered(self, stat: Stat, found: Accumulator) -> None:
@@ -126,7 +127,7 @@ class Work:
         """A group keeps only its unfinished members."""
         for members, group in self.unfinished():
             work = self._computation(members, group)
-            yield Job(work, group.extent, self._tile(group.extent), members, self._shared(work))
+            yield Job(work, group.extent, self._tile(work, group.extent), members, self._shared(work))
 
     def _computation(self, members: tuple[Place, ...], group: Group) -> Computation:
         """What computes these members of a group: the group's own where they are all."""
@@ -137,8 +138,8 @@ class Work:
     def _shared(self, work: Computation) -> tuple[Found, ...]:
         return tuple([self.populations[stat] for stat in work.shared])
 
-    def _tile(self, cut: Extent) -> int:
-        return cut.tile(self.plan.projection.tile_elements)
+    def _tile(self, work: Computation, cut: Extent) -> int:
+        return cut.tile(self.tile_elements(work))
 
     def unfinished(self) -> Iterator[tuple[tuple[Place, ...], Group]]:
         """The groups with the members that are not on disk yet."""
@@ -159,24 +160,32 @@ class Work:
         write_bytes = sum(tensor.element_count * tensor.dtype.bits // 8 for tensor in tensors)
         return Todo(len(tensors) - copied, copied, read_bytes, write_bytes)
 
+    def count_tensors(self, wanted: Callable[[Computation], bool]) -> int:
+        """How many tensors that are not on disk yet are computed so."""
+        return sum([len(members) for members, group in self.unfinished() if wanted(group.computation)])
+
     def perform(self, tile: Tile, memory: WorkerMemory) -> None:
         """Compute one tile and write its results. RunError names the tensor that cannot be computed."""
         began = time.perf_counter()
         job = tile.job
         whole_blocks = job.tile % BLOCK_ELEMENTS == 0 or tile.elements == job.cut.elements
-        with self._named(job):
+        with self.named(job):
             evaluate(
                 job.computation, tile.start, tile.elements, memory.arena(job.computation, job.tile), self.source,
                 lambda finished: self._finish_tile(tile, finished, whole_blocks=whole_blocks),
                 index=tile.index, cut=job.cut, statistics=job.statistics,
             )  # fmt: skip
+        self.spent(job, time.perf_counter() - began)
+
+    def spent(self, job: Job, seconds: float) -> None:
+        """Count a worker's time for the node that computes a job."""
         if job.members:
             node = self.plan.outputs[job.members[0][0]].computed_by
             with self._lock:
-                self.node_seconds[node] += time.perf_counter() - began
+                self.node_seconds[node] += seconds
 
     @contextmanager
-    def _named(self, job: Job) -> Generator[None]:
+    def named(self, job: Job) -> Generator[None]:
         """What a kernel refuses gets the tensor and the node that a person knows."""
         try:
             yield

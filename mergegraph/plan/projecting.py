@@ -53,10 +53,11 @@ def projection(groups: Sequence[Group], gathered: Sequence[Gathering], budget_by
 def set_bytes(program: Program, extent: Extent, tile_elements: int) -> int:
     """A worker's tile set for a tensor whose kernels need rows or matrices, with what those allocate themselves."""
     tile = extent.tile(tile_elements)
-    return tile_shape([program]).tile_set_bytes(tile) + _workspace_bytes(program, extent)
+    return tile_shape([program]).tile_set_bytes(tile) + workspace_bytes(program, extent)
 
 
-def _workspace_bytes(program: Program, extent: Extent) -> int:
+def workspace_bytes(program: Program, extent: Extent) -> int:
+    """What the kernels of a program allocate themselves."""
     if not extent.columns:
         return 0
     width = 8 if program.double else 4
@@ -96,7 +97,7 @@ def too_large(outputs: Sequence[Grouped], groups: Sequence[Group], projection: P
     ops = sorted({name for expr in walk(tensor.root) if (name := _needs_more_than_elements(expr))})
     program = group.computation.program
     whole = "matrices" if program.granularity == "matrix" else "rows"
-    work = _workspace_bytes(program, group.extent) + room_bytes(program)
+    work = workspace_bytes(program, group.extent) + room_bytes(program)
     tile = format_bytes(group.extent.tile(projection.tile_elements) * (8 if program.double else 4))
     return Problem(
         fact,

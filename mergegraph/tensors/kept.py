@@ -20,7 +20,7 @@ JOURNAL = "journal"
 
 # What may differ, what explains most first: another engine may well give another result id too.
 _TOLD = {
-    "engine": "engine version",
+    "engine": "engine",
     "result_id": "result id (recipe, seed, copied files, kind of processor)",
     "layout": "layout",
     "format": "journal format",
