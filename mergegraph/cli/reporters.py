@@ -146,7 +146,7 @@ def summary(plan: Plan, report: Report) -> Iterator[str]:
         f"  memory {format_bytes(report.measured_bytes)} measured, of {format_bytes(report.reserved_bytes)} reserved + "
         f"{format_bytes(report.budget_bytes)} budget; tiles {format_bytes(report.pool_bytes)}"
     )
-    if report.device.tensors:
+    if report.device.name != "cpu":
         yield from _device_summary(report)
     if report.nonfinite:
         yield f"  {_counted(report.nonfinite, 'not finite')}"

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mergegraph.cli.reporters import report_json, summary
 from mergegraph.errors import DoesNotFit, Interrupted, OutputError, RecipeError, RunError
 from mergegraph.execute import control as control_module
 from mergegraph.execute import events
@@ -378,6 +379,21 @@ def replace_tile(groups: list[Group], staging: Staging) -> Staging:
 
 
 # What was asked for
+
+
+def test_the_report_says_where_tensors_were_computed(models: Path) -> None:
+    plan = planned(models, LOADS + MERGES["linear"])
+    report = merged(plan, overwrite=True, devices=stand_ins())
+    lines = "\n".join(summary(plan, report))
+    assert "9 tensors computed on stand-in" in lines
+    assert "device memory" in lines
+    assert report_json(plan, report)["device"] == {
+        "name": "stand-in",
+        "tensors": 9,
+        "pool_bytes": report.device.pool_bytes,
+        "budget_bytes": report.device.budget_bytes,
+        "measured_bytes": report.device.pool_bytes,
+    }
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
