@@ -27,7 +27,7 @@ from typing import Any, Final
 
 import torch
 
-from benchmarks.child import REPOSITORY, Finished, mergegraph
+from benchmarks.child import REPOSITORY, Finished, run_child
 from benchmarks.table import table
 
 GB: Final = 1e9
@@ -35,6 +35,7 @@ MIB: Final = 1 << 20
 _COPY_BYTES: Final = 2 << 30
 _PINNED_BYTES: Final = 256 << 20
 _FILE_BYTES: Final = 1 << 30
+_LONGEST_CASE: Final = 90
 _LARGE: Final = "1.1b"
 _LEFT_FOR_A_CASE: Final = {"0.1b": 15.0, "1.1b": 45.0}
 
@@ -209,8 +210,10 @@ def _show_file_ceilings(run: Run) -> None:
 
 
 def _run_tests(run: Run) -> None:
-    """The tests of the staging, which also run on the device where there is one."""
-    command = [sys.executable, "-m", "pytest", "-x", "-n", "0", "tests/execute/test_cuda_staging.py"]
+    """The tests of tiles and of the ring, which also run on the device where there is one."""
+    files = ("tests/execute/test_device_tile.py", "tests/execute/test_cuda_staging.py")
+    # Warnings of another version of torch are no failures here.
+    command = [sys.executable, "-m", "pytest", "-k", "cuda", "--maxfail", "20", "-n", "0", "-W", "default", *files]
     try:
         ended = subprocess.run(
             command, cwd=REPOSITORY, capture_output=True, text=True, timeout=min(150, run.seconds_left), check=False
@@ -265,10 +268,9 @@ def _show_case(run: Run, shape: str, case: Case) -> None:
         outputs[device] = folder / f"out-{device.replace(':', '-')}"
         recipe = folder / "recipe.yaml"
         recipe.write_text(_recipe(case))
-        ended = mergegraph(
-            "run", recipe, "-o", outputs[device], "--device", device, "--no-sync", "--json", "--quiet", "--overwrite"
-        )
+        ended = _merge(recipe, outputs[device], device)
         if ended.exit_code:
+            print("\n".join(ended.stderr.splitlines()[-60:]), file=sys.stderr, flush=True)
             raise RuntimeError(f"{device}: {(ended.stderr.strip() or 'no output').splitlines()[0]}")
         rows.append(_measured(case, device, ended))
     differing, ulps = difference(outputs["cpu"], outputs[run.device])
@@ -280,6 +282,16 @@ def _show_case(run: Run, shape: str, case: Case) -> None:
         say(f"| {' | '.join([*row, *[''] * (len(_HEAD) - len(row))])} |")
     for output in outputs.values():
         shutil.rmtree(output, ignore_errors=True)
+
+
+def _merge(recipe: Path, output: Path, device: str) -> Finished:
+    """`mergegraph run` as a child that ends with the stacks of its threads where it does not end by itself."""
+    code = (
+        f"import faulthandler, runpy, sys; faulthandler.dump_traceback_later({_LONGEST_CASE}, exit=True); "
+        "runpy.run_module('mergegraph', run_name='__main__', alter_sys=True)"
+    )
+    options = ["--device", device, "--no-sync", "--json", "--quiet", "--overwrite"]
+    return run_child([sys.executable, "-c", code, "run", str(recipe), "-o", str(output), *options])
 
 
 def _recipe(case: Case) -> str:

@@ -19,6 +19,10 @@ from mergegraph.expr import Expr, Population, Stat, Value, model_stat, stat
 CHUNK_ELEMENTS = 65_536
 """A sum is taken over runs of so many elements in float64; the runs are added exactly."""
 
+DENSE_BINS, SPARSE_BINS = 1 << 15, 1 << 19
+"""In how many bins a pass of a quantile counts: where many elements fall into its window, every one is counted, in few
+enough bins to stay in the second cache; where few do, they are picked out first."""
+
 _RADIX_PASSES = {32: 2, 64: 4}
 
 

@@ -149,7 +149,7 @@ def summary(plan: Plan, report: Report) -> Iterator[str]:
     )
     if report.verified:
         yield "  read back from disk: every byte is as it was computed"
-    if report.device.tensors:
+    if report.device.name != "cpu":
         yield from _device_summary(report)
     if report.nonfinite:
         yield f"  {_counted(report.nonfinite, 'not finite')}"

@@ -122,8 +122,7 @@ def _select(value: Tensor) -> None:
     torch.sign(value, out=out)
     torch.maximum(value, out.abs_().sqrt_().mul_(value).div_(2).clamp_(-1, 1), out=out)
     torch.bincount(torch.bitwise_right_shift(words, 3, out=out.view(torch.int32)) & 0xFF)
-    counts: Tensor = torch.unique(value.abs(), return_inverse=True, return_counts=True)[2]  # pyright: ignore
-    counts.add_(1)
+    torch.unique(value.abs(), return_inverse=True, return_counts=True)[2].cumsum(0).double().sum()  # pyright: ignore
     torch.mm(value.view(64, 64), value.view(64, 64))
     numbers: np.ndarray[tuple[int], np.dtype[np.float32]] = value.numpy()  # pyright: ignore[reportUnknownMemberType]
     np.flatnonzero(np.abs(numbers) == numbers.max())

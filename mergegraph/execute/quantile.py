@@ -22,12 +22,8 @@ from torch import Tensor
 
 from mergegraph.execute.reduce import Scratch
 from mergegraph.expr import Value
-from mergegraph.statistic import Found, Threshold, counts_nonzero, rank
+from mergegraph.statistic import DENSE_BINS, SPARSE_BINS, Found, Threshold, counts_nonzero, rank
 
-_DENSE_BINS = 1 << 15
-"""Where many elements fall into the window, every one is counted, in few enough bins to stay in the second cache."""
-_SPARSE_BINS = 1 << 19
-"""Where few do, they are picked out first."""
 _HEAVY_SHARE = 0.02
 """A number that is so much of a sample is counted by itself: picking it out would cost more."""
 _MOST_HEAVY = 4
@@ -57,7 +53,7 @@ class Window:
     @classmethod
     def of(cls, low: int, high: int, *, is_dense: bool, heavy: tuple[int, ...] = ()) -> Window:
         """As fine as the bins allow."""
-        most = _DENSE_BINS if is_dense else _SPARSE_BINS
+        most = DENSE_BINS if is_dense else SPARSE_BINS
         shift = max(0, (high - low - 1).bit_length() - (most.bit_length() - 1))
         return cls(low, high, shift, is_dense, heavy)
 

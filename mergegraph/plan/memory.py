@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from mergegraph.plan.rooms import room_bytes
 from mergegraph.plan.steps import Program, Reduce
+from mergegraph.statistic import SPARSE_BINS
 
 BLOCK_ELEMENTS = 65_536
 """A tile is whole blocks, so that checksums do not depend on the tile."""
@@ -21,8 +22,8 @@ POOL_CEILING = 128 << 20
 DEFAULT_BUDGET = 2 << 30
 REDUCE_BYTES = 2 << 20
 """Two runs of 65,536 float64, and as much again for what torch takes to count a run."""
-HISTOGRAM_BYTES = 2 << 20
-"""Half a million bins of 32 bits, in which a quantile is counted."""
+HISTOGRAM_BYTES = 4 * SPARSE_BINS
+"""What a quantile is counted in: 32 bits a bin, or 64 where there are few."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from mergegraph.dtypes import BY_CODE
 from mergegraph.errors import DoesNotFit, Problem
 from mergegraph.plan.extent import Extent
 from mergegraph.plan.groups import Gathering, Group
-from mergegraph.plan.memory import BLOCK_ELEMENTS, REDUCE_BYTES, Projection, TileShape
+from mergegraph.plan.memory import BLOCK_ELEMENTS, HISTOGRAM_BYTES, REDUCE_BYTES, Projection, TileShape
 from mergegraph.plan.program import Computation
 from mergegraph.plan.projecting import projection, workspace_bytes
 from mergegraph.plan.steps import Copy, Fetch, Join, Multiply, Program, Reduce, Split, Store
-from mergegraph.statistic import CHUNK_ELEMENTS
+from mergegraph.statistic import CHUNK_ELEMENTS, SPARSE_BINS
 from mergegraph.units import format_bytes
 
 TILE_ELEMENTS = 8 << 20
@@ -29,8 +29,6 @@ READERS, WRITERS = 6, 4
 """Threads beside each ring."""
 JOBS = 16
 """So many jobs that accumulate something run side by side."""
-DENSE_BINS, SPARSE_BINS = 1 << 15, 1 << 18
-"""The bins of a quantile's window (see `execute.quantile`)."""
 SPARE_BINS = 4096
 """What lies outside a window is spread over so many more, since a device adds to one address in turn."""
 COUNT_BYTES = 4
@@ -40,7 +38,7 @@ _SMALLEST_STAGE = 4 << 20
 """Small tensors are batched: a stage holds at least so many bytes."""
 _SCRATCH_BYTES = 8 + 8 + 1 + 1
 """Two wide numbers and two flags for each element of a tile."""
-_HOST_HISTOGRAM_BYTES = SPARSE_BINS * 4
+_HOST_HISTOGRAM_BYTES = HISTOGRAM_BYTES
 _PAGE = 4096
 
 Sized = tuple[Program, Extent]

@@ -150,7 +150,8 @@ REFUSALS = [
     # what was typed
     Refusal("a budget that is no size", ("--budget", "12 parsecs", "2GiB"), arguments=("--budget", "12 parsecs")),
     Refusal("a budget that is too small", ("1.0 KiB", "--budget"), arguments=("--budget", "1KiB"), exit_code=3),
-    Refusal("a device there is not", ("--device cuda", "CPU"), arguments=("--device", "cuda:0")),
+    Refusal("a device there is not", ("--device cuda:77", "here"), arguments=("--device", "cuda:77")),
+    Refusal("a device budget that is no size", ("--device-budget", "much"), arguments=("--device-budget", "much")),
     Refusal("a device nobody knows", ("--device tpu", "cpu"), arguments=("--device", "tpu")),
     Refusal("a setting for no node", ("--set", "bost", "boost"), arguments=("--set", "bost.by=1")),
 ]  # fmt: skip
