@@ -174,6 +174,8 @@ def _run(running: _Run, started: float) -> Report:
         )
         todo = work.todo()
         on_device = work.count_tensors(has_device_form) if devices else 0
+        if not devices:
+            work.reserve()
         _execute(running, work, devices.executor() if devices else options.executor)
         reader.require_unchanged()
         _publish(running, remaining, work, identities)

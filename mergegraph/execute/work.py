@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
+from torch import Tensor
+
 from mergegraph.errors import Problem, RunError
 from mergegraph.execute.accumulators import accumulator
 from mergegraph.execute.arena import WorkerMemory, new_storage
@@ -71,6 +73,7 @@ class Work:
         self._digests: dict[Place, dict[int, bytes | None]] = {}
         self._elements_left: dict[Place, int] = {}
         self._lock = threading.Lock()
+        self._reserved: list[Tensor] = []
         self._start_progress()
 
     def _start_progress(self) -> None:
@@ -81,9 +84,17 @@ class Work:
         self._tensors_total = sum(len(output.tensors) for output in self.plan.outputs)
         self.publish()
 
+    def reserve(self) -> None:
+        """Take the memory of all workers now. Where there is too little, this is the place to find out: a thread that
+        is started without any may never say so (Python 3.11 waits for it for ever)."""
+        projection = self.plan.projection
+        self._reserved = [new_storage(projection.tile_set_bytes) for _ in range(projection.workers)]
+
     def memory(self) -> WorkerMemory:
         """One worker's memory."""
-        return WorkerMemory(new_storage(self.plan.projection.tile_set_bytes))
+        with self._lock:
+            reserved = self._reserved.pop() if self._reserved else None
+        return WorkerMemory(reserved if reserved is not None else new_storage(self.plan.projection.tile_set_bytes))
 
     def tensor(self, place: Place) -> OutputTensor:
         output, tensor = place
