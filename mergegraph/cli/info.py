@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from mergegraph.cli.checking import show_warnings
 from mergegraph.cli.reporting import problem_json
-from mergegraph.cli.terminal import say, say_json
+from mergegraph.cli.terminal import say, say_json, say_text
 from mergegraph.cli.verifying import progress_line
 from mergegraph.errors import OutputError, Problem
 from mergegraph.provenance.opening import OpenedOutput, is_output, is_unfinished, open_output
@@ -47,7 +47,7 @@ def show_statement(path: Path) -> None:
     with progress_line() as tick:
         attested = attest(path, tick)
     show_warnings(attested.warnings)
-    say(attested.statement.decode().rstrip("\n"))
+    say_text(attested.statement.decode().rstrip("\n"))
 
 
 def _show(found: tuple[dict[str, Any], list[tuple[str, str]]], as_json: bool) -> None:

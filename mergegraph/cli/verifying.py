@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mergegraph.cli.checking import show_warnings
 from mergegraph.cli.reporting import problem_json
-from mergegraph.cli.terminal import say, say_json
+from mergegraph.cli.terminal import say_json, say_text
 from mergegraph.provenance.unfinished import Verified
 from mergegraph.provenance.verify import Tick, verify
 from mergegraph.units import format_bytes, format_count, format_seconds
@@ -30,7 +30,7 @@ def show_verified(path: Path, *, as_json: bool, quiet: bool) -> None:
         return
     if not quiet:
         show_warnings(verified.warnings)
-        say(_verified_text(verified, seconds))
+        say_text(_verified_text(verified, seconds))
 
 
 @contextmanager

@@ -52,7 +52,7 @@ class Devices:
         self._budget = free if self.budget_bytes is None else self.budget_bytes
         host = plan.projection
         self._staging, projected = stage_for(
-            plan.groups, plan.gatherings, host.budget_bytes, self._budget, host.workers or default_workers(),
+            plan.groups, plan.gatherings, host.budget_bytes, self._budget, host.workers or default_workers(plan.groups),
             len(self.devices),
         )  # fmt: skip
         return replace(plan, projection=projected)

@@ -78,7 +78,7 @@ def make_plan(
         gatherings=gathered,
         groups=groups,
         comparisons=compiled.comparisons,
-        projection=projection(groups, gathered, budget, workers or default_workers()),
+        projection=projection(groups, gathered, budget, workers or default_workers(groups)),
         warnings=warnings,
     )
 

@@ -392,7 +392,7 @@ def test_records_without_syncs_do_not_outlive_the_boot(
     ("result_id", "engine", "layout", "told"),
     [
         ("other", "0.1", layout_of(3), r"its result id \(recipe, .*\) is 7c1e, this run's is other"),
-        (RESULT, "0.2", layout_of(3), "its engine version is 0.1, this run's is 0.2"),
+        (RESULT, "0.2", layout_of(3), "its engine is 0.1, this run's is 0.2"),
         (RESULT, "0.1", layout_of(1), "its layout is"),
     ],
     ids=["result id", "engine", "layout"],
