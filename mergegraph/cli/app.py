@@ -209,13 +209,17 @@ def info(
     in_toto: Annotated[
         bool, typer.Option("--in-toto", help="Verify an output, and print its provenance as an in-toto statement.")
     ] = False,
+    max_header_mb: MaxHeader = 25,
     as_json: Json = False,
 ) -> None:
     """Show how an output was made, or what the headers of a model say."""
     with reporting(as_json=as_json):
         from mergegraph.cli.info import show_info, show_statement
 
-        show_statement(model) if in_toto else show_info(model, as_json=as_json)
+        if in_toto:
+            show_statement(model)
+        else:
+            show_info(model, max_header_bytes=max_header_mb * 1_000_000, as_json=as_json)
 
 
 @app.command("import")

@@ -14,6 +14,7 @@ from mergegraph.cli.terminal import say, say_json, say_text
 from mergegraph.cli.verifying import progress_line
 from mergegraph.errors import OutputError, Problem
 from mergegraph.provenance.opening import OpenedOutput, is_output, is_unfinished, open_output
+from mergegraph.provenance.record import AnyProvenance, Conversion, Provenance
 from mergegraph.provenance.unfinished import recorded_tensors
 from mergegraph.tensors.checkpoint import Checkpoint, open_checkpoint
 from mergegraph.units import format_bytes, format_count
@@ -22,14 +23,14 @@ _LABEL_WIDTH = 11
 _SHOWN_NAMES = 3
 
 
-def show_info(path: Path, *, as_json: bool) -> None:
+def show_info(path: Path, *, max_header_bytes: int, as_json: bool) -> None:
     """OutputError or InputError when there is nothing to tell of."""
     if is_unfinished(path):
         _show(_unfinished(path), as_json)
     elif is_output(path):
         _show(_of_output(open_output(path)), as_json)
     elif path.exists():
-        checkpoint = open_checkpoint(str(path), Path.cwd())
+        checkpoint = open_checkpoint(str(path), Path.cwd(), max_header_bytes=max_header_bytes)
         if not as_json:
             show_warnings(checkpoint.warnings)
         _show(_of_model(checkpoint), as_json)
@@ -43,7 +44,7 @@ def show_statement(path: Path) -> None:
     from mergegraph.provenance.attest import attest
 
     if is_unfinished(path):
-        raise OutputError(Problem(f"{path} is not finished.", fix="run its recipe again to go on"))
+        raise OutputError(Problem(f"{path} is not finished.", fix="run the same command again to go on"))
     with progress_line() as tick:
         attested = attest(path, tick)
     show_warnings(attested.warnings)
@@ -73,20 +74,40 @@ def _of_output(output: OpenedOutput) -> tuple[dict[str, Any], list[tuple[str, st
 
 
 def _output_table(output: OpenedOutput) -> Iterator[tuple[str, str]]:
-    provenance, run = output.provenance, output.run
     yield "output", str(output.path)
+    if isinstance(output.provenance, Conversion):
+        yield from _conversion(output.provenance)
+    else:
+        yield from _merge(output.provenance)
+    yield from _run(output)
+
+
+def _conversion(provenance: Conversion) -> Iterator[tuple[str, str]]:
+    files = [f"{x.file}  {format_bytes(x.bytes)}  converted from pickle, sha256 {x.sha256}" for x in provenance.inputs]
+    yield "inputs", "\n".join(files)
+    if provenance.key is not None:
+        yield "key", provenance.key
+    yield "made by", _versions(provenance.versions)
+    yield "tensors", f"{len(provenance.tensors):,}; {_stored(provenance)}"
+    if provenance.tied:
+        yield "tied", "\n".join(f"{name} is {embedding}" for name, embedding in provenance.tied.items())
+
+
+def _merge(provenance: Provenance) -> Iterator[tuple[str, str]]:
     yield "recipe", f"{provenance.name or '(no name)'}  sha256 {provenance.recipe_sha256[:16]}…"
     yield "seed", str(provenance.seed)
-    yield "inputs", "\n".join(_files(output))
-    yield "made by", ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
+    yield "inputs", "\n".join(_files(provenance))
+    yield "made by", _versions(provenance.versions)
     yield "on", f"{provenance.device.kind} ({provenance.device.capability})"
-    stored = sum(each.bytes for each in provenance.weights)
-    in_files = f"{format_bytes(stored)} in {format_count(len(provenance.weights), 'file')}"
     delta = ", a delta" if provenance.space == "delta" else ""
-    yield "tensors", f"{len(provenance.tensors):,}{delta}; {in_files}"
-    yield "not finite", _odd(output, "nonfinite")
+    yield "tensors", f"{len(provenance.tensors):,}{delta}; {_stored(provenance)}"
+    yield "not finite", _odd(provenance, "nonfinite")
     if provenance.total("overflowed"):
-        yield "overflowed", _odd(output, "overflowed")
+        yield "overflowed", _odd(provenance, "overflowed")
+
+
+def _run(output: OpenedOutput) -> Iterator[tuple[str, str]]:
+    run = output.run
     if run is None:
         yield "when", "not known: mergegraph.run.json is gone"
         return
@@ -96,17 +117,25 @@ def _output_table(output: OpenedOutput) -> Iterator[tuple[str, str]]:
     yield "verified", f"{verified}; `mergegraph verify` does it now"
 
 
-def _files(output: OpenedOutput) -> Iterator[str]:
+def _versions(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _stored(provenance: AnyProvenance) -> str:
+    stored = sum(each.bytes for each in provenance.weights)
+    return f"{format_bytes(stored)} in {format_count(len(provenance.weights), 'file')}"
+
+
+def _files(provenance: Provenance) -> Iterator[str]:
     """One line a model: `base  ./models/base  2.0 GiB in 1 file`."""
     models: dict[tuple[str, str], list[int]] = {}
-    for each in output.provenance.inputs:
+    for each in provenance.inputs:
         models.setdefault((each.node, each.model), []).append(each.bytes)
     for (node, model), sizes in models.items():
         yield f"{node}  {model}  {format_bytes(sum(sizes))} in {format_count(len(sizes), 'file')}"
 
 
-def _odd(output: OpenedOutput, fact: Any) -> str:
-    provenance = output.provenance
+def _odd(provenance: Provenance, fact: Any) -> str:
     names = [name for name, tensor in provenance.tensors.items() if getattr(tensor, fact)]
     if not names:
         return "none"
@@ -118,7 +147,7 @@ def _unfinished(path: Path) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     recorded = len(recorded_tensors(path))
     table = [
         ("output", str(path)),
-        ("state", f"not finished; {format_count(recorded, 'tensor')} recorded. Run its recipe again to go on."),
+        ("state", f"not finished; {format_count(recorded, 'tensor')} recorded. Run the same command again to go on."),
     ]
     return {"path": str(path), "finished": False, "tensors_recorded": recorded}, table
 

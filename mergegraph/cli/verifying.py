@@ -61,7 +61,7 @@ def _verified_text(verified: Verified, seconds: float) -> str:
         return (
             f"{verified.path}: not finished; of {format_count(verified.tensors_expected, 'tensor')}, "
             f"{verified.tensors:,} recorded, and on disk as written ({read})\n"
-            "  run its recipe again to go on"
+            "  run the same command again to go on"
         )
     output = verified.output
     hashed = ", sha256 too" if output is not None and output.provenance.is_hashed else ""

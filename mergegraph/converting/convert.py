@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,8 +21,11 @@ from mergegraph.converting.worker import Worker
 from mergegraph.errors import InputError, Problem, RunError
 from mergegraph.methods.save import Save
 from mergegraph.plan.sidecars import MODEL_FILES, TOKENIZER_FILES, matching_files
+from mergegraph.provenance.record import Conversion, PickledInput, RunInput, Stored, encode
+from mergegraph.provenance.writing import beside_of, run_record, weights_of
 from mergegraph.tensors import strict_json
 from mergegraph.tensors.checksum import block_digests, bytes_per_block, tensor_checksum
+from mergegraph.tensors.completed import PROVENANCE, RUN_RECORD
 from mergegraph.tensors.foreign import converted_path
 from mergegraph.tensors.layout import Layout, lay_out
 from mergegraph.tensors.partial import refuse_existing
@@ -67,6 +71,7 @@ def convert(source: Path, output: Path | None = None, *, key: str | None = None,
     `key`: where in the pickle the tensors are, when that is not where training programs keep them.
     """
     require_torch(version("torch"))
+    started = time.time()
     sources = choose(source)
     final = output or converted_path(source)
     refuse_existing(final.absolute(), overwrite)
@@ -92,7 +97,8 @@ def convert(source: Path, output: Path | None = None, *, key: str | None = None,
             for name, content in _sidecars(sources):
                 folder.write_sidecar(name, content)
             versions = {"mergegraph": engine, "torch": worker.torch_version}
-            folder.write_sidecar("mergegraph.json", _provenance(reading, result_id, versions, folder.checksums))
+            folder.write_sidecar(PROVENANCE, encode(_provenance(reading, key, versions, layout, folder)))
+            folder.write_sidecar(RUN_RECORD, _run_record(files, result_id, folder, started, resumed))
             folder.finalize()
             folder.publish()
     warnings = (*_confinement(worker.unconfined), *_said(sources, reading))
@@ -179,21 +185,27 @@ def _result_id(reading: _Reading, key: str | None) -> str:
     return hashlib.sha256(json.dumps(["convert", *parts]).encode()).hexdigest()
 
 
-def _provenance(reading: _Reading, result_id: str, versions: Mapping[str, str], checksums: Mapping[str, str]) -> bytes:
-    """mergegraph.json: what was converted, and the xxh3_128 of every tensor. No time, so equal runs are equal."""
-    document = {
-        "mergegraph": 1,
-        "result_id": result_id,
-        "versions": dict(versions),
-        "space": "weights",
-        "inputs": [
-            {"file": x.path.name, "bytes": x.file_bytes, "converted from pickle, sha256": x.sha256}
-            for x in reading.files
-        ],
-        "tied": dict(reading.tied),
-        "tensors": {name: {"xxh3_128": checksum} for name, checksum in checksums.items()},
-    }
-    return (json.dumps(document, indent=1) + "\n").encode()
+def _provenance(
+    reading: _Reading, key: str | None, versions: Mapping[str, str], layout: Layout, folder: OutputFolder
+) -> Conversion:
+    """Of a folder whose other files are written."""
+    return Conversion(
+        mergegraph=2,
+        converted="from pickle",
+        versions=dict(versions),
+        key=key,
+        inputs=tuple(PickledInput(file=x.path.name, bytes=x.file_bytes, sha256=x.sha256) for x in reading.files),
+        tied=dict(reading.tied),
+        weights=weights_of(layout, {}),
+        beside=beside_of(layout, folder.sidecars),
+        tensors={name: Stored(xxh3_128=checksum) for name, checksum in folder.checksums.items()},
+    )
+
+
+def _run_record(files: Sequence[Pickled], result_id: str, folder: OutputFolder, started: float, resumed: int) -> bytes:
+    inputs = tuple(RunInput(path=str(file.path), identity=file.identity) for file in files)
+    itself = folder.sidecars[PROVENANCE].sha256
+    return run_record(inputs, result_id, itself, started=started, resumed=resumed, verified=False)
 
 
 def _confinement(unconfined: Sequence[str]) -> Iterator[Problem]:

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
-import platform
-import socket
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
-import xxhash
 
 from mergegraph.execute.card import engine_version, read_by
 from mergegraph.execute.identity import Identity
 from mergegraph.plan.plan import InputFile, Output, Plan
-from mergegraph.provenance.record import (
-    NOT_COMPUTED,
-    Beside,
-    Device,
-    Input,
-    Provenance,
-    RunInput,
-    RunRecord,
-    Tensor,
-    Weights,
-    encode,
-)
+from mergegraph.provenance.record import NOT_COMPUTED, Device, Input, Provenance, RunInput, Tensor, encode
 from mergegraph.provenance.statement import statement
+from mergegraph.provenance.writing import beside_of, run_record, weights_of
 from mergegraph.tensors.completed import PROVENANCE, RUN_RECORD, STATEMENT
 from mergegraph.tensors.writer import OutputFolder, SmallFile
 
@@ -62,7 +48,8 @@ def write_records(
         digests = {each.file: each.sha256 for each in (*record.weights, *record.beside)}
         folder.write_sidecar(STATEMENT, statement(record, {**digests, PROVENANCE: itself}))
     resumed = len(folder.finished)
-    last = run_record(plan, output, identity.result_id, itself, started=started, resumed=resumed, verified=verified)
+    inputs = tuple(RunInput(path=file.path, identity=file.identity) for file in inputs_of(plan, output))
+    last = run_record(inputs, identity.result_id, itself, started=started, resumed=resumed, verified=verified)
     folder.write_sidecar(RUN_RECORD, last)
 
 
@@ -89,8 +76,8 @@ def provenance(
         recipe_sha256=hashlib.sha256(plan.recipe_text.encode()).hexdigest(),
         plan_sha256=plan_sha256,
         inputs=tuple(_input(file, sha256) for file in inputs_of(plan, output)),
-        weights=tuple(_weights(output, sha256)),
-        beside=tuple(Beside(file=name, bytes=f.file_bytes, sha256=f.sha256) for name, f in _all(output, beside)),
+        weights=weights_of(output.layout, sha256),
+        beside=beside_of(output.layout, beside),
         tensors={
             name: Tensor.model_validate({"xxh3_128": checksum, **facts.get(name, {})})
             for name, checksum in checksums.items()
@@ -98,53 +85,7 @@ def provenance(
     )
 
 
-def run_record(
-    plan: Plan, output: Output, result_id: str, provenance_sha256: str, *, started: float, resumed: int, verified: bool
-) -> bytes:
-    """`provenance_sha256`: of mergegraph.json. `started`: seconds since the epoch."""
-    inputs = tuple(RunInput(path=file.path, identity=file.identity) for file in inputs_of(plan, output))
-    now = datetime.datetime.now(datetime.UTC)
-    return encode(
-        RunRecord(
-            mergegraph_run=1,
-            result_id=result_id,
-            provenance_sha256=provenance_sha256,
-            started=_written(datetime.datetime.fromtimestamp(started, datetime.UTC)),
-            finished=_written(now),
-            host=socket.gethostname(),
-            system=platform.platform(),
-            tensors_resumed=resumed,
-            verified=verified,
-            inputs=inputs,
-        )
-    )
-
-
-def _written(moment: datetime.datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
 def _input(file: InputFile, sha256: Mapping[str, str]) -> Input:
     name = Path(file.path).name
     digest = sha256.get(file.path, NOT_COMPUTED)
     return Input(node=file.label, model=file.reference, file=name, bytes=file.file_bytes, sha256=digest)
-
-
-def _weights(output: Output, sha256: Mapping[str, str]) -> list[Weights]:
-    return [
-        Weights(
-            file=file.name,
-            bytes=file.file_bytes,
-            sha256=sha256.get(file.name, NOT_COMPUTED),
-            tensors=len(file.offsets),
-            header_xxh3_128=xxhash.xxh3_128_hexdigest(file.header),
-        )
-        for file in output.layout.files
-    ]
-
-
-def _all(output: Output, beside: Mapping[str, SmallFile]) -> list[tuple[str, SmallFile]]:
-    """With the index, which the folder writes itself."""
-    index = output.layout.index_json()
-    indexed = {} if index is None else {output.layout.index_name: SmallFile.of(index)}
-    return sorted({**beside, **indexed}.items())

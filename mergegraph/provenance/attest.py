@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mergegraph.errors import Problem
 from mergegraph.provenance.opening import OpenedOutput
-from mergegraph.provenance.record import NOT_COMPUTED
+from mergegraph.provenance.record import NOT_COMPUTED, Input, Provenance
 from mergegraph.provenance.statement import statement
 from mergegraph.provenance.verify import Tick, verify
 from mergegraph.tensors.local_file import opened
@@ -31,12 +31,13 @@ def attest(path: Path, tick: Tick) -> Attested:
     verified = verify(path, tick, with_sha256=True)
     output = verified.output
     assert output is not None, f"{path} is not finished"
+    inputs = _inputs(output)
     unhashed = {index: place for index, place in _places(output) if place is not None}
     reading = [partial(_unchanged_sha256, *place) for place in unhashed.values()]
-    total = sum(output.provenance.inputs[index].bytes for index in unhashed)
+    total = sum(inputs[index].bytes for index in unhashed)
     digests = in_threads(reading, lambda read: tick(read, total))
     found = {index: digest for index, digest in zip(unhashed, digests, strict=True) if digest != NOT_COMPUTED}
-    missing = [output.provenance.inputs[index] for index, _ in _places(output) if index not in found]
+    missing = [inputs[index] for index, _ in _places(output) if index not in found]
     warnings = [
         Problem(
             f"{each.node}/{each.file} is stated without a digest.",
@@ -49,12 +50,18 @@ def attest(path: Path, tick: Tick) -> Attested:
     return Attested(statement(output.provenance, verified.sha256, found), (*verified.warnings, *warnings))
 
 
+def _inputs(output: OpenedOutput) -> tuple[Input, ...]:
+    """Those that may lack a digest: of a conversion, none does."""
+    return output.provenance.inputs if isinstance(output.provenance, Provenance) else ()
+
+
 def _places(output: OpenedOutput) -> Iterator[tuple[int, tuple[str, str] | None]]:
     """(index, (path, identity)) of the inputs without a digest; None where nobody knows where they lay."""
-    for index, each in enumerate(output.provenance.inputs):
+    inputs = _inputs(output)
+    for index, each in enumerate(inputs):
         if each.sha256 != NOT_COMPUTED:
             continue
-        known = output.run is not None and len(output.run.inputs) == len(output.provenance.inputs)
+        known = output.run is not None and len(output.run.inputs) == len(inputs)
         yield (
             index,
             (output.run.inputs[index].path, output.run.inputs[index].identity) if known and output.run else None,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mergegraph.errors import OutputError, Problem, RunError
-from mergegraph.provenance.record import Provenance, RunRecord, decode
+from mergegraph.provenance.record import AnyProvenance, Conversion, Provenance, RunRecord, decode
 from mergegraph.tensors.completed import PROVENANCE, RUN_RECORD
 from mergegraph.tensors.kept import JOURNAL
 from mergegraph.tensors.local_file import opened, read_range
@@ -23,7 +24,7 @@ class OpenedOutput:
     """`sha256` is that of mergegraph.json; `run` is None where mergegraph.run.json is gone."""
 
     path: Path
-    provenance: Provenance
+    provenance: AnyProvenance
     sha256: str
     run: RunRecord | None
 
@@ -43,9 +44,10 @@ def open_output(path: Path) -> OpenedOutput:
     if not is_output(path):
         raise OutputError(_not_an_output(path))
     raw = _content(path / PROVENANCE)
-    _require_known_format(path / PROVENANCE, raw)
+    said = _said(raw)
+    _require_known_format(path / PROVENANCE, said)
     try:
-        provenance = decode(Provenance, raw)
+        provenance = decode(Conversion, raw) if "converted" in said else decode(Provenance, raw)
     except ValueError as error:
         raise RunError(damaged(path / PROVENANCE, str(error))) from error
     return OpenedOutput(path, provenance, hashlib.sha256(raw).hexdigest(), _run_record(path / RUN_RECORD))
@@ -53,7 +55,7 @@ def open_output(path: Path) -> OpenedOutput:
 
 def damaged(file: Path, why: str) -> Problem:
     """A file that the output is known by is not what was written."""
-    return Problem(f"{file} is not as it was written.", why=why, fix="copy the output again, or run its recipe again")
+    return Problem(f"{file} is not as it was written.", why=why, fix="copy the output again, or make it again")
 
 
 def _run_record(file: Path) -> RunRecord | None:
@@ -74,15 +76,20 @@ def _content(file: Path) -> bytes:
         raise RunError(Problem(f"{file} cannot be read: {error.strerror}.", fix=fix)) from error
 
 
-def _require_known_format(file: Path, raw: bytes) -> None:
-    """What another version wrote is not damaged."""
+def _said(raw: bytes) -> dict[str, Any]:
+    """A record before anything is known of it; one that is torn says nothing."""
     try:
-        document: Any = json.loads(raw)
-        written = document["mergegraph"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return
+        document: object = json.loads(raw)
+    except (ValueError, RecursionError):
+        return {}
+    return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+
+
+def _require_known_format(file: Path, said: Mapping[str, Any]) -> None:
+    """What another version wrote is not damaged."""
+    written = said.get("mergegraph", FORMAT)
     if type(written) is int and written != FORMAT:
-        fix = "use the version of mergegraph that made it, or run its recipe again"
+        fix = "use the version of mergegraph that made it, or make it again"
         raise OutputError(Problem(f"{file} is in format {written}; this version reads format {FORMAT}.", fix=fix))
 
 

@@ -1,8 +1,9 @@
 """The two records of an output: `mergegraph.json`, which is content, and `mergegraph.run.json`, which is one run.
 
 `mergegraph.json` holds nothing that differs between two runs of one recipe on the same bytes: no time, no host, no
-path, no inode. `mergegraph.run.json` holds these, the result id that is made of some of them, and the sha256 of the
-other record. docs/provenance.md explains every key.
+path, no inode; a merge and a conversion of pickled files each have a form of it. `mergegraph.run.json` holds what it
+leaves out, the result id that is made of some of that, and the sha256 of the other record. docs/provenance.md explains
+every key.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -72,16 +73,21 @@ class Beside(_Record):
     sha256: Sha256
 
 
-class Tensor(_Record):
-    """Checksum of a tensor; how many of its values are NaN or Inf, or did not fit the dtype."""
+class Stored(_Record):
+    """A tensor whose values nobody looked at."""
 
     xxh3_128: Xxh3
+
+
+class Tensor(Stored):
+    """A computed tensor; how many of its values are NaN or Inf, or did not fit the dtype."""
+
     nonfinite: Count = 0
     overflowed: Count = 0
 
 
 class Provenance(_Record):
-    """mergegraph.json."""
+    """mergegraph.json of a merge."""
 
     mergegraph: Literal[2]
     name: str
@@ -100,10 +106,47 @@ class Provenance(_Record):
     @property
     def is_hashed(self) -> bool:
         """Whether the sha256 of every file of tensors is known."""
-        return all(each.sha256 != NOT_COMPUTED for each in self.weights)
+        return _are_hashed(self.weights)
 
     def total(self, fact: Literal["nonfinite", "overflowed"]) -> int:
         return sum(getattr(tensor, fact) for tensor in self.tensors.values())
+
+
+class PickledInput(_Record):
+    """A pickled file that was converted."""
+
+    file: str
+    bytes: Count
+    sha256: Sha256
+
+
+class Conversion(_Record):
+    """mergegraph.json of a conversion, which has no recipe, plan or seed, and computes nothing.
+
+    `key`: where in the pickle the tensors were said to be. `tied`: heads that were not written, to what they are.
+    """
+
+    mergegraph: Literal[2]
+    converted: Literal["from pickle"]
+    versions: dict[str, str]
+    key: str | None = None
+    inputs: tuple[PickledInput, ...] = Field(strict=False)
+    tied: dict[str, str]
+    weights: tuple[Weights, ...] = Field(strict=False)
+    beside: tuple[Beside, ...] = Field(strict=False)
+    tensors: dict[str, Stored]
+
+    @property
+    def is_hashed(self) -> bool:
+        """Whether the sha256 of every file of tensors is known."""
+        return _are_hashed(self.weights)
+
+
+AnyProvenance: TypeAlias = Provenance | Conversion
+
+
+def _are_hashed(weights: tuple[Weights, ...]) -> bool:
+    return all(each.sha256 != NOT_COMPUTED for each in weights)
 
 
 class RunInput(_Record):
@@ -128,10 +171,10 @@ class RunRecord(_Record):
     inputs: tuple[RunInput, ...] = Field(strict=False)
 
 
-AnyRecord = TypeVar("AnyRecord", Provenance, RunRecord)
+AnyRecord = TypeVar("AnyRecord", Provenance, Conversion, RunRecord)
 
 
-def encode(record: Provenance | RunRecord) -> bytes:
+def encode(record: AnyProvenance | RunRecord) -> bytes:
     """The bytes of a record; equal records are equal bytes. Counts of zero are left out of tensors."""
     return json_bytes(record.model_dump(mode="json", exclude_defaults=True))
 

@@ -10,7 +10,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from mergegraph.provenance.record import NOT_COMPUTED, Input, Provenance, json_bytes
+from mergegraph.provenance.record import (
+    NOT_COMPUTED,
+    AnyProvenance,
+    Conversion,
+    Input,
+    PickledInput,
+    Provenance,
+    json_bytes,
+)
 from mergegraph.tensors.completed import PROVENANCE
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -18,7 +26,7 @@ PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "pkg:pypi/mergegraph#docs/provenance.md"
 
 
-def statement(provenance: Provenance, digests: Mapping[str, str], inputs: Mapping[int, str] | None = None) -> bytes:
+def statement(provenance: AnyProvenance, digests: Mapping[str, str], inputs: Mapping[int, str] | None = None) -> bytes:
     """`digests`: the sha256 of every file that is a subject. `inputs`: of inputs by their place, where known."""
     return json_bytes(
         {
@@ -26,7 +34,9 @@ def statement(provenance: Provenance, digests: Mapping[str, str], inputs: Mappin
             "subject": [{"name": file, "digest": {"sha256": digests[file]}} for file in subjects(provenance)],
             "predicateType": PREDICATE_TYPE,
             "predicate": {
-                "buildDefinition": _definition(provenance, inputs or {}),
+                "buildDefinition": _conversion(provenance)
+                if isinstance(provenance, Conversion)
+                else _definition(provenance, inputs or {}),
                 "runDetails": {
                     "builder": {
                         "id": f"pkg:pypi/mergegraph@{quote(provenance.versions.get('mergegraph', ''))}",
@@ -38,7 +48,7 @@ def statement(provenance: Provenance, digests: Mapping[str, str], inputs: Mappin
     )
 
 
-def subjects(provenance: Provenance) -> Iterator[str]:
+def subjects(provenance: AnyProvenance) -> Iterator[str]:
     """The files that the statement speaks of: the tensors, what lies beside them, the record."""
     yield from (each.file for each in provenance.weights)
     yield from (each.file for each in provenance.beside)
@@ -58,6 +68,19 @@ def _definition(provenance: Provenance, inputs: Mapping[int, str]) -> dict[str, 
             _dependency(each, inputs.get(index, each.sha256)) for index, each in enumerate(provenance.inputs)
         ],
     }
+
+
+def _conversion(provenance: Conversion) -> dict[str, Any]:
+    key = {} if provenance.key is None else {"key": provenance.key}
+    return {
+        "buildType": BUILD_TYPE,
+        "externalParameters": {"converted": provenance.converted, **key},
+        "resolvedDependencies": [_pickled(each) for each in provenance.inputs],
+    }
+
+
+def _pickled(read: PickledInput) -> dict[str, Any]:
+    return {"name": read.file, "uri": quote(read.file), "digest": {"sha256": read.sha256}}
 
 
 def _dependency(read: Input, sha256: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from mergegraph.tensors.kept import JOURNAL, recorded
 from mergegraph.tensors.readback import Advance, Extent, ReadBack, in_threads, read_back
 
 _SHOWN = 12
-_AGAIN = "run its recipe again with --overwrite: it begins again"
+_AGAIN = "run the same command again with --overwrite: it begins again"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mergegraph.errors import InputError, Problem, RunError
 from mergegraph.provenance.opening import OpenedOutput, damaged, is_unfinished, open_output
-from mergegraph.provenance.record import NOT_COMPUTED, Weights
+from mergegraph.provenance.record import NOT_COMPUTED, Provenance, Weights
 from mergegraph.provenance.statement import statement
 from mergegraph.provenance.unfinished import Verified, extents_of, verify_unfinished
 from mergegraph.tensors.completed import PROVENANCE, RUN_RECORD, STATEMENT
@@ -24,7 +24,7 @@ from mergegraph.tensors.readback import Advance, ReadBack, in_threads, read_back
 from mergegraph.units import format_count
 
 _SHOWN = 12
-_AGAIN = "copy the output again, or run its recipe again"
+_AGAIN = "copy the output again, or make it again"
 
 Tick = Callable[[int, int], None]
 """Told of bytes read and bytes to read, ten times a second."""
@@ -69,10 +69,15 @@ class _Checking:
             self.problems.append(Problem(f"{path / RUN_RECORD} is missing.", why=why, severity="warning"))
         elif run.provenance_sha256 != self.output.sha256:
             self.problems.append(damaged(path / PROVENANCE, f"{RUN_RECORD} gives it another sha256"))
-        if hashlib.sha256(provenance.recipe.encode()).hexdigest() != provenance.recipe_sha256:
-            self.problems.append(damaged(path / PROVENANCE, "its recipe has another sha256 than it says"))
+        if isinstance(provenance, Provenance):
+            self._recipe(provenance)
         if provenance.is_hashed and (run is None or run.verified):
             self._statement()
+
+    def _recipe(self, provenance: Provenance) -> None:
+        if hashlib.sha256(provenance.recipe.encode()).hexdigest() != provenance.recipe_sha256:
+            file = self.output.path / PROVENANCE
+            self.problems.append(damaged(file, "its recipe has another sha256 than it says"))
 
     def _statement(self) -> None:
         provenance = self.output.provenance

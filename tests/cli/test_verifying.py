@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mergegraph.cli import main
+from tests.cli.test_max_header import lengthen
 from tests.cli.tiny_models import tensors, write_blend, write_model
 from tests.provenance.outputs import flip
 
@@ -112,6 +113,13 @@ def test_info_of_a_model(output: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert len(tensors()) == found["tensors"]
     assert main(["info", "nowhere"]) == 2
     assert main(["info", "base", "--in-toto"]) == 2
+
+
+def test_info_reads_a_longer_header_where_that_is_asked_for(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lengthen(output.parent / "base" / "model.safetensors", 25_000_001)
+    assert main(["info", "base"]) == 2
+    assert "--max-header-mb 26" in capsys.readouterr().err
+    assert main(["info", "base", "--max-header-mb", "26"]) == 0
 
 
 def test_a_statement_is_one_json_document(output: Path, capsys: pytest.CaptureFixture[str]) -> None:

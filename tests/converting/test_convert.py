@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -16,10 +17,12 @@ from mergegraph.cli import main
 from mergegraph.converting import unpickle
 from mergegraph.converting.convert import convert
 from mergegraph.converting.worker import Worker
-from mergegraph.errors import InputError, OutputError, RunError
+from mergegraph.errors import InputError, MergegraphError, OutputError, RunError
+from mergegraph.provenance.verify import verify
 from mergegraph.tensors.checkpoint import open_checkpoint
 from tests.cli.tiny_models import tree
 from tests.converting.pickles import tensors
+from tests.provenance.outputs import flip
 
 TIED = {"architectures": ["LlamaForCausalLM"], "tie_word_embeddings": True}
 
@@ -73,7 +76,7 @@ def test_a_folder_keeps_every_bit(tmp_path: Path, capsys: pytest.CaptureFixture[
     made = tmp_path / "m-safetensors"
     assert same_bits(made, {name: tensor for name, tensor in tensors().items() if name != "lm_head.weight"})
     assert {path.name for path in made.iterdir()} == {
-        "model.safetensors", "config.json", "tokenizer.json", "mergegraph.json",
+        "model.safetensors", "config.json", "tokenizer.json", "mergegraph.json", "mergegraph.run.json",
     }  # fmt: skip
     assert (made / "config.json").read_bytes() == before["config.json"]
     assert (made / "tokenizer.json").read_bytes() == before["tokenizer.json"]
@@ -88,12 +91,46 @@ def test_the_output_says_what_it_was_made_from(tmp_path: Path) -> None:
     done = convert(write_folder(tmp_path / "m", tensors()))
     said = json.loads((done.path / "mergegraph.json").read_bytes())
     (file,) = said["inputs"]
-    sha256 = file["converted from pickle, sha256"]
-    assert re.fullmatch("[0-9a-f]{64}", sha256)
+    sha256 = hashlib.sha256((tmp_path / "m" / "pytorch_model.bin").read_bytes()).hexdigest()
+    assert (said["converted"], file["file"], file["sha256"]) == ("from pickle", "pytorch_model.bin", sha256)
+    assert not {"recipe", "plan_sha256", "seed"} & said.keys()
     with safe_open(done.path / "model.safetensors", "pt") as stored:
         assert stored.metadata() == {"format": "pt", "mergegraph.converted": f"from pickle, sha256 {sha256}"}
     assert said["tied"] == {"lm_head.weight": "model.embed_tokens.weight"}
     assert set(said["tensors"]) == set(tensors()) - {"lm_head.weight"}
+    again = convert(write_folder(tmp_path / "other", tensors()), tmp_path / "again")
+    assert (again.path / "mergegraph.json").read_bytes() == (done.path / "mergegraph.json").read_bytes()
+
+
+def test_the_output_is_verified_and_told_of_as_a_merge_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = str(convert(write_shards(tmp_path / "m")).path)
+    sha256 = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted((tmp_path / "m").glob("*.bin"))]
+    assert main(["verify", made]) == 0
+    assert "as it was written (14 tensors" in said(capsys)
+    assert verify(Path(made)).warnings == ()
+    assert main(["info", made]) == 0
+    text = said(capsys)
+    assert all(f"converted from pickle, sha256 {digest}" in text for digest in sha256)
+    assert "recipe" not in text
+    assert "not finite" not in text
+    assert main(["info", made, "--json"]) == 0
+    assert json.loads(said(capsys))["provenance"]["converted"] == "from pickle"
+    assert main(["info", made, "--in-toto"]) == 0
+    stated = json.loads(said(capsys))["predicate"]["buildDefinition"]
+    assert stated["externalParameters"] == {"converted": "from pickle"}
+    assert [each["digest"]["sha256"] for each in stated["resolvedDependencies"]] == sha256
+
+
+def test_no_byte_of_the_output_changes_unnoticed(tmp_path: Path) -> None:
+    made = convert(write_folder(tmp_path / "m", tensors())).path
+    for file in (made / "model.safetensors", made / "config.json", made / "mergegraph.json"):
+        for offset in (9, file.stat().st_size - 1):
+            flip(file, offset)
+            with pytest.raises(MergegraphError) as raised:
+                verify(made)
+            assert raised.value.exit_code == 1, file
+            flip(file, offset)
+    assert verify(made).warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -189,6 +226,8 @@ def test_a_stopped_conversion_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not (tmp_path / "m-safetensors").exists()
     done = convert(source)
     assert done.resumed >= 8
+    assert json.loads((done.path / "mergegraph.run.json").read_bytes())["tensors_resumed"] == done.resumed
+    assert verify(done.path).warnings == ()
     assert same_bits(done.path, {name: tensor for name, tensor in tensors().items() if name != "lm_head.weight"})
 
 
