@@ -55,7 +55,9 @@ def open_output(path: Path) -> OpenedOutput:
 
 def damaged(file: Path, why: str) -> Problem:
     """A file that the output is known by is not what was written."""
-    return Problem(f"{file} is not as it was written.", why=why, fix="copy the output again, or make it again")
+    return Problem(
+        f"{file} is not as it was written.", why=why, fix="copy the output again, or make it again with --overwrite"
+    )
 
 
 def _run_record(file: Path) -> RunRecord | None:

@@ -24,7 +24,7 @@ from mergegraph.tensors.readback import Advance, ReadBack, in_threads, read_back
 from mergegraph.units import format_count
 
 _SHOWN = 12
-_AGAIN = "copy the output again, or make it again"
+_AGAIN = "copy the output again, or make it again with --overwrite"
 
 Tick = Callable[[int, int], None]
 """Told of bytes read and bytes to read, ten times a second."""

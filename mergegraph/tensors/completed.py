@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from mergegraph.tensors.local_file import opened, read_range
+
 PROVENANCE = "mergegraph.json"
 RUN_RECORD = "mergegraph.run.json"
 STATEMENT = "mergegraph.intoto.json"
@@ -48,7 +50,8 @@ def completed_result_id(path: Path) -> str | None:
 
 def _said(path: Path) -> dict[str, Any]:
     try:
-        return _mapping(json.loads(path.read_bytes()))
+        with opened(str(path)) as file:
+            return _mapping(json.loads(read_range(file, 0, file.file_bytes)))
     except (OSError, ValueError, RecursionError):
         return {}
 

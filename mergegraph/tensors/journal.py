@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import NamedTuple, cast
 
 from mergegraph.tensors.disk import reserve, sync_data, write_fully
+from mergegraph.tensors.local_file import opened, read_range
 
 Record = Mapping[str, object]
 
@@ -30,7 +31,8 @@ class JournalContents(NamedTuple):
 
 def read_journal(path: Path) -> JournalContents:
     """Everything before the first bad line. OSError when there is no such file."""
-    content = path.read_bytes()
+    with opened(str(path)) as file:
+        content = read_range(file, 0, file.file_bytes)
     lines: list[Record] = []
     position = 0
     while (end := content.find(b"\n", position)) >= 0:

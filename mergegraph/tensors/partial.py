@@ -86,7 +86,7 @@ def refuse_existing(final: Path, overwrite: bool) -> None:
         raise OutputError(
             Problem(
                 f"{final} will not be overwritten.",
-                why="it is a mount point, holds the current folder, or holds no model (no .safetensors file)",
+                why="it is a mount point, holds the current folder or other folders, or holds no .safetensors file",
                 fix="choose another path, or remove it yourself",
             )
         )
@@ -170,7 +170,8 @@ def _enter(partial: Path, result_id: str, overwrite: bool, undo: ExitStack) -> F
 
 def _refuse_foreign(partial: Path, result_id: str, overwrite: bool) -> None:
     names = {entry.name for entry in partial.iterdir()}
-    if not names or names & {LOCK, JOURNAL} or completed_result_id(partial) == result_id:
+    made_here = completed_result_id(partial)
+    if not names or _is_partial_output(names) or made_here == result_id or (made_here and LOCK in names):
         return
     if not (overwrite and _is_model_or_empty(partial)):
         raise OutputError(
@@ -181,11 +182,21 @@ def _refuse_foreign(partial: Path, result_id: str, overwrite: bool) -> None:
         )
 
 
+def _is_partial_output(names: set[str]) -> bool:
+    """Whether a run left these: a journal, or what stands there before there is one."""
+    if JOURNAL in names:
+        return True
+    return LOCK in names and all(name == LOCK or ".safetensors" in name or name.endswith(".tmp") for name in names)
+
+
 def _is_model_or_empty(path: Path) -> bool:
+    """What --overwrite may replace: a model is a flat folder, so whoever keeps folders there keeps other things."""
     if not path.is_dir():
         return path.suffix == ".safetensors"
-    names = [entry.name for entry in path.iterdir()]
-    return not names or any(name == PROVENANCE or ".safetensors" in name for name in names)
+    entries = list(path.iterdir())
+    if any(entry.is_dir() and not entry.is_symlink() for entry in entries):
+        return False
+    return not entries or any(entry.name == PROVENANCE or ".safetensors" in entry.name for entry in entries)
 
 
 def _begin(partial: Path, layout: Layout, sync: bool) -> None:

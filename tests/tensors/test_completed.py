@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from mergegraph.tensors.completed import Completed, completed, completed_result_id
+from mergegraph.tensors.completed import PROVENANCE, RUN_RECORD, Completed, completed, completed_result_id
 
 NAN = {"xxh3_128": "0", "nonfinite": 3}
 ID = b'{"result_id": "7c1e"}'
@@ -41,3 +42,9 @@ def test_what_a_finished_folder_says(
 
 def test_values_that_are_not_finite_are_counted_by_tensor() -> None:
     assert Completed("7c1e", {"a": NAN, "b": {"overflowed": 2}, "c": {"nonfinite": 0}}).nonfinite == {"a": 3}
+
+
+def test_a_pipe_in_place_of_a_record_says_nothing_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / RUN_RECORD)
+    os.mkfifo(tmp_path / PROVENANCE)
+    assert completed(tmp_path) is None

@@ -863,3 +863,21 @@ def test_overwrite_does_not_reach_the_current_folder(
     monkeypatch.chdir(some_model(path))
     with pytest.raises(OutputError, match="holds the current folder"):
         open_folder(Path(), layout, overwrite=True)
+
+
+def test_a_folder_with_a_lock_of_somebody_else_is_not_taken_for_a_partial_output(path: Path, layout: Layout) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    partial.mkdir(parents=True)
+    (partial / "lock").write_text("mine")
+    (partial / "notes.txt").write_text("precious")
+    with pytest.raises(OutputError, match="not a partial output"):
+        open_folder(path, layout)
+    assert (partial / "notes.txt").read_text() == "precious"
+
+
+def test_overwrite_replaces_no_folder_that_holds_folders(path: Path, layout: Layout) -> None:
+    (path / "other").mkdir(parents=True)
+    (path / "stray.safetensors").touch()
+    with pytest.raises(OutputError, match="will not be overwritten"):
+        open_folder(path, layout, overwrite=True)
+    assert (path / "other").is_dir()
