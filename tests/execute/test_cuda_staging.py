@@ -4,6 +4,7 @@ the device; where there is CUDA, runs on it are within a tolerance of the thread
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from fractions import Fraction
 from pathlib import Path
@@ -94,8 +95,9 @@ def alike(found: Path, reference: dict[str, bytes], *, exact: bool) -> None:
 @pytest.mark.parametrize("nodes", MERGES.values(), ids=MERGES)
 @pytest.mark.parametrize("count", [1, 2])
 def test_devices_give_the_threads_files(count: int, nodes: str, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(models / "out", ignore_errors=True)
     plan = planned(models, LOADS + nodes)
-    merged(plan, overwrite=True)
+    merged(plan)
     reference = tree(models / "out")
     for tile in (BLOCK, 8 << 20) if count == 1 else (BLOCK,):
         small_tiles(monkeypatch, tile)
@@ -108,8 +110,9 @@ def test_devices_give_the_threads_files(count: int, nodes: str, models: Path, mo
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("nodes", MERGES.values(), ids=MERGES)
 def test_cuda_gives_nearly_the_threads_files(nodes: str, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(models / "out", ignore_errors=True)
     plan = planned(models, LOADS + nodes)
-    merged(plan, overwrite=True)
+    merged(plan)
     reference = tree(models / "out")
     for tile in (BLOCK, 8 << 20):
         small_tiles(monkeypatch, tile)
