@@ -22,6 +22,8 @@ POOL_CEILING = 128 << 20
 DEFAULT_BUDGET = 2 << 30
 REDUCE_BYTES = 2 << 20
 """Two runs of 65,536 float64, and as much again for what torch takes to count a run."""
+WORKER_BYTES = 1 << 20
+"""What a worker takes beside its tile set: its stack, and what torch, numpy and Python hold while a step runs."""
 HISTOGRAM_BYTES = 4 * SPARSE_BINS
 """What a quantile is counted in: 32 bits a bin, or 64 where there are few."""
 
@@ -94,9 +96,9 @@ def project(
 
     A projection above the budget (one worker, one block) is handed back too: `Plan.problems` says so.
     """
-    ceiling = min(budget_bytes - shared_bytes, POOL_CEILING)
     wanted = min(TILE_ELEMENTS, -(-max(largest_tensor, 1) // BLOCK_ELEMENTS) * BLOCK_ELEMENTS)
     for count in range(workers, 0, -1):
+        ceiling = min(budget_bytes - shared_bytes - count * WORKER_BYTES, POOL_CEILING)
         for elements in range(wanted, 0, -BLOCK_ELEMENTS):
             if count * shape.tile_set_bytes(elements) <= ceiling:
                 return Projection(shape, elements, count, budget_bytes, 0, shared_bytes)
@@ -110,7 +112,7 @@ def with_special(projection: Projection, set_bytes: int) -> Projection:
     """
     if set_bytes <= projection.tile_set_bytes:
         return projection
-    affordable = (projection.budget_bytes - projection.shared_bytes) // set_bytes
+    affordable = (projection.budget_bytes - projection.shared_bytes) // (set_bytes + WORKER_BYTES)
     workers = max(1, min(projection.workers, affordable))
     return replace(projection, workers=workers, special_bytes=set_bytes)
 

@@ -7,7 +7,7 @@ speaks of one run. A file that is torn, or not ours, says nothing; it is never a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -17,14 +17,17 @@ from mergegraph.tensors.local_file import opened, read_range
 PROVENANCE = "mergegraph.json"
 RUN_RECORD = "mergegraph.run.json"
 STATEMENT = "mergegraph.intoto.json"
+CARD = "README.md"
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """`tensors`: by name, the checksum (`xxh3_128`) and what else was counted."""
+    """`tensors`: by name, the checksum (`xxh3_128`) and what else was counted. `files`: by name, the bytes that every
+    file was written with, but for the records."""
 
     result_id: str
     tensors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    files: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
     def nonfinite(self) -> dict[str, int]:
@@ -38,14 +41,39 @@ def completed(path: Path) -> Completed | None:
     result_id = _said(path / RUN_RECORD).get("result_id")
     if not isinstance(result_id, str):
         return None
-    tensors = _mapping(_said(path / PROVENANCE).get("tensors"))
-    return Completed(result_id, {name: _mapping(facts) for name, facts in tensors.items()})
+    provenance = _said(path / PROVENANCE)
+    tensors = _mapping(provenance.get("tensors"))
+    files = {name: length for key in ("weights", "beside") for name, length in _lengths(provenance.get(key))}
+    return Completed(result_id, {name: _mapping(facts) for name, facts in tensors.items()}, files)
+
+
+def damage(path: Path, output: Completed) -> str:
+    """What the lengths of its files say is wrong with the output at `path`; empty where they are as it was written.
+
+    The card may have any length: people write into it.
+    """
+    if not output.files:
+        return f"{PROVENANCE} is missing or torn"
+    for name, length in output.files.items():
+        file = path / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if name != CARD and (found := file.stat().st_size) != length:
+            return f"{name} has {found:,} bytes, {length:,} were written"
+    return ""
 
 
 def completed_result_id(path: Path) -> str | None:
     """The result id of the finished output at `path`; None when there is none, or it says none."""
     output = completed(path)
     return None if output is None else output.result_id
+
+
+def _lengths(files: object) -> Iterator[tuple[str, int]]:
+    for each in map(_mapping, cast("list[object]", files) if isinstance(files, list) else ()):
+        name, length = each.get("file"), each.get("bytes")
+        if isinstance(name, str) and isinstance(length, int):
+            yield name, length
 
 
 def _said(path: Path) -> dict[str, Any]:

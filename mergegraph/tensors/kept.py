@@ -21,8 +21,9 @@ JOURNAL = "journal"
 # What may differ, what explains most first: another engine may well give another result id too.
 _TOLD = {
     "engine": "engine",
-    "result_id": "result id (recipe, seed, copied files, kind of processor)",
+    "plan": "plan (recipe, seed)",
     "layout": "layout",
+    "result_id": "result id (the copied files and the kind of processor are in it)",
     "format": "journal format",
 }
 

@@ -44,8 +44,9 @@ class Claim:
 
 
 def claim(
-    path: Path, layout: Layout, *, result_id: str, engine: str, inputs: Mapping[str, str], overwrite: bool, sync: bool
-) -> Claim:
+    path: Path, layout: Layout, *, result_id: str, engine: str, plan_sha256: str, inputs: Mapping[str, str],
+    overwrite: bool, sync: bool,
+) -> Claim:  # fmt: skip
     """Make `<path>.partial/` ours. OutputError when it cannot be, DoesNotFit when the disk is too small.
 
     `inputs`: the identity of each input file, for whoever finds the folder after one has changed.
@@ -53,7 +54,10 @@ def claim(
     # resolve() would follow a link and replace the folder behind it.
     final = Path(os.path.abspath(path))  # noqa: PTH100
     partial = final.parent / f"{final.name}.partial"
-    header = {"format": 1, "result_id": result_id, "engine": engine, "layout": layout.digest(), "inputs": dict(inputs)}
+    header = {
+        "format": 1, "result_id": result_id, "engine": engine, "plan": plan_sha256, "layout": layout.digest(),
+        "inputs": dict(inputs),
+    }  # fmt: skip
     boot_marks: list[Record] = [] if sync else [{"boot": boot_id()}]
     with _failing_as_output(partial, layout), ExitStack() as undo:
         refuse_existing(final, overwrite)

@@ -99,17 +99,19 @@ class OutputFolder:
         *,
         result_id: str,
         engine: str,
+        plan_sha256: str = "",
         inputs: Mapping[str, str] | None = None,
         overwrite: bool = False,
         sync: bool = True,
     ) -> OutputFolder:
         """Begin `<path>.partial/`, or go on with it. OutputError when it is taken, DoesNotFit when it is too big.
 
-        `inputs`: path to identity of what the output is made from; it only explains a refusal.
+        `plan_sha256`: of what is computed, and `inputs`: path to identity of what from; they only explain a refusal.
         """
         claimed = claim(
-            path, layout, result_id=result_id, engine=engine, inputs=inputs or {}, overwrite=overwrite, sync=sync
-        )
+            path, layout, result_id=result_id, engine=engine, plan_sha256=plan_sha256, inputs=inputs or {},
+            overwrite=overwrite, sync=sync,
+        )  # fmt: skip
         return cls(claimed, layout, overwrite=overwrite, sync=sync)
 
     @property

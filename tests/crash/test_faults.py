@@ -180,7 +180,10 @@ def check_going_on(bench: Bench, overwrite: bool, count: Count, kind: str) -> No
     assert again.code == 0, again.said
     assert files_in(out) == bench.expected
     assert sorted(entry.name for entry in bench.folder.glob("out*")) == ["out"]
-    redone = 0 if done else again.report["computed"] + again.report["copied"] - (bench.tensors - kept)
+    made = again.report["computed"] + again.report["copied"]
+    if done:  # to overwrite a finished output is to make it again, whole
+        assert made == (bench.tensors if overwrite else 0)
+    redone = 0 if done else made - (bench.tensors - kept)
     count(kind, tried=1, lost=0 if files_in(out) == bench.expected else 1, redone=redone, kept=kept)
     assert redone == 0
 

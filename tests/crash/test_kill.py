@@ -119,9 +119,11 @@ class Chain:
         report = completed(self.folder, *self.options, often=self.often)
         assert files_in(self.folder / "out") == self.expected, self.moments
         assert not self.partial.exists()
-        if done:
+        made = int(str(report["computed"])) + int(str(report["copied"]))
+        if done:  # to overwrite a finished output is to make it again, whole
+            assert made == (self.tensors if "--overwrite" in self.options else 0)
             return 0
-        redone = int(str(report["computed"])) + int(str(report["copied"])) - (self.tensors - kept)
+        redone = made - (self.tensors - kept)
         assert int(str(report["resumed"])) == kept, self.moments
         return redone
 

@@ -53,7 +53,7 @@ SUMS = ("slerp", "model stock", "della")
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `base` and relatives; tensors of every size and dtype, and one that a device counts by itself."""
     folder = tmp_path_factory.mktemp("models")
     base = mixed_tensors(2)
@@ -63,6 +63,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(folder / "half", mixed_tensors(7, base, torch.bfloat16))
     write_model(folder / "double", mixed_tensors(11, base, torch.float64))
     return folder
+
+
+@pytest.fixture
+def models(stored: Path) -> Path:
+    """The models, and no output of another test."""
+    shutil.rmtree(stored / "out", ignore_errors=True)
+    return stored
 
 
 def small_tiles(monkeypatch: pytest.MonkeyPatch, elements: int = BLOCK) -> None:
@@ -95,7 +102,6 @@ def alike(found: Path, reference: dict[str, bytes], *, exact: bool) -> None:
 @pytest.mark.parametrize("nodes", MERGES.values(), ids=MERGES)
 @pytest.mark.parametrize("count", [1, 2])
 def test_devices_give_the_threads_files(count: int, nodes: str, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.rmtree(models / "out", ignore_errors=True)
     plan = planned(models, LOADS + nodes)
     merged(plan)
     reference = tree(models / "out")
@@ -110,7 +116,6 @@ def test_devices_give_the_threads_files(count: int, nodes: str, models: Path, mo
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("nodes", MERGES.values(), ids=MERGES)
 def test_cuda_gives_nearly_the_threads_files(nodes: str, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.rmtree(models / "out", ignore_errors=True)
     plan = planned(models, LOADS + nodes)
     merged(plan)
     reference = tree(models / "out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -40,14 +41,102 @@ def interrupted(folder: Path, **options: object) -> None:
         merged(tiled(planned(folder, NODES), 1), executor=stopped_after(2), **options)
 
 
-def test_an_output_that_lost_a_file_is_not_done(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("model.safetensors", "model.safetensors is missing"),
+        ("tokenizer_config.json", "tokenizer_config.json is missing"),
+        ("README.md", "README.md is missing"),
+        ("mergegraph.json", "mergegraph.json is missing or torn"),
+        ("model.safetensors+", r"model.safetensors has [\d,]+ bytes, [\d,]+ were written"),
+        ("config.json+", r"config.json has [\d,]+ bytes, [\d,]+ were written"),
+    ],
+)
+def test_an_output_that_lost_a_file_is_not_done(folder: Path, name: str, told: str) -> None:
     merged(planned(folder, NODES))
     assert merged(planned(folder, NODES)).already_done == ("out",)
     before = tree(folder / "out")
-    (folder / "out" / "model.safetensors").unlink()
+    file = folder / "out" / name.removesuffix("+")
+    file.write_bytes(file.read_bytes()[:-1]) if name.endswith("+") else file.unlink()
+    with pytest.raises(OutputError, match="exists and is not as it was written") as refused:
+        merged(planned(folder, NODES))
+    assert re.fullmatch(told, refused.value.problems[0].why)
     report = merged(planned(folder, NODES), overwrite=True)
     assert not report.already_done
     assert tree(folder / "out") == before
+
+
+def test_a_card_that_somebody_wrote_into_is_theirs(folder: Path) -> None:
+    merged(planned(folder, NODES))
+    card = folder / "out" / "README.md"
+    card.write_text(card.read_text() + "Licence: none.\n")
+    assert merged(planned(folder, NODES)).already_done == ("out",)
+    assert card.read_text().endswith("Licence: none.\n")
+
+
+def touched(folder: Path) -> None:
+    os.utime(folder / "b" / "model.safetensors", ns=(1, 1))
+
+
+def copied_along(folder: Path) -> None:
+    (folder / "a" / "tokenizer_config.json").write_text('{"another": 1}')
+
+
+def made_elsewhere(folder: Path) -> None:
+    record = folder / "out" / "mergegraph.json"
+    record.write_text(re.sub(r'"torch": "[^"]*"', '"torch": "1.0"', record.read_text()))
+    forgotten(folder)
+
+
+def forgotten(folder: Path) -> None:
+    """The run's record is lost, as where an output was published without it."""
+    (folder / "out" / "mergegraph.run.json").unlink()
+
+
+def not_ours(folder: Path) -> None:
+    (folder / "out" / "mergegraph.json").unlink()
+    forgotten(folder)
+
+
+def emptied(folder: Path) -> None:
+    shutil.rmtree(folder / "out")
+    (folder / "out").mkdir()
+
+
+def a_file(folder: Path) -> None:
+    shutil.rmtree(folder / "out")
+    (folder / "out").write_text("")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            touched,
+            r"another result: .*b/model\.safetensors is another file than it was made from, or was written since",
+        ),
+        (copied_along, "another result: the files that are copied along differ"),
+        (made_elsewhere, r"another result: mergegraph \S+ with torch 1\.0 made it, this is mergegraph "),
+        (forgotten, r"another result: which inputs .* is not known without its mergegraph\.run\.json"),
+        (not_ours, "it is not an output of mergegraph"),
+        (emptied, "it is an empty folder"),
+        (a_file, "it is a file, and an output is a folder"),
+    ],
+)
+def test_what_else_stands_at_the_path_is_said(folder: Path, change: Callable[[Path], None], told: str) -> None:
+    merged(planned(folder, NODES))
+    change(folder)
+    with pytest.raises(OutputError, match="--overwrite") as refused:
+        merged(planned(folder, NODES))
+    assert re.search(told, refused.value.problems[0].why)
+
+
+def test_another_recipe_is_said_before_what_follows_from_it(folder: Path) -> None:
+    merged(planned(folder, NODES))
+    touched(folder)
+    with pytest.raises(OutputError) as refused:
+        merged(planned(folder, NODES.replace("0.5*a", "0.25*a").replace("0.5*b", "0.75*b")))
+    assert refused.value.problems[0].why == "it is another result: the recipe or its seed is another"
 
 
 def test_a_sidecar_that_is_gone_is_an_error_with_its_name(folder: Path) -> None:
@@ -120,7 +209,7 @@ def test_a_partial_folder_of_another_recipe_is_not_said_to_have_another_input(fo
     interrupted(folder)
     with pytest.raises(OutputError) as refused:
         merged(planned(folder, NODES.replace("0.5*a", "0.25*a").replace("0.5*b", "0.75*b")))
-    assert "result id" in refused.value.problems[0].why
+    assert "its plan (recipe, seed) is" in refused.value.problems[0].why
 
 
 def test_a_resumed_run_reports_what_it_did_itself(folder: Path) -> None:
@@ -181,11 +270,12 @@ def test_a_second_signal_ends_as_the_first_would_have(folder: Path) -> None:
     assert not (folder / "out.partial").exists()
 
 
-@pytest.mark.parametrize("left", ["out.old-0123abcd", "out.partial"])
-def test_what_a_stopped_overwriting_left_is_named(folder: Path, left: str) -> None:
+@pytest.mark.parametrize(("left", "fix"), [("out.old-0123abcd", "rm -r {}"), ("out.partial", "mergegraph info {}\n")])
+def test_what_a_stopped_overwriting_left_is_named(folder: Path, left: str, fix: str) -> None:
     merged(planned(folder, NODES))
     shutil.copytree(folder / "out", folder / left)
     report = merged(planned(folder, NODES))
-    assert [problem.fix for problem in report.warnings] == [f"rm -r {folder / left}"]
+    (problem,) = report.warnings
+    assert problem.fix.startswith(fix.format(folder / left))
     merged(planned(folder, NODES), overwrite=True)
     assert not (folder / left).exists()

@@ -24,11 +24,12 @@ from mergegraph.dtypes import BY_CODE
 from mergegraph.errors import DoesNotFit, Interrupted, MergegraphError, OutputError, RunError
 from mergegraph.execute import control as control_module
 from mergegraph.execute import events
-from mergegraph.execute import run as run_module
+from mergegraph.execute import running as running_module
 from mergegraph.execute import work as work_module
 from mergegraph.execute.arena import new_storage
 from mergegraph.execute.control import Control
 from mergegraph.execute.events import Failed, OutputDone, Progress, Publisher, Started, TensorDone
+from mergegraph.execute.executors import Executor
 from mergegraph.execute.executors.for_loop import for_loop
 from mergegraph.execute.executors.threads import threads
 from mergegraph.execute.run import Options, run
@@ -429,7 +430,7 @@ def test_signals_stop_the_run_and_their_handlers_are_put_back(
     assert signal.getsignal(signum) is before
 
 
-def held_after(executor: run_module.Executor) -> run_module.Executor:
+def held_after(executor: Executor) -> Executor:
     """Workers wait for the stop that the signal asks for, so that the run cannot end before it."""
 
     def executing(work: Work, control: Control, tick: Callable[[], None]) -> None:
@@ -624,7 +625,7 @@ def test_a_failure_is_an_event_with_what_the_user_is_shown(tmp_path: Path) -> No
 
 def test_progress_json_is_written_at_most_five_times_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, written = [0.0], list[bytes]()
-    monkeypatch.setattr(run_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(running_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(OutputFolder, "publish_progress", lambda _, content: written.append(content))
 
     def ticking(work: Work, control: Control, tick: Callable[[], None]) -> None:

@@ -205,6 +205,15 @@ def test_a_signal_ends_the_reading_and_keeps_what_is_done(tmp_path: Path, monkey
     assert merged(plan, verify_output=True).resumed == 12
 
 
+def test_a_signal_ends_the_reading_of_what_was_complete_before(tmp_path: Path) -> None:
+    plan, control = planned(write_inputs(tmp_path), NODES), Control()
+    merged(plan)
+    ending = Options(sync=False, verify_output=True, on_tick=control.stop)
+    with pytest.raises(Interrupted, match="12 of 12 tensors are on disk") as stopped:
+        run(plan, ending, control=control)
+    assert stopped.value.problems[0].why == f"they are kept in {tmp_path / 'out'}"
+
+
 # What is recorded does not depend on the run
 
 

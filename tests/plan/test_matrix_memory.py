@@ -10,6 +10,7 @@ import torch
 
 from mergegraph.errors import DoesNotFit
 from mergegraph.methods.registry import kernels
+from mergegraph.plan.memory import WORKER_BYTES
 from mergegraph.plan.plan import Plan
 from mergegraph.plan.projecting import set_bytes
 from tests.plan.small_plans import planned, vector, write_vectors
@@ -74,7 +75,7 @@ def test_workers_go_before_the_plan_is_given_up(tmp_path: Path) -> None:
     write(tmp_path, w=(512, 700))
     one = needed(planned(tmp_path, TSV + NODES, budget_bytes=1 << 30, workers=1), "w")
     for count, workers in ((1, 1), (1.9, 1), (2, 2), (3.5, 3), (9, 4)):
-        plan = planned(tmp_path, TSV + NODES, budget_bytes=int(count * one), workers=4)
+        plan = planned(tmp_path, TSV + NODES, budget_bytes=int(count * (one + WORKER_BYTES)), workers=4)
         assert (plan.projection.workers, plan.problems) == (workers, ())
 
 

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from mergegraph.errors import DoesNotFit
 from mergegraph.expr import cast, linear, read
+from mergegraph.plan import memory
 from mergegraph.plan.memory import (
     BLOCK_ELEMENTS,
     POOL_CEILING,
     TILE_ELEMENTS,
+    WORKER_BYTES,
     Projection,
     TileShape,
     project,
@@ -85,11 +87,20 @@ PROJECTED = [
     ("why", "sets", "workers", "largest", "expected"), PROJECTED, ids=[row[0] for row in PROJECTED]
 )
 def test_tiles_shrink_before_workers_go(
-    why: str, sets: float, workers: int, largest: int, expected: tuple[int, int]
+    why: str, sets: float, workers: int, largest: int, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(memory, "WORKER_BYTES", 0)
     projected = project(SHAPE, round(sets * BLOCK_BYTES), workers, largest)
     assert (projected.tile_elements // BLOCK, projected.workers) == expected, why
     assert projected.pool_bytes == expected[0] * expected[1] * BLOCK_BYTES
+
+
+def test_each_worker_leaves_room_for_what_it_takes_beside_its_tiles() -> None:
+    for workers in (1, 2, 3):
+        room = workers * WORKER_BYTES
+        assert project(SHAPE, workers * BLOCK_BYTES + room, workers, 10**9).workers == workers
+        fewer = project(SHAPE, workers * BLOCK_BYTES + room - 1, workers, 10**9)
+        assert fewer.workers == max(1, workers - 1)
 
 
 def test_the_pool_stays_below_its_ceiling_whatever_the_budget() -> None:
