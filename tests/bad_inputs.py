@@ -105,6 +105,21 @@ def _link(folder: Path) -> None:
     (folder / "code" / "model.safetensors").symlink_to(folder / "private" / "weights.safetensors")
 
 
+def _leading(to: str) -> Callable[[Path], None]:
+    """code/model.safetensors is a link to `to`."""
+
+    def spoil(folder: Path) -> None:
+        (folder / "code" / "model.safetensors").unlink()
+        (folder / "code" / "model.safetensors").symlink_to(to)
+
+    return spoil
+
+
+def _config_pipe(folder: Path) -> None:
+    (folder / "code" / "config.json").unlink()
+    os.mkfifo(folder / "code" / "config.json")
+
+
 def _both(folder: Path) -> None:
     sharded(dict(zip(tensors(), (_SHARDS[0], _SHARDS[0], _SHARDS[1]), strict=True)))(folder)
     write_file(folder / "code" / "model.safetensors", {"old.weight": ([2], [1.0, 2.0])})
@@ -152,6 +167,8 @@ FILES = [
     BadInput("a pipe in place of the weights", _pipe, "not a regular file"),
     BadInput("a folder in place of the weights", _folder, "not a regular file"),
     BadInput("a link out of the model's folder", _link, "leads out of its folder"),
+    BadInput("a link to itself", _leading("model.safetensors"), "leads back to itself"),
+    BadInput("a link to nothing", _leading("../blobs/0a1b"), "which is not there"),
     # a header
     BadInput("an empty file", content(b""), "it has 0 bytes"),
     BadInput("a header that stops", content(framed('{"a":{' + F32 + "}}")[:30]), "is truncated"),
@@ -184,6 +201,7 @@ FILES = [
     # beside the weights
     BadInput("a config that is no JSON",
              lambda folder: _write(folder / "code" / "config.json", b"{\n,}"), "is not JSON"),
+    BadInput("a pipe in place of the config", _config_pipe, "not a regular file"),
     BadInput("a quantised model", lambda folder: _write(
         folder / "code" / "config.json", b'{"quantization_config": {"quant_method": "gptq"}}'), "is quantised (gptq)"),
 ]  # fmt: skip

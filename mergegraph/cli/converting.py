@@ -12,12 +12,16 @@ from mergegraph.units import format_bytes, format_count
 
 
 def show_converted(source: Path, output: Path | None, *, key: str | None, dtype: str, overwrite: bool) -> None:
-    """Convert, then say what stands where; warnings on stderr."""
+    """Convert, unless that is done already; then say what stands where. Warnings on stderr."""
     if dtype != "keep":
         fix = "leave --dtype out, and give the save node of a recipe a `dtype:`"
         raise RecipeError(Problem("Converting keeps every dtype.", Location(f"--dtype {dtype}"), fix=fix))
     done = convert(source, output, key=key, overwrite=overwrite)
     show_warnings(done.warnings)
-    say(f"{source} -> {done.path}  {format_bytes(done.file_bytes)} in {format_count(done.files, 'file')}")
+    complete = ", complete before this run" if done.already_done else ""
+    say(f"{source} -> {done.path}  {format_bytes(done.file_bytes)} in {format_count(done.files, 'file')}{complete}")
+    if done.already_done:
+        say("  nothing to do")
+        return
     resumed = f", {done.resumed:,} of them found done" if done.resumed else ""
     say(f"  {format_count(done.tensors, 'tensor')}, bit for bit{resumed}")

@@ -10,7 +10,7 @@ from mergegraph.errors import Location, OutputError, Problem, RecipeError
 from mergegraph.mergekit.documents import is_configuration
 from mergegraph.mergekit.importing import Imported, import_configuration
 from mergegraph.mergekit.places import Places
-from mergegraph.recipe.document import decode
+from mergegraph.recipe.document import decode, read_raw
 
 
 def import_recipe(config: Path, recipe: Path | None, *, fix_known_faults: bool, overwrite: bool) -> None:
@@ -35,7 +35,7 @@ def _read(config: Path) -> str:
     if not config.is_file():
         fix = "give the path of a mergekit configuration"
         raise RecipeError(Problem(f"There is no configuration {config}.", at, fix=fix))
-    text = decode(config.read_bytes(), str(config))
+    text = decode(read_raw(config), str(config))
     if not is_configuration(text):
         fact = f"{config} is no mergekit configuration: it has no `merge_method:`."
         raise RecipeError(Problem(fact, at, fix=f"a recipe needs no import: mergegraph run {config}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,16 +67,37 @@ def _model_problems(models: Sequence[str]) -> list[Problem]:
 
 def _no_file(path: Path) -> Problem:
     if path.is_dir():
-        return Problem(f"{path} is a folder, not a recipe.", fix=_nearest(path, "recipe.yaml"))
+        return _folder(path)
+    if path.is_symlink():
+        from mergegraph.tensors.links import end_of
+
+        return Problem(f"There is no recipe {path}.", why=f"it is a link that {end_of(path)}", fix="correct the link")
     return Problem(f"There is no recipe {path}.", fix=_nearest(path.parent, path.name))
+
+
+def _folder(path: Path) -> Problem:
+    """What to type for a folder: a recipe in it, else what can be done with the model in it."""
+    from mergegraph.tensors.foreign import convert_command, is_pickled_weights
+
+    names = [entry.name for entry in path.iterdir()]
+    has_model, has_pickle = any(name.endswith(".safetensors") for name in names), any(map(is_pickled_weights, names))
+    if _recipes(path) or not (has_model or has_pickle):
+        return Problem(f"{path} is a folder, not a recipe.", fix=_nearest(path, "recipe.yaml"))
+    fix = shlex.join(["mergegraph", "info", str(path)]) if has_model else convert_command(path)
+    fact = f"{path} is the folder of a model, not a recipe."
+    return Problem(fact, why="a recipe is a page of YAML that names the models", fix=fix)
 
 
 def _nearest(folder: Path, name: str) -> str:
     """The file of `folder` that may have been meant, as it would be typed."""
     if not folder.is_dir():
         return f"the folder {folder} does not exist; give the path of a .yaml file"
-    names = sorted(entry.name for entry in folder.iterdir() if entry.suffix in (".yaml", ".yml"))
+    names = _recipes(folder)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:
         return f"did you mean {folder / close[0]}?"
     return f"{folder} has {', '.join(names[:8])}" if names else f"there is no .yaml file in {folder}"
+
+
+def _recipes(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir() if entry.suffix in (".yaml", ".yml"))

@@ -18,16 +18,18 @@ from typing import Any, cast
 from mergegraph.converting.contents import Held, aliases, compare_index, held_tensors, tied_aliases
 from mergegraph.converting.sources import Pickled, Sources, choose, examine, require_unchanged
 from mergegraph.converting.worker import Worker
-from mergegraph.errors import InputError, Problem, RunError
+from mergegraph.errors import InputError, MergegraphError, Problem, RunError
 from mergegraph.methods.save import Save
-from mergegraph.plan.sidecars import MODEL_FILES, TOKENIZER_FILES, matching_files
-from mergegraph.provenance.record import Conversion, PickledInput, RunInput, Stored, encode
+from mergegraph.plan.sidecars import MODEL_FILES, TOKENIZER_FILES, matching_files, not_copied
+from mergegraph.provenance.opening import open_output
+from mergegraph.provenance.record import Conversion, PickledInput, Provenance, RunInput, Stored, encode
 from mergegraph.provenance.writing import beside_of, run_record, weights_of
 from mergegraph.tensors import strict_json
 from mergegraph.tensors.checksum import block_digests, bytes_per_block, tensor_checksum
 from mergegraph.tensors.completed import PROVENANCE, RUN_RECORD
 from mergegraph.tensors.foreign import converted_path
 from mergegraph.tensors.layout import Layout, lay_out
+from mergegraph.tensors.local_file import opened, read_range
 from mergegraph.tensors.partial import refuse_existing
 from mergegraph.tensors.writer import OutputFolder
 from mergegraph.units import format_count
@@ -41,7 +43,10 @@ _BESIDE = ("config.json", "adapter_config.json", *MODEL_FILES, *TOKENIZER_FILES)
 
 @dataclass(frozen=True)
 class Converted:
-    """What was made: the folder, how many tensors in how many bytes and files, and what a person should know."""
+    """What stands at `path`: how many tensors in how many bytes and files, and what a person should know.
+
+    `resumed`: tensors of an earlier, stopped conversion. `already_done`: the folder was complete before this one.
+    """
 
     path: Path
     tensors: int
@@ -49,6 +54,7 @@ class Converted:
     files: int
     resumed: int
     warnings: tuple[Problem, ...]
+    already_done: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,23 +74,29 @@ class _Reading:
 def convert(source: Path, output: Path | None = None, *, key: str | None = None, overwrite: bool = False) -> Converted:
     """Write the checkpoint at `source` as a safetensors folder. InputError when it is refused; nothing is left then.
 
-    `key`: where in the pickle the tensors are, when that is not where training programs keep them.
+    `key`: where in the pickle the tensors are, when that is not where training programs keep them. Where the same
+    conversion stands at the output already, nothing is written.
     """
     require_torch(version("torch"))
     started = time.time()
     sources = choose(source)
     final = output or converted_path(source)
-    refuse_existing(final.absolute(), overwrite)
+    earlier = None if overwrite else _finished(final)
+    if earlier is None:
+        refuse_existing(final.absolute(), overwrite)
     files = tuple(examine(path) for path in sources.files)
     with Worker(max(file.file_bytes for file in files)) as worker:
         reading = _read(worker, sources, files, key)
-        result_id = _result_id(reading, key)
+        result_id = _result_id(reading, sources, key)
         layout = lay_out(
             [held.spec for held in reading.written],
             Save(input="", path="").max_shard_bytes,
             _metadata(files),
             sources.stem,
         )
+        warnings = (*_confinement(worker.unconfined), *_said(sources, reading))
+        if earlier == result_id:
+            return Converted(final, len(layout.specs), layout.file_bytes, len(layout.files), 0, warnings, True)
         identities = {str(file.path): file.identity for file in files}
         engine = version("mergegraph")
         with OutputFolder.open(
@@ -101,8 +113,20 @@ def convert(source: Path, output: Path | None = None, *, key: str | None = None,
             folder.write_sidecar(RUN_RECORD, _run_record(files, result_id, folder, started, resumed))
             folder.finalize()
             folder.publish()
-    warnings = (*_confinement(worker.unconfined), *_said(sources, reading))
     return Converted(final, len(layout.specs), layout.file_bytes, len(layout.files), resumed, warnings)
+
+
+def _finished(final: Path) -> str | None:
+    """The result id of the conversion that is complete at `final`, every file of its full length; None without one."""
+    try:
+        there = open_output(final)
+    except MergegraphError:
+        return None
+    if there.run is None or there.run.provenance_sha256 != there.sha256 or isinstance(there.provenance, Provenance):
+        return None
+    files = {final / each.file: each.bytes for each in (*there.provenance.weights, *there.provenance.beside)}
+    are_whole = all(path.is_file() and path.stat().st_size == nbytes for path, nbytes in files.items())
+    return there.run.result_id if are_whole else None
 
 
 def require_torch(installed: str) -> None:
@@ -155,21 +179,25 @@ def _sidecars(sources: Sources) -> Iterator[tuple[str, bytes]]:
     """Configuration and tokenizer as they are; code never travels."""
     if sources.folder is None:
         return
-    for path, inside in matching_files(sources.folder, _BESIDE):
-        if inside and path.suffix != ".py":
+    for path in _beside(sources.folder):
+        if not_copied(sources.folder, path) is None:
             try:
                 yield path.name, path.read_bytes()
             except OSError as error:
                 raise RunError(Problem(f"{path} cannot be read: {error.strerror}.", fix="check the disk")) from error
 
 
+def _beside(folder: Path) -> list[Path]:
+    return [path for path in matching_files(folder, _BESIDE) if path.suffix != ".py"]
+
+
 def _config(folder: Path | None) -> Mapping[str, Any]:
-    """config.json, for what it ties; one that cannot be read ties nothing, and is copied as it is."""
-    path = folder / "config.json" if folder else None
-    if path is None or not path.is_file() or path.stat().st_size > _MOST_CONFIG_BYTES:
+    """config.json, for what it ties; one that is not copied, or cannot be understood, ties nothing."""
+    if folder is None or not_copied(folder, folder / "config.json") is not None:
         return {}
     try:
-        config: object = strict_json.parse(path.read_bytes(), floats=True)
+        with opened(str(folder / "config.json")) as file:
+            config: object = strict_json.parse(read_range(file, 0, _MOST_CONFIG_BYTES), floats=True)
     except (OSError, ValueError):
         return {}
     return cast("dict[str, Any]", config) if isinstance(config, dict) else {}
@@ -179,9 +207,12 @@ def _metadata(files: Sequence[Pickled]) -> dict[str, str]:
     return {"mergegraph.converted": "from pickle, sha256 " + ", ".join(file.sha256 for file in files)}
 
 
-def _result_id(reading: _Reading, key: str | None) -> str:
-    """What the bytes of the output depend on: the bytes of the input, and which of its tensors are taken."""
-    parts = [[file.sha256 for file in reading.files], key, [held.spec.name for held in reading.written]]
+def _result_id(reading: _Reading, sources: Sources, key: str | None) -> str:
+    """What the bytes of the output depend on: the input's files, which of their tensors are taken, and what lies beside
+    them."""
+    files = [(file.path.name, file.sha256) for file in reading.files]
+    beside = [(name, hashlib.sha256(content).hexdigest()) for name, content in _sidecars(sources)]
+    parts = [files, sources.stem, key, [held.spec.name for held in reading.written], beside]
     return hashlib.sha256(json.dumps(["convert", *parts]).encode()).hexdigest()
 
 
@@ -236,7 +267,9 @@ def _said(sources: Sources, reading: _Reading) -> Iterator[Problem]:
     if sources.others:
         fact = f"{sources.folder} holds pickled files that were not read: {_some(sources.others)}."
         yield Problem(fact, severity="warning")
-    if sources.folder and (code := [p.name for p, _ in matching_files(sources.folder, ("*.py",))]):
+    if sources.folder:
+        yield from filter(None, (not_copied(sources.folder, path) for path in _beside(sources.folder)))
+    if sources.folder and (code := [path.name for path in matching_files(sources.folder, ("*.py",))]):
         fact = f"Code was not copied: {_some(code)}."
         yield Problem(fact, why="convert neither runs nor passes on what came with a pickle", severity="warning")
 

@@ -6,6 +6,7 @@ Looks at names and first bytes; opens no pickle.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any, cast
 from mergegraph.errors import InputError, Problem
 from mergegraph.tensors import strict_json
 from mergegraph.tensors.foreign import is_pickled_weights
+from mergegraph.tensors.links import leads_nowhere, nowhere, require_inside
 from mergegraph.tensors.local_file import opened, read_range
 from mergegraph.tensors.missing import leads_out
 
@@ -58,7 +60,8 @@ class Pickled:
 def choose(source: Path) -> Sources:
     """The pickled files at `source`. InputError when there are none, or they are not one model by their names."""
     if not source.exists():
-        raise InputError(Problem(f"There is no {source}.", fix="give a pickled file, or the folder of a model"))
+        there_is_none = Problem(f"There is no {source}.", fix="give a pickled file, or the folder of a model")
+        raise InputError(nowhere(source) if leads_nowhere(source) else there_is_none)
     if not source.is_dir():
         matched = _SHARD.fullmatch(source.name)
         if matched and int(matched["count"]) > 1:
@@ -69,7 +72,7 @@ def choose(source: Path) -> Sources:
     weights = [name for name in names if is_pickled_weights(name)]
     for stem, new in _STEMS.items():
         index = f"{stem}.bin.index.json"
-        weight_map = _weight_map(source / index) if index in names else {}
+        weight_map = _weight_map(_inside(source, index)) if index in names else {}
         files = sorted(set(weight_map.values())) or _of_stem(source, stem, weights)
         if files:
             others = tuple(name for name in weights if name not in files)
@@ -149,19 +152,16 @@ def _weight_map(path: Path) -> dict[str, str]:
     for file in set(entries.values()):
         if leads_out(file) or "/" in file or "\0" in file or not is_pickled_weights(file):
             fact = f'{path} names the file "{file[:200]}".'
-            raise InputError(Problem(fact, why="an index may only name pickled files in its own folder"))
+            why = "an index may only name pickled files in its own folder"
+            raise InputError(Problem(fact, why=why, fix="download it again, or name one file in place of the folder"))
     return entries
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """A link may lead into the blobs of a Hub cache, and nowhere else out of the folder."""
     path = folder / name
-    target = path.resolve()
-    if not path.exists():
+    if not os.path.lexists(path):
         raise InputError(Problem(f"{path} is missing.", fix="download the missing file"))
-    if not target.is_relative_to(folder.resolve()) and target.parent.name != "blobs":
-        fact = f"{path} is a link that leads out of its folder, to {target}."
-        raise InputError(Problem(fact, fix=f"name the file that it leads to: {target}"))
+    require_inside(folder, path)
     return path
 
 

@@ -1,6 +1,7 @@
 """Stopping and pausing a run from outside: a flag for signals, a file for other processes.
 
-Both are looked at between tiles. The first SIGINT or SIGTERM lets running tiles finish; a second acts at once.
+Both are looked at between tiles: running tiles finish. A second SIGINT or SIGTERM interrupts whatever else the run is
+at, and ends it in the same way.
 """
 
 from __future__ import annotations

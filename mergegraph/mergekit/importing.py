@@ -21,7 +21,7 @@ from mergegraph.mergekit.multi import write_nodes
 from mergegraph.mergekit.parameters import Findings
 from mergegraph.mergekit.places import Places, identifier
 from mergegraph.mergekit.writing import Line, string_text, write_recipe
-from mergegraph.recipe.document import decode, parse_document
+from mergegraph.recipe.document import decode, parse_document, read_raw
 from mergegraph.recipe.load import recipe_of
 from mergegraph.recipe.model import Recipe
 
@@ -65,7 +65,7 @@ def load_configuration(
     """The Recipe of the configuration in the file at `path`; what is wrong with it is said with the file's lines."""
     folder = path.absolute().parent
     places = Places(FilePath.cwd(), folder, folder)
-    text = decode(path.read_bytes(), str(path))
+    text = decode(read_raw(path), str(path))
     imported = import_configuration(text, str(path), places, fix=fix)
     if imported.files:
         written = _kept_until_exit(imported.files)

@@ -6,7 +6,6 @@ written as the recipe needs it; anything else stays as it is, an id on the Hub m
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ from typing import Any, cast
 
 from mergegraph.errors import InputError
 from mergegraph.naming import layer_counts, renumbered, role
-from mergegraph.tensors.checkpoint import open_checkpoint
+from mergegraph.tensors import strict_json
+from mergegraph.tensors.checkpoint import MOST_CONFIG_BYTES, open_checkpoint
+from mergegraph.tensors.local_file import opened, read_range
 
 _COUNT_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 _LONGEST_NAME = 32
@@ -38,7 +39,7 @@ class Places:
         """How many layers the config.json of a local model says; None where it is not here or does not say."""
         folder = next((folder / text for folder in self._roots() if (folder / text).is_dir()), None)
         try:
-            config: Any = json.loads((folder / "config.json").read_bytes()) if folder else {}
+            config: Any = _config(folder / "config.json") if folder else {}
         except (OSError, ValueError):
             return None
         for key in _COUNT_KEYS if isinstance(config, dict) else ():
@@ -76,6 +77,11 @@ class Places:
     def _from_recipe(self, path: FilePath) -> str:
         moved = os.path.relpath(path, self.recipe)
         return moved if moved.startswith("..") else f"./{moved}"
+
+
+def _config(path: FilePath) -> Any:
+    with opened(str(path)) as file:
+        return strict_json.parse(read_range(file, 0, MOST_CONFIG_BYTES), floats=True)
 
 
 def tensors_within(names: tuple[str, ...], layers: tuple[int, int] | None) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +23,9 @@ from mergegraph.plan.plan import Sidecars
 from mergegraph.resolve import Resolved, ResolvedNode
 from mergegraph.tensors.checkpoint import Checkpoint
 from mergegraph.tensors.declared import front_matter
+from mergegraph.tensors.links import end_of, leads_nowhere, leads_out_of, target_of
+from mergegraph.tensors.local_file import opened, read_range
+from mergegraph.units import format_bytes
 
 TOKENIZER_FILES = (
     "tokenizer*", "vocab.json", "vocab.txt", "merges.txt", "special_tokens_map.json", "added_tokens.json",
@@ -79,7 +83,7 @@ def _written(
     if files_from.aligned is not None and settings is not None:
         try:
             document: Any = json.loads(Path(settings).read_text("utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return
         if isinstance(document, dict):
             moved = moved_ids(cast("dict[str, Any]", document), files_from.aligned)
@@ -143,40 +147,42 @@ def _chosen(
 def _listed(
     save: GraphNode, checkpoint: Checkpoint, patterns: Sequence[str], found: list[Problem]
 ) -> Iterator[tuple[str, str]]:
-    """(name, path) of the regular files that match; a single .safetensors file brings none along."""
+    """(name, path) of the files that match and can be copied; a single .safetensors file brings none along."""
     if not checkpoint.is_folder:
         return
-    for path, inside in matching_files(checkpoint.folder, patterns):
-        if inside:
+    for path in matching_files(checkpoint.folder, patterns):
+        left_out = not_copied(checkpoint.folder, path)
+        if left_out is None:
             yield path.name, str(path)
         else:
-            found.append(_leads_outside(save, checkpoint, path))
+            found.append(replace(left_out, at=save.at, node=save.name, model=checkpoint.reference))
 
 
-def matching_files(folder: Path, patterns: Sequence[str]) -> Iterator[tuple[Path, bool]]:
-    """The regular files of a folder that match, by name; with whether each is inside, not a link to elsewhere."""
-    for path in sorted(folder.iterdir()):
-        matches = any(fnmatch.fnmatchcase(path.name, pattern) for pattern in patterns)
-        if matches and path.is_file() and path.stat().st_size <= _COPIED_UP_TO:
-            yield path, _stays_inside(path, folder)
+def matching_files(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    """What in a folder has one of these names, in the order of names; it need be no file."""
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if any(fnmatch.fnmatchcase(path.name, pattern) for pattern in patterns)
+    ]
 
 
-def _leads_outside(save: GraphNode, checkpoint: Checkpoint, path: Path) -> Problem:
-    return Problem(
-        f"{path.name} is left out: it is a link to a file outside its model.",
-        at=save.at,
-        node=save.name,
-        model=checkpoint.reference,
-        why=f"{path} leads to {path.resolve()}, which may hold what was never meant to travel",
-        fix="put a copy of the file in its place",
-        severity="warning",
-    )
-
-
-def _stays_inside(path: Path, folder: Path) -> bool:
-    """A link may not bring in a file from elsewhere, except from the blobs of a Hub cache."""
-    real = path.resolve()
-    return real.is_relative_to(folder.resolve()) or real.parent.name == "blobs"
+def not_copied(folder: Path, path: Path) -> Problem | None:
+    """The warning that `path` in a model's folder is not copied; None where it is one of its files, and not large."""
+    why, fix = "", "put a copy of the file in its place"
+    if leads_nowhere(path):
+        what, why = "a link that leads nowhere", f"{path} {end_of(path)}"
+    elif leads_out_of(folder, path):
+        what = "a link to a file outside its model"
+        why = f"{path} leads to {target_of(path)}, which may hold what was never meant to travel"
+    elif not path.is_file():
+        what, fix = "not a regular file", "put the file in its place, or remove it"
+    elif (file_bytes := path.stat().st_size) > _COPIED_UP_TO:
+        what, why = f"larger than {format_bytes(_COPIED_UP_TO)}", f"it has {format_bytes(file_bytes)}"
+        fix = "copy it to the output yourself"
+    else:
+        return None
+    return Problem(f"{path.name} is left out: it is {what}.", why=why, fix=fix, severity="warning")
 
 
 def _template_problems(save: GraphNode, template: Path) -> Iterator[Problem]:
@@ -236,9 +242,10 @@ def _template_of(checkpoint: Checkpoint) -> object:
         path = checkpoint.folder / "chat_template.jinja"
         if path.is_file():
             return path.read_text("utf-8")
-        settings: Any = json.loads((checkpoint.folder / "tokenizer_config.json").read_text("utf-8"))
+        with opened(str(checkpoint.folder / "tokenizer_config.json")) as file:
+            settings: Any = json.loads(read_range(file, 0, _COPIED_UP_TO))
         return settings.get("chat_template")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
 
 

@@ -5,6 +5,7 @@ Reads the entry, opens the file, and renames what it gave; putting its nodes tog
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path as FilePath
 
 from mergegraph.errors import Location, Problem, RecipeError, did_you_mean
 from mergegraph.methods.save import Save
-from mergegraph.recipe.document import Document, decode, parse_document
+from mergegraph.recipe.document import Document, decode, parse_document, read_raw
 from mergegraph.recipe.model import Node
 from mergegraph.recipe.scalars import Value
 from mergegraph.recipe.template import Given
@@ -37,7 +38,7 @@ def read_file(path: FilePath, file: str) -> Document:
     if kind := special_kind(path):
         raise RecipeError(Problem(f"{file} is {kind}, not a recipe.", at, fix="name a YAML file"))
     try:
-        raw = path.read_bytes()
+        raw = read_raw(path)
     except FileNotFoundError as error:
         raise RecipeError(Problem(f"There is no file {file}.", at, fix="check the name and the folder")) from error
     except (OSError, ValueError) as error:
@@ -87,7 +88,7 @@ def open_include(
 
     RecipeError when it is not there, cannot be read, or includes itself.
     """
-    path = (folder / include.file).resolve()
+    path = FilePath(os.path.realpath(folder / include.file))
     at = document.where(("include", include.name, "recipe"))
     if path in chain:
         circle = " -> ".join(each.name for each in (*chain[chain.index(path) :], path))

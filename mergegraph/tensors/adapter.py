@@ -5,6 +5,7 @@ Opening one reads its header and its config. The delta of a module is `scaling Â
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -94,8 +95,8 @@ def open_adapter(reference: str, folder: Path, *, max_header_bytes: int = DEFAUL
 
 def _open(reference: str, folder: Path, max_header_bytes: int) -> Adapter:
     path = folder / WEIGHTS
-    if not (folder / CONFIG).is_file() or not path.is_file():
-        raise InputError(_incomplete(folder))
+    if missing := [name for name in (CONFIG, WEIGHTS) if not os.path.lexists(folder / name)]:
+        raise InputError(_incomplete(folder, missing[0]))
     for name in (CONFIG, WEIGHTS):
         require_inside(folder, folder / name)
     config = read_adapter_config(str(folder / CONFIG))
@@ -106,10 +107,9 @@ def _open(reference: str, folder: Path, max_header_bytes: int) -> Adapter:
     return Adapter(reference, folder, (stored,), config, factors, MappingProxyType(copies), warnings)
 
 
-def _incomplete(folder: Path) -> Problem:
+def _incomplete(folder: Path, missing: str) -> Problem:
     if (folder / "adapter_model.bin").is_file():
         return foreign.pickled(folder, "adapter_model.bin")
-    missing = CONFIG if not (folder / CONFIG).is_file() else WEIGHTS
     has_model = folder.is_dir() and (folder / "config.json").is_file()
     return Problem(
         f"{folder} is not a PEFT adapter: there is no {missing} in it.",

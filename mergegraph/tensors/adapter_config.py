@@ -18,6 +18,7 @@ from mergegraph.tensors import strict_json
 from mergegraph.tensors.local_file import opened, read_range
 
 _MOST_BYTES = 10_000_000
+_AGAIN = "download it again, or save the adapter again with peft"
 _MERGE_FIRST = "merge the adapter into its base with peft (merge_and_unload), save that, and load it as a model"
 _HARMLESS = frozenset(
     (
@@ -97,11 +98,12 @@ def read_adapter_config(path: str) -> AdapterConfig:
         with opened(path) as file:
             parsed: object = strict_json.parse(read_range(file, 0, _MOST_BYTES), floats=True)
     except OSError as error:
-        raise InputError(Problem(f"{path} cannot be read: {error.strerror}.")) from error
+        fix = "put a file that you may read in its place"
+        raise InputError(Problem(f"{path} cannot be read: {error.strerror}.", fix=fix)) from error
     except ValueError as error:
-        raise InputError(Problem(f"{path} is not JSON: {error}.", at=Location(path))) from error
+        raise InputError(Problem(f"{path} is not JSON: {error}.", at=Location(path), fix=_AGAIN)) from error
     if not isinstance(parsed, dict):
-        raise InputError(Problem(f"{path} is not a JSON object.", at=Location(path)))
+        raise InputError(Problem(f"{path} is not a JSON object.", at=Location(path), fix=_AGAIN))
     config = cast("dict[str, Any]", parsed)
     problems = list(_problems(config))
     if problems:

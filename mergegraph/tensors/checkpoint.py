@@ -7,6 +7,7 @@ Opening one reads no weights; everything that is wrong with it is said at once.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from mergegraph.units import format_count
 SPACE_KEY = "mergegraph.space"
 MOST_CONFIG_BYTES = 10_000_000
 _CONFIG_FIX = "correct it, or copy the config.json of the model that this one was tuned from"
+_UNREADABLE_FIX = "put a file that you may read in its place, such as the config.json of what the model was tuned from"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -172,7 +174,7 @@ def _headers(
 
 def _header(folder: Path, name: str, index: Index | None, max_header_bytes: int) -> Header:
     path = folder / name
-    if not path.exists():
+    if not os.path.lexists(path):
         held = sum(file == name for file in index.weight_map.values()) if index else 0
         why = f"{index.path.name} says that it holds {format_count(held, 'tensor')}" if index else ""
         raise InputError(Problem(f"{path} is missing.", why=why, fix="download the missing file"))
@@ -198,7 +200,7 @@ def _left_unread(folder: Path, names: list[str]) -> list[Problem]:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
     require_inside(folder, path)
     try:
@@ -215,7 +217,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError(Problem(f"{path} is not JSON: {error}.", at=Location(str(path)), fix=_CONFIG_FIX)) from error
     except OSError as error:
-        raise InputError(Problem(f"{path} cannot be read: {error.strerror}.")) from error
+        raise InputError(Problem(f"{path} cannot be read: {error.strerror}.", fix=_UNREADABLE_FIX)) from error
     if not isinstance(config, dict):
         raise InputError(Problem(f"{path} is not a JSON object.", at=Location(str(path), 1), fix=_CONFIG_FIX))
     return cast("dict[str, Any]", config)
@@ -235,7 +237,8 @@ def _names(folder: Path) -> list[str]:
     try:
         return [entry.name for entry in folder.iterdir()]
     except OSError as error:
-        raise InputError(Problem(f"{folder} cannot be read: {error.strerror}.")) from error
+        fix = "give a folder that you may read"
+        raise InputError(Problem(f"{folder} cannot be read: {error.strerror}.", fix=fix)) from error
 
 
 def _of_model(reference: str, problems: Iterable[Problem]) -> tuple[Problem, ...]:

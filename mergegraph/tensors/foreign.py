@@ -37,6 +37,14 @@ def recognise(first_bytes: bytes, path: str) -> tuple[str, str] | None:
     return (found[0], convert_command(Path(path))) if found and found[1] is _CONVERT else found
 
 
+def recognise_binary(first_bytes: bytes, path: str) -> tuple[str, str] | None:
+    """As `recognise`, of what is no text: a safetensors file is something else too."""
+    if first_bytes[5:9] == b"\0\0\0{":
+        return "it is a safetensors file", shlex.join(["mergegraph", "info", path])
+    # `<<` begins a key of YAML.
+    return None if first_bytes.lstrip().startswith(b"<<") else recognise(first_bytes, path)
+
+
 def is_pickled_weights(name: str) -> bool:
     """Whether a file name is that of weights saved by torch, not of an optimizer or another training state."""
     return name.lower().endswith(PICKLED_SUFFIXES) and not name.startswith(_TRAINING_STATE)

@@ -41,7 +41,7 @@ def read_index(path: Path, max_bytes: int = DEFAULT_HEADER_BYTES) -> Index:
     except ValueError as error:
         raise InputError(Problem(f"{path} is not an index: {error}.", fix="download it again")) from error
     except OSError as error:
-        raise InputError(Problem(f"{path} cannot be read: {error.strerror}.")) from error
+        raise InputError(Problem(f"{path} cannot be read: {error.strerror}.", fix="download it again")) from error
     entries = cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else {}
     weight_map = _weight_map(path, entries.get("weight_map"))
     metadata: object = entries.get("metadata")

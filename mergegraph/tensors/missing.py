@@ -12,6 +12,7 @@ from pathlib import Path, PureWindowsPath
 from urllib.parse import unquote
 
 from mergegraph.errors import InputError, Problem, did_you_mean
+from mergegraph.tensors.links import end_of
 
 _REMOTE = re.compile(r"(?P<scheme>hf|s3|gs|az|abfs|https?)://(?P<rest>.*)")
 _HUB_ID = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/(?P<name>[\w.-]+))(?:@(?P<revision>[\w./-]+))?")
@@ -60,8 +61,11 @@ def _inside(subfolder: str) -> str:
 def _nowhere(reference: str, path: Path) -> Problem:
     fact, why = f'There is no folder or file "{reference}".', f"looked for {path}"
     if path.is_symlink():
-        why = f"{path} is a link to {path.readlink()}, which is not there"
-        return Problem(fact, why=why, fix="correct the link, or name the folder that it was to lead to")
+        return Problem(
+            fact,
+            why=f"{path} is a link that {end_of(path)}",
+            fix="correct the link, or name the folder that it was to lead to",
+        )
     base, plus, adapter = reference.rpartition("+")
     if plus and base and Path(str(path).removesuffix(plus + adapter)).exists():
         why = f"{base} is there; the adapter on top of it ({adapter}) is another folder"

@@ -183,7 +183,8 @@ def test_configurations_pickles_and_operations(tmp_path: Path, capfd: pytest.Cap
     torch.save({"model": {said: torch.ones(2), "step": 1}, said: 3}, folder / "pytorch_model.bin")
     (folder / f"{IN_A_FOLDER}.py").touch()
     assert main(["convert", str(folder)]) == 0
-    assert main(["convert", str(folder)]) == 2
+    assert main(["convert", str(folder)]) == 0  # nothing to do
+    assert main(["convert", str(folder), "-o", str(folder)]) == 2
     assert main(["convert", str(folder), "-o", str(tmp_path / "o"), "--key", said]) == 2
     assert shown_only(told(capfd))
 

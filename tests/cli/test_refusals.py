@@ -344,6 +344,17 @@ def test_a_model_listed_twice_is_read_as_one(tmp_path: Path, monkeypatch: pytest
         assert made[name] == pytest.approx([value + 0.125 for value in values], abs=1e-6)
 
 
+NO_RECIPES = {
+    "evil.pt": b"PK\x03\x04" + bytes(64),
+    "pickled/pytorch_model.bin": b"\x80\x02}.",
+    "model.gguf": b"GGUF\x03\0\0\0",
+    "page.yaml": b"\n<!DOCTYPE html>",
+    "merge_key.yaml": b"<<: {name: x}\n",
+    "huge.yaml": b"",
+    "circular.yaml": b"mergegraph: 1\ninclude: {x: {recipe: circle.yaml}}\n",
+}
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -351,6 +362,18 @@ def test_a_model_listed_twice_is_read_as_one(tmp_path: Path, monkeypatch: pytest
         (["run", "."], "is a folder"),
         (["check", "/dev/null"], "/dev/null is a device, not a recipe."),
         (["run", "fifo"], "fifo is a pipe, not a recipe."),
+        (["run", "circle.yaml"], "is a link that leads back to itself"),
+        (["run", "base"], "mergegraph info base"),  # a model's folder
+        (["plan", "pickled"], "mergegraph convert pickled -o pickled-safetensors"),
+        (["check", "evil.pt"], "evil.pt is not a recipe: it is a pickled file"),
+        (["plan", "evil.pt"], "mergegraph convert evil.pt -o evil-safetensors"),
+        (["import", "evil.pt"], "mergegraph convert evil.pt -o evil-safetensors"),
+        (["run", "base/model.safetensors"], "mergegraph info base/model.safetensors"),
+        (["run", "model.gguf"], "it is a GGUF file"),
+        (["graph", "page.yaml"], "it is a web page"),
+        (["check", "merge_key.yaml"], "merge keys"),  # begins as a web page does
+        (["check", "huge.yaml"], "more than 10,000,000 bytes"),
+        (["check", "circular.yaml"], 'The included recipe "circle.yaml" is not there.'),
         (["run", "nowhere/x.yaml"], "folder nowhere does not exist"),
         (["run"], "mergegraph run"),
         (["run", "blend.yaml", "-e", "a"], "leave one of them out"),
@@ -375,6 +398,11 @@ def test_what_cannot_be_meant_is_a_usage_error(
 ) -> None:
     write_blend(tmp_path)
     os.mkfifo(tmp_path / "fifo")
+    for name, content in NO_RECIPES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    os.truncate(tmp_path / "huge.yaml", 1 << 40)  # takes no space, and is not read
+    (tmp_path / "circle.yaml").symlink_to("circle.yaml")
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     shown = capsys.readouterr()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -207,6 +208,85 @@ def test_an_output_is_replaced_only_when_asked(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="already exists"):
         convert(source, tmp_path / "out")
     assert same_bits(convert(source, tmp_path / "out", overwrite=True).path, {"w": torch.ones(5)})
+
+
+def test_a_conversion_that_stands_already_is_not_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_folder(tmp_path / "m", tensors())
+    assert main(["convert", str(source)]) == 0
+    made, before = tmp_path / "m-safetensors", tree(tmp_path)
+    said(capsys)
+    assert main(["convert", str(source)]) == 0
+    text = said(capsys)
+    assert "in 1 file, complete before this run\n  nothing to do\n" in text
+    assert "Code was not copied" in text
+    assert tree(tmp_path) == before
+    assert main(["convert", str(source), "--overwrite"]) == 0
+    assert "bit for bit" in said(capsys)
+    assert (made / "mergegraph.json").read_bytes() == before["m-safetensors/mergegraph.json"]
+
+
+def _other_tokenizer(source: Path, made: Path) -> None:
+    (source / "tokenizer.json").write_text("{}")
+
+
+def _other_name(source: Path, made: Path) -> None:
+    (source / "pytorch_model.bin").rename(source / "adapter_model.bin")
+
+
+def _cut(source: Path, made: Path) -> None:
+    (made / "model.safetensors").write_bytes(b"")
+
+
+def _without_tokenizer(source: Path, made: Path) -> None:
+    (made / "tokenizer.json").unlink()
+
+
+def _torn_record(source: Path, made: Path) -> None:
+    (made / "mergegraph.json").write_text("{")
+
+
+@pytest.mark.parametrize("change", [_other_tokenizer, _other_name, _cut, _without_tokenizer, _torn_record])
+def test_another_conversion_or_a_damaged_one_is_refused(
+    tmp_path: Path, change: Callable[[Path, Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_folder(tmp_path / "m", tensors())
+    change(source, convert(source).path)
+    before = tree(tmp_path)
+    assert main(["convert", str(source)]) == 2
+    assert "already exists" in said(capsys)
+    assert tree(tmp_path) == before
+
+
+def test_something_else_at_the_output_is_refused_before_a_source_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "m-safetensors").mkdir()
+    source = write_folder(tmp_path / "m", tensors())
+    monkeypatch.delattr("mergegraph.converting.convert.examine")
+    with pytest.raises(OutputError, match="already exists"):
+        convert(source)
+
+
+def test_what_cannot_be_copied_is_named(tmp_path: Path) -> None:
+    source = write_folder(tmp_path / "m", {"w": torch.ones(3)})
+    for name, target in (("config.json", "config.json"), ("vocab.json", "../secret"), ("merges.txt", "gone")):
+        (source / name).unlink(missing_ok=True)
+        (source / name).symlink_to(target)
+    (tmp_path / "secret").write_text("{}")
+    os.mkfifo(source / "vocab.txt")
+    done = convert(source)
+    told = {problem.fact for problem in done.warnings}
+    assert told >= {
+        "config.json is left out: it is a link that leads nowhere.",
+        "merges.txt is left out: it is a link that leads nowhere.",
+        "vocab.json is left out: it is a link to a file outside its model.",
+        "vocab.txt is left out: it is not a regular file.",
+    }
+    assert {path.name for path in done.path.glob("*.json")} == {
+        "tokenizer.json",
+        "mergegraph.json",
+        "mergegraph.run.json",
+    }
 
 
 def test_a_stopped_conversion_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from mergegraph.cli import main
 from mergegraph.converting.archive import fits
-from mergegraph.converting.convert import require_torch
+from mergegraph.converting.convert import convert, require_torch
 from mergegraph.converting.sources import examine
 from mergegraph.converting.worker import Worker
 from mergegraph.errors import InputError, RunError
@@ -65,6 +66,42 @@ def test_the_command_refuses_with_2_and_leaves_nothing(tmp_path: Path, capsys: p
     assert main(["convert", str(tmp_path / "pytorch_model.bin"), "-o", str(tmp_path / "out")]) == 2
     assert "nothing of it was run" in capsys.readouterr().err
     assert tree(tmp_path) == before
+
+
+LINKS = [
+    ("pytorch_model.bin", "pytorch_model.bin", "is a link that leads nowhere", "itself"),
+    ("pytorch_model.bin", "gone", "is a link that leads nowhere", "nothing"),
+    ("pytorch_model.bin.index.json", "../secret", "leads out of its folder", "an index elsewhere"),
+    ("pytorch_model.bin", "../secret", "leads out of its folder", "a file elsewhere"),
+    ("pytorch_model.bin", "../blobs/0a1b", "leads out of its folder", "a folder that is called as the Hub's"),
+]
+
+
+@pytest.mark.parametrize(("name", "target", "told", "leads_to"), LINKS, ids=[row[3] for row in LINKS])
+def test_a_link_stays_inside_the_folder(
+    tmp_path: Path, name: str, target: str, told: str, leads_to: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("m", "blobs"):
+        (tmp_path / folder).mkdir()
+    for file in ("secret", "blobs/0a1b"):
+        torch.save({"w": torch.ones(3)}, tmp_path / file)
+    (tmp_path / "m" / name).symlink_to(target)
+    before = tree(tmp_path)
+    assert main(["convert", str(tmp_path / "m")]) == 2
+    shown = capsys.readouterr().err
+    assert told in shown
+    assert "  fix     " in shown
+    assert "Traceback" not in shown
+    assert tree(tmp_path) == before
+
+
+def test_the_links_of_the_hubs_cache_are_followed(tmp_path: Path) -> None:
+    cache = tmp_path / "models--org--name"
+    (cache / "blobs").mkdir(parents=True)
+    (cache / "snapshots" / "f00").mkdir(parents=True)
+    torch.save({"w": torch.ones(3)}, cache / "blobs" / "0a1b")
+    (cache / "snapshots" / "f00" / "pytorch_model.bin").symlink_to("../../blobs/0a1b")
+    assert convert(cache / "snapshots" / "f00", tmp_path / "out").tensors == 1
 
 
 def test_the_child_is_confined() -> None:

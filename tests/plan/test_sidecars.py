@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,6 @@ def said(plan: Plan) -> str:
 
 def test_only_files_on_the_list_travel(tmp_path: Path) -> None:
     model(tmp_path / "a", files=dict.fromkeys((*TRAVELS, *STAYS), "{}"))
-    (tmp_path / "a" / "tokenizer_folder").mkdir()
     copies = saved(planned(tmp_path, "out: {op: save, input: a, path: out}")).copies
     assert sorted(name for name, _ in copies) == sorted(TRAVELS)
     assert all(path == str(tmp_path / "a" / name) for name, path in copies)
@@ -239,11 +239,40 @@ def test_a_link_that_leads_out_of_its_model_is_named(tmp_path: Path) -> None:
     assert (warning.node, warning.model) == ("out", "./a")
 
 
-def test_links_into_the_blobs_of_a_hub_cache_travel(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("cache", "travels"), [("models--org--name", True), ("backup", False)])
+def test_links_into_the_blobs_of_a_hub_cache_travel(cache: str, travels: bool, tmp_path: Path) -> None:
     model(tmp_path / "a")
-    (tmp_path / "blobs").mkdir()
-    (tmp_path / "blobs" / "0a1b").write_text("{}")
-    (tmp_path / "a" / "vocab.json").symlink_to(tmp_path / "blobs" / "0a1b")
+    (tmp_path / cache / "blobs").mkdir(parents=True)
+    (tmp_path / cache / "blobs" / "0a1b").write_text("{}")
+    (tmp_path / "a" / "vocab.json").symlink_to(tmp_path / cache / "blobs" / "0a1b")
     plan = planned(tmp_path, "out: {op: save, input: a, path: out}")
-    assert [name for name, _ in saved(plan).copies] == ["vocab.json"]
-    assert not plan.warnings
+    assert [name for name, _ in saved(plan).copies] == (["vocab.json"] if travels else [])
+    assert bool(plan.warnings) != travels
+
+
+def _large(path: Path) -> None:
+    path.touch()
+    os.truncate(path, (256 << 20) + 1)
+
+
+LEFT_OUT: list[tuple[str, Callable[[Path], None], str]] = [
+    ("tokenizer.json", os.mkfifo, "not a regular file"),
+    ("tokenizer_config.json", os.mkfifo, "not a regular file"),
+    ("tokenizer", Path.mkdir, "not a regular file"),
+    ("vocab.json", lambda path: path.symlink_to("vocab.json"), "a link that leads nowhere"),
+    ("merges.txt", lambda path: path.symlink_to("gone"), "a link that leads nowhere"),
+    ("tokenizer.model", _large, "larger than 256.0 MiB"),
+]
+
+
+@pytest.mark.parametrize(("name", "make", "told"), LEFT_OUT, ids=[f"{row[0]}: {row[2]}" for row in LEFT_OUT])
+def test_what_cannot_be_copied_is_named(name: str, make: Callable[[Path], None], told: str, tmp_path: Path) -> None:
+    model(tmp_path / "a", 0)
+    model(tmp_path / "b", 1)
+    make(tmp_path / "a" / name)
+    plan = planned(tmp_path, SOUP % "")
+    assert saved(plan).copies == ()
+    (warning,) = plan.warnings
+    assert warning.fact == f"{name} is left out: it is {told}."
+    assert (warning.node, warning.model) == ("out", "./a")
+    assert warning.fix

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -178,8 +179,20 @@ def test_a_config_that_is_no_json_object_is_refused(tmp_path: Path) -> None:
     folder = write_adapter(tmp_path / "lora", matrices(MODULES))
     for text, said in (("[]", "not a JSON object"), ('{"r": 1, "r": 2}', "there twice"), ("{", "not JSON")):
         (folder / "adapter_config.json").write_text(text)
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=said) as refused:
             open_adapter("lora", tmp_path)
+        assert "save the adapter again" in refused.value.problems[0].fix
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir], ids=["a pipe", "a folder"])
+@pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors"])
+def test_what_is_no_regular_file_is_refused_with_a_fix(file: str, make: Callable[[Path], None], tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "lora", matrices(MODULES))
+    (folder / file).unlink()
+    make(folder / file)
+    with pytest.raises(InputError, match="not a regular file") as refused:
+        open_adapter("lora", tmp_path)
+    assert all(problem.fix for problem in refused.value.problems)
 
 
 def fitted(made: Adapter, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[str, bool], list[str]]:

@@ -180,11 +180,41 @@ class TestLinks:
         save_index(tmp_path / "m", {"a": "parts/w.safetensors"})
         assert "leads out of its folder" in refusal("m", tmp_path)
 
-    @pytest.mark.parametrize("target", ["/dev/zero", "model.safetensors.index.json"])
-    def test_an_index_that_leads_to_a_device_or_to_itself_ends(self, tmp_path: Path, target: str) -> None:
+    def test_an_index_that_leads_to_a_device_ends(self, tmp_path: Path) -> None:
         save(tmp_path / "m" / SHARDS[0])
-        (tmp_path / "m" / INDEX).symlink_to(target)
-        assert "leads out of its folder" in (said := refusal("m", tmp_path)) or "cannot be read" in said
+        (tmp_path / "m" / INDEX).symlink_to("/dev/zero")
+        assert "leads out of its folder" in refusal("m", tmp_path)
+
+    @pytest.mark.parametrize(
+        ("target", "told"),
+        [
+            ("{name}", "it leads back to itself"),
+            ("circle", "it leads back to itself"),
+            ("../gone", "it leads to {folder}/gone, which is not there"),
+            ("../models--a--b/blobs/gone", "it leads to {folder}/models--a--b/blobs/gone, which is not there"),
+        ],
+        ids=["to itself", "in a circle", "out of the folder, to nothing", "to a blob of the Hub's cache that is gone"],
+    )
+    @pytest.mark.parametrize(
+        "name", [INDEX, SHARDS[0], "config.json", "adapter_config.json", "adapter_model.safetensors"]
+    )
+    def test_a_link_that_leads_nowhere_is_no_missing_file(
+        self, tmp_path: Path, name: str, target: str, told: str
+    ) -> None:
+        save_sharded(tmp_path / "m")
+        for file in ("config.json", "adapter_config.json"):
+            (tmp_path / "m" / file).write_text("{}")
+        save(tmp_path / "m" / "adapter_model.safetensors")
+        path = tmp_path / "m" / name
+        path.unlink()
+        path.symlink_to(target.format(name=name))
+        (tmp_path / "m" / "circle").symlink_to(name)
+        with pytest.raises(InputError) as caught:
+            (open_adapter if name.startswith("adapter_") else open_checkpoint)("m", tmp_path)
+        (problem,) = [each for each in caught.value.problems if each.severity == "error"]
+        assert problem.fact == f"{path} is a link that leads nowhere."
+        assert problem.why == told.format(folder=tmp_path)
+        assert problem.fix == f"rm {path}\nand download the file again"
 
     def test_the_hubs_cache_is_read_through_its_links(self, tmp_path: Path) -> None:
         cache = tmp_path / "models--org--name"
@@ -203,4 +233,4 @@ class TestLinks:
 
     def test_a_link_to_nothing_says_where_it_leads(self, tmp_path: Path) -> None:
         (tmp_path / "m").symlink_to(tmp_path / "gone")
-        assert f"is a link to {tmp_path / 'gone'}" in refusal("m", tmp_path)
+        assert f"is a link that leads to {tmp_path / 'gone'}, which is not there" in refusal("m", tmp_path)

@@ -23,7 +23,7 @@ NOWHERE = [
     ("hf://org/name@v1", ["hf download org/name --revision v1"], "a Hub address"),
     ("s3://bucket/model", ["not a local path", "download it"], "an object store"),
     ("file:///models/a%20b", ["is a URL", "write /models/a b"], "a URL of a file"),
-    ("models/circle", ["is a link to", "correct the link"], "links in a circle"),
+    ("models/circle", ["is a link that leads back to itself", "correct the link"], "links in a circle"),
     ("models/llama+lora", ["lora", "another folder", "op: lora"], "an adapter on top"),
     ("~nobody-of-this-name/m", ["looked for"], "a home that does not exist"),
     ("", ["is empty"], "no reference at all"),
