@@ -85,8 +85,9 @@ def refuse_existing(final: Path, overwrite: bool) -> None:
     if not os.path.lexists(final):
         return
     if not overwrite:
-        raise OutputError(Problem(f"{final} already exists.", fix="--overwrite, or another path"))
-    if final.is_mount() or Path.cwd().is_relative_to(final.resolve()) or not _is_model_or_empty(final):
+        why = "an output is never replaced unasked"
+        raise OutputError(Problem(f"{final} already exists.", why=why, fix="--overwrite, or another path"))
+    if final.is_mount() or Path.cwd().is_relative_to(os.path.realpath(final)) or not _is_model_or_empty(final):
         raise OutputError(
             Problem(
                 f"{final} will not be overwritten.",

@@ -881,3 +881,10 @@ def test_overwrite_replaces_no_folder_that_holds_folders(path: Path, layout: Lay
     with pytest.raises(OutputError, match="will not be overwritten"):
         open_folder(path, layout, overwrite=True)
     assert (path / "other").is_dir()
+
+
+def test_a_link_to_itself_at_the_output_is_refused_even_to_overwrite(path: Path, layout: Layout) -> None:
+    path.symlink_to(path)
+    with pytest.raises(OutputError, match="will not be overwritten"):
+        open_folder(path, layout, overwrite=True)
+    assert path.is_symlink()
