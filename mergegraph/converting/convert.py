@@ -18,15 +18,14 @@ from typing import Any, cast
 from mergegraph.converting.contents import Held, aliases, compare_index, held_tensors, tied_aliases
 from mergegraph.converting.sources import Pickled, Sources, choose, examine, require_unchanged
 from mergegraph.converting.worker import Worker
-from mergegraph.errors import InputError, MergegraphError, Problem, RunError
+from mergegraph.errors import InputError, Problem, RunError
 from mergegraph.methods.save import Save
 from mergegraph.plan.sidecars import MODEL_FILES, TOKENIZER_FILES, matching_files, not_copied
-from mergegraph.provenance.opening import open_output
-from mergegraph.provenance.record import Conversion, PickledInput, Provenance, RunInput, Stored, encode
+from mergegraph.provenance.record import Conversion, PickledInput, RunInput, Stored, encode
 from mergegraph.provenance.writing import beside_of, run_record, weights_of
 from mergegraph.tensors import strict_json
 from mergegraph.tensors.checksum import block_digests, bytes_per_block, tensor_checksum
-from mergegraph.tensors.completed import PROVENANCE, RUN_RECORD
+from mergegraph.tensors.completed import PROVENANCE, RUN_RECORD, completed, damage
 from mergegraph.tensors.foreign import converted_path
 from mergegraph.tensors.layout import Layout, lay_out
 from mergegraph.tensors.local_file import opened, read_range
@@ -117,16 +116,9 @@ def convert(source: Path, output: Path | None = None, *, key: str | None = None,
 
 
 def _finished(final: Path) -> str | None:
-    """The result id of the conversion that is complete at `final`, every file of its full length; None without one."""
-    try:
-        there = open_output(final)
-    except MergegraphError:
-        return None
-    if there.run is None or there.run.provenance_sha256 != there.sha256 or isinstance(there.provenance, Provenance):
-        return None
-    files = {final / each.file: each.bytes for each in (*there.provenance.weights, *there.provenance.beside)}
-    are_whole = all(path.is_file() and path.stat().st_size == nbytes for path, nbytes in files.items())
-    return there.run.result_id if are_whole else None
+    """The result id of what is complete at `final`, every file of its length; None without one."""
+    there = completed(final)
+    return there.result_id if there is not None and not damage(final, there) else None
 
 
 def require_torch(installed: str) -> None:
