@@ -51,7 +51,9 @@ def opened(path: str) -> Generator[LocalFile, None, None]:
 
 
 def read_range(file: LocalFile, offset: int, byte_count: int) -> bytes:
-    """`byte_count` bytes from `offset`; fewer only where the file ends."""
+    """`byte_count` bytes from `offset`; fewer only where the file ended when it was opened, or ends now."""
+    # pread takes memory for all that it is asked for.
+    byte_count = min(byte_count, file.file_bytes - offset)
     pieces: list[bytes] = []
     while byte_count > 0 and (piece := os.pread(file.descriptor, byte_count, offset)):
         pieces.append(piece)
