@@ -23,6 +23,10 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (`sys.argv` by default). Returns the exit code."""
+    from mergegraph.cli import terminal
+
+    terminal.open_closed_streams()
+    terminal.lost.clear()
     from mergegraph.cli.app import app
     from mergegraph.cli.reporting import usage_error
 
@@ -32,4 +36,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
     except Exception as error:
         return usage_error(error)
-    return code if isinstance(code, int) else 0
+    return code if isinstance(code, int) and code else int(bool(terminal.lost))

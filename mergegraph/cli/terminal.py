@@ -1,6 +1,7 @@
 """Writing for people and programs: results on stdout, everything else on stderr, colour on a terminal only.
 
-A reader that went away (`mergegraph plan x.yaml | head`) silences the stream; it never ends the work behind it.
+A reader that went away (`mergegraph plan x.yaml | head`) or a full disk silences the stream; neither ends the work
+behind it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from collections.abc import Mapping
 from typing import TextIO
 
 from mergegraph.errors import on_one_line, printable
+
+lost: list[str] = []
+"""Why streams could not be written to, a full disk say: the command then ends with an exit code."""
 
 _LABEL = re.compile(r"  (where|why|fix)\b")
 
@@ -61,6 +65,18 @@ def _emphasised(line: str) -> str:
     return line if not line or line.startswith(" ") else f"\x1b[1m{line}\x1b[0m"
 
 
+def open_closed_streams() -> None:
+    """Streams that were closed before the program began lead nowhere. Else the first files that are opened would get
+    their numbers, and be written to by whoever means the streams."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
+
+
 def _write(stream: TextIO, text: str) -> None:
     encoding = stream.encoding or "utf-8"
     try:
@@ -68,6 +84,11 @@ def _write(stream: TextIO, text: str) -> None:
         stream.flush()
     except BrokenPipeError:
         _silence(stream)
+    except OSError as error:
+        _silence(stream)
+        lost.append(error.strerror or "")
+        if stream is not sys.stderr:
+            note(f"What was to be shown could not be written: {error.strerror}.")
 
 
 def _silence(stream: TextIO) -> None:

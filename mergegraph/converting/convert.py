@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Any, cast
 from mergegraph.converting.contents import Held, aliases, compare_index, held_tensors, tied_aliases
 from mergegraph.converting.sources import Pickled, Sources, choose, examine, require_unchanged
 from mergegraph.converting.worker import Worker
-from mergegraph.errors import InputError, Problem, RunError
+from mergegraph.errors import InputError, Interrupted, OutputError, Problem, RunError
 from mergegraph.methods.save import Save
 from mergegraph.plan.sidecars import MODEL_FILES, TOKENIZER_FILES, matching_files, not_copied
 from mergegraph.provenance.record import Conversion, PickledInput, RunInput, Stored, encode
@@ -29,7 +31,7 @@ from mergegraph.tensors.completed import PROVENANCE, RUN_RECORD, completed, dama
 from mergegraph.tensors.foreign import converted_path
 from mergegraph.tensors.layout import Layout, lay_out
 from mergegraph.tensors.local_file import opened, read_range
-from mergegraph.tensors.partial import refuse_existing
+from mergegraph.tensors.partial import is_partial, refuse_existing
 from mergegraph.tensors.writer import OutputFolder
 from mergegraph.units import format_count
 
@@ -80,6 +82,7 @@ def convert(source: Path, output: Path | None = None, *, key: str | None = None,
     started = time.time()
     sources = choose(source)
     final = output or converted_path(source)
+    _refuse_place(final, sources)
     earlier = None if overwrite else _finished(final)
     if earlier is None:
         refuse_existing(final.absolute(), overwrite)
@@ -102,7 +105,8 @@ def convert(source: Path, output: Path | None = None, *, key: str | None = None,
             final, layout, result_id=result_id, engine=engine, inputs=identities, overwrite=overwrite
         ) as folder:
             resumed = len(folder.finished)
-            _write(worker, reading, layout, folder, key)
+            with _telling(folder, len(layout.specs)):
+                _write(worker, reading, layout, folder, key)
             for file in files:
                 require_unchanged(file)
             for name, content in _sidecars(sources):
@@ -113,6 +117,19 @@ def convert(source: Path, output: Path | None = None, *, key: str | None = None,
             folder.finalize()
             folder.publish()
     return Converted(final, len(layout.specs), layout.file_bytes, len(layout.files), resumed, warnings)
+
+
+def _refuse_place(final: Path, sources: Sources) -> None:
+    """OutputError where the output would take the place of its source, or of another output."""
+    real = Path(os.path.realpath(final))
+    held = next((path for path in sources.files if real in Path(os.path.realpath(path)).parents), None)
+    if held is not None:
+        fact, why = f"{final} holds what is to be converted: {held}.", "an output replaces all that is in its folder"
+    elif is_partial(final.absolute()) or is_partial(real):
+        fact, why = f"{final} cannot be an output folder.", "names that end in .partial are for what is not finished"
+    else:
+        return
+    raise OutputError(Problem(fact, why=why, fix=f"leave -o out: {converted_path(sources.folder or sources.files[0])}"))
 
 
 def _finished(final: Path) -> str | None:
@@ -152,6 +169,19 @@ def _write(worker: Worker, reading: _Reading, layout: Layout, folder: OutputFold
         worker.send(held.spec.name for held in wanted)
         for held in wanted:
             _write_tensor(worker, held, folder)
+
+
+@contextmanager
+def _telling(folder: OutputFolder, tensors: int) -> Generator[None]:
+    """A signal that ends the writing is told with what is kept."""
+    try:
+        yield
+    except (KeyboardInterrupt, Interrupted) as stopped:
+        kept = len(folder.checksums)
+        fact = f"Stopped: {kept:,} of {tensors:,} tensors are on disk."
+        why = f"they are kept in {folder.partial}" if kept else "nothing was finished yet, so nothing is kept"
+        by_system = isinstance(stopped, Interrupted)
+        raise Interrupted(Problem(fact, why=why, fix="run the same command again"), by_system=by_system) from stopped
 
 
 def _write_tensor(worker: Worker, held: Held, folder: OutputFolder) -> None:

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from mergegraph.errors import InputError, Problem
 from mergegraph.tensors import strict_json
-from mergegraph.tensors.foreign import is_pickled_weights
+from mergegraph.tensors.foreign import is_pickled_weights, not_pickled
 from mergegraph.tensors.links import leads_nowhere, nowhere, require_inside
 from mergegraph.tensors.local_file import opened, read_range
 from mergegraph.tensors.missing import leads_out
@@ -84,6 +84,8 @@ def choose(source: Path) -> Sources:
 
 def examine(path: Path) -> Pickled:
     """The file's size, identity and sha256. InputError when it is not in the format that torch.save writes."""
+    if (other := not_pickled(path)) is not None:
+        raise InputError(other)
     try:
         with opened(str(path)) as file:
             _refuse_other_formats(path, read_range(file, 0, 512))

@@ -16,7 +16,8 @@ from mergegraph.execute.executors import Executor
 from mergegraph.execute.executors.threads import threads
 from mergegraph.plan.plan import Plan
 from mergegraph.tensors.disk import replace_file
-from mergegraph.tensors.writer import PROGRESS, OutputFolder
+from mergegraph.tensors.partial import PROGRESS
+from mergegraph.tensors.writer import OutputFolder
 
 _PROGRESS_FILE_SECONDS = 0.2
 

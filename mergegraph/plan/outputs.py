@@ -30,6 +30,7 @@ from mergegraph.plan.sidecars import sidecars
 from mergegraph.recipe.model import dump_recipe
 from mergegraph.resolve import Resolved
 from mergegraph.tensors.layout import TensorSpec, lay_out
+from mergegraph.tensors.partial import is_partial
 from mergegraph.ties import tied_pairs
 from mergegraph.walking import reads
 
@@ -123,12 +124,14 @@ def _unusable(path: str, folder: Path) -> str:
         return "outputs are local folders"
     if "\0" in path:
         return "it holds a NUL character"
-    if any(len(part.encode()) > _LONGEST_NAME for part in Path(path).parts):
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in Path(path).parts):
         return f"a name in it is longer than {_LONGEST_NAME} bytes"
     try:
         place = Path(os.path.normpath(folder / Path(path).expanduser()))
     except RuntimeError:
         return f"there is no home folder of {path.split('/')[0]}"
+    if is_partial(place):
+        return "names that end in .partial are those of outputs that are not finished"
     try:
         is_root = not place.resolve().name
     except (OSError, RuntimeError):

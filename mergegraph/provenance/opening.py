@@ -30,8 +30,9 @@ class OpenedOutput:
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether a run has begun to write `path` and has not completed it."""
-    return (path / JOURNAL).is_file()
+    """Whether a run has begun to write `path` and has not completed it: it has a journal. So may a finished output have
+    a file of that name, from whomever; it is told by its records, and by a name that is final."""
+    return (path / JOURNAL).is_file() and (path.name.endswith(".partial") or not is_output(path))
 
 
 def is_output(path: Path) -> bool:

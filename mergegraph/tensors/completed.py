@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from mergegraph.errors import on_one_line
 from mergegraph.tensors.local_file import opened, read_range
 
 PROVENANCE = "mergegraph.json"
@@ -55,7 +56,9 @@ def damage(path: Path, output: Completed) -> str:
     if not output.files:
         return f"{PROVENANCE} is missing or torn"
     for name, length in output.files.items():
-        file = path / name
+        if Path(name).name != name:
+            return f"{PROVENANCE} names a file that is not in the folder: {on_one_line(name)}"
+        file, name = path / name, on_one_line(name)
         if not file.is_file():
             return f"{name} is missing"
         if name != CARD and (found := file.stat().st_size) != length:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_ASIDE = ".replaced-by-mergegraph-"
+"""A name that nobody gives a folder of their own: what has it is deleted."""
 _UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS}
 
 
@@ -105,7 +107,7 @@ def put_folder(new: Path, final: Path) -> Path | None:
     if not os.path.lexists(final):
         new.rename(final)
         return None
-    old = final.with_name(f"{final.name}.old-{os.urandom(4).hex()}")
+    old = final.with_name(f"{final.name}{_ASIDE}{os.urandom(4).hex()}")
     if exchange(new, final):
         new.rename(old)
         return old
@@ -120,7 +122,7 @@ def put_folder(new: Path, final: Path) -> Path | None:
 
 def moved_aside(final: Path) -> list[Path]:
     """What `put_folder` moved aside and nobody deleted, because the run was stopped before it could."""
-    pattern = re.compile(re.escape(final.name) + r"\.old-[0-9a-f]{8}")
+    pattern = re.compile(re.escape(final.name + _ASIDE) + "[0-9a-f]{8}")
     if not final.parent.is_dir():
         return []
     return sorted(entry for entry in final.parent.iterdir() if pattern.fullmatch(entry.name))

@@ -51,12 +51,28 @@ def is_pickled_weights(name: str) -> bool:
 
 
 def pickled(path: Path, name: str = "") -> Problem:
-    """Weights are there, but pickled: the file `path`, or in the folder `path` the file `name` and maybe others."""
+    """Weights are there, but pickled by their name: the file `path`, or in the folder `path` the file `name` and maybe
+    others. What else the first bytes say it is."""
+    file = path / name if name else path
+    if (other := not_pickled(file)) is not None:
+        return other
     return Problem(
-        f"{path / name if name else path} is a pickled checkpoint; mergegraph reads safetensors only.",
+        f"{file} is a pickled checkpoint; mergegraph reads safetensors only.",
         why="pickled checkpoints can run code when they are opened; they must be converted to safetensors first",
         fix=convert_command(path),
     )
+
+
+def not_pickled(file: Path) -> Problem | None:
+    """What has the name of a pickled file and is something else; None where the first bytes do not say so."""
+    try:
+        with opened(str(file)) as start:
+            found = recognise(read_range(start, 0, 64), str(file))
+    except OSError:
+        return None
+    if found is None or found[0] == _PICKLE:
+        return None
+    return Problem(f"{file} has the name of a pickled checkpoint, but {found[0]}.", fix=found[1])
 
 
 def convert_command(path: Path) -> str:

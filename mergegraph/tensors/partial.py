@@ -19,13 +19,15 @@ from pathlib import Path
 from mergegraph.errors import DoesNotFit, MergegraphError, OutputError, Problem, RunError
 from mergegraph.tensors.completed import PROVENANCE, completed_result_id
 from mergegraph.tensors.disk import allocated_bytes, delete, free_bytes, reserve, sync_path, write_fully
-from mergegraph.tensors.journal import Journal, Record
+from mergegraph.tensors.foreign import is_pickled_weights
+from mergegraph.tensors.journal import Journal, Record, read_journal
 from mergegraph.tensors.kept import JOURNAL, boot_id, kept_records, working_path
 from mergegraph.tensors.layout import Layout
 from mergegraph.tensors.lock import FolderLock
 from mergegraph.units import format_bytes, format_count
 
 LOCK = "lock"
+PROGRESS = "progress.json"
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -53,6 +55,7 @@ def claim(
     """
     # resolve() would follow a link and replace the folder behind it.
     final = Path(os.path.abspath(path))  # noqa: PTH100
+    assert not is_partial(final), f"{final} is where another output is written"
     partial = final.parent / f"{final.name}.partial"
     header = {
         "format": 1, "result_id": result_id, "engine": engine, "plan": plan_sha256, "layout": layout.digest(),
@@ -78,6 +81,11 @@ def claim(
     return Claim(final, partial, lock, journal, _by_tensor(kept, layout), resumed, parents)
 
 
+def is_partial(path: Path) -> bool:
+    """Whether a path names a partial folder or leads into one: no output may lie there."""
+    return any(part.endswith(".partial") for part in path.parts)
+
+
 def refuse_existing(final: Path, overwrite: bool) -> None:
     """OutputError when something is at `final` and may not be replaced."""
     if not final.name:
@@ -91,7 +99,8 @@ def refuse_existing(final: Path, overwrite: bool) -> None:
         raise OutputError(
             Problem(
                 f"{final} will not be overwritten.",
-                why="it is a mount point, holds the current folder or other folders, or holds no .safetensors file",
+                why="it is a mount point, holds the current folder, other folders, recipes or pickled weights, or no "
+                ".safetensors file",
                 fix="choose another path, or remove it yourself",
             )
         )
@@ -123,11 +132,13 @@ def _failing_as_output(partial: Path, layout: Layout) -> Generator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise write_failure(error, f"making room in {partial}", partial, layout, 0) from error
+        in_the_way = error.errno in (errno.ENOTDIR, errno.EEXIST)
+        mend = "move the file that is in the way" if in_the_way else "change the permissions"
         raise OutputError(
             Problem(
                 f"{partial} cannot be made: {os.strerror(error.errno or 0)}.",
                 why=f"the system refused {error.filename or partial}",
-                fix="write to another path, or change the permissions",
+                fix=f"write to another path, or {mend}",
             )
         ) from error
 
@@ -176,7 +187,7 @@ def _enter(partial: Path, result_id: str, overwrite: bool, undo: ExitStack) -> F
 def _refuse_foreign(partial: Path, result_id: str, overwrite: bool) -> None:
     names = {entry.name for entry in partial.iterdir()}
     made_here = completed_result_id(partial)
-    if not names or _is_partial_output(names) or made_here == result_id or (made_here and LOCK in names):
+    if not names or _is_partial_output(partial, names) or made_here == result_id or (made_here and LOCK in names):
         return
     if not (overwrite and _is_model_or_empty(partial)):
         raise OutputError(
@@ -187,21 +198,27 @@ def _refuse_foreign(partial: Path, result_id: str, overwrite: bool) -> None:
         )
 
 
-def _is_partial_output(names: set[str]) -> bool:
-    """Whether a run left these: a journal, or what stands there before there is one."""
-    if JOURNAL in names:
+def _is_partial_output(partial: Path, names: set[str]) -> bool:
+    """Whether a run left these: a journal that is one, or what stands there before there is one."""
+    if JOURNAL in names and read_journal(partial / JOURNAL).header is not None:
         return True
-    return LOCK in names and all(name == LOCK or ".safetensors" in name or name.endswith(".tmp") for name in names)
+    others = names - {LOCK, JOURNAL, PROGRESS}
+    return LOCK in names and all(".safetensors" in name or name.endswith(".tmp") for name in others)
 
 
 def _is_model_or_empty(path: Path) -> bool:
-    """What --overwrite may replace: a model is a flat folder, so whoever keeps folders there keeps other things."""
+    """What --overwrite may replace: a model is a flat folder, so whoever keeps folders there keeps other things; and a
+    recipe, or the weights that were converted, may be all that there is of them."""
     if not path.is_dir():
         return path.suffix == ".safetensors"
     entries = list(path.iterdir())
-    if any(entry.is_dir() and not entry.is_symlink() for entry in entries):
+    if any((entry.is_dir() and not entry.is_symlink()) or _is_a_source(entry.name) for entry in entries):
         return False
     return not entries or any(entry.name == PROVENANCE or ".safetensors" in entry.name for entry in entries)
+
+
+def _is_a_source(name: str) -> bool:
+    return name.endswith((".yaml", ".yml")) or is_pickled_weights(name)
 
 
 def _begin(partial: Path, layout: Layout, sync: bool) -> None:

@@ -29,6 +29,7 @@ from mergegraph.tensors.kept import JOURNAL, working_path
 from mergegraph.tensors.layout import Layout
 from mergegraph.tensors.partial import (
     LOCK,
+    PROGRESS,
     Claim,
     claim,
     refuse_existing,
@@ -39,8 +40,6 @@ from mergegraph.tensors.partial import (
 # Commits are rare enough that syncing costs little, and often enough that a crash loses seconds.
 COMMIT_BYTES = 256 * 1024**2
 COMMIT_SECONDS = 5.0
-
-PROGRESS = "progress.json"
 
 
 @dataclass(frozen=True, slots=True)

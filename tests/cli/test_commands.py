@@ -56,6 +56,25 @@ def test_a_run_that_is_done_already_does_nothing(blend: Path, capsys: pytest.Cap
     assert tree(blend.parent) == before
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_behind_stdout_is_told_and_the_output_stands(blend: Path) -> None:
+    command = [sys.executable, "-m", "mergegraph", "run", "blend.yaml"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "What was to be shown could not be written: No space left on device.\n",
+    )
+    assert (blend.parent / "out" / "model.safetensors").is_file()
+
+
+def test_streams_that_are_closed_are_not_missed(blend: Path) -> None:
+    for closed in (">&-", ">&- 2>&-"):
+        done = subprocess.run(f"exec '{sys.executable}' -m mergegraph run blend.yaml {closed}", shell=True, check=False)
+        assert done.returncode == 0
+    assert (blend.parent / "out" / "model.safetensors").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "kinds"),
     [

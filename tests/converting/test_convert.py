@@ -18,7 +18,7 @@ from mergegraph.cli import main
 from mergegraph.converting import unpickle
 from mergegraph.converting.convert import convert
 from mergegraph.converting.worker import Worker
-from mergegraph.errors import InputError, MergegraphError, OutputError, RunError
+from mergegraph.errors import InputError, Interrupted, MergegraphError, OutputError, RunError
 from mergegraph.provenance.verify import verify
 from mergegraph.tensors.checkpoint import open_checkpoint
 from tests.cli.tiny_models import tree
@@ -301,14 +301,36 @@ def test_a_stopped_conversion_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
 
     with monkeypatch.context() as patched:
         patched.setattr(Worker, "read_into", stopping)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Interrupted, match="of 14 tensors are on disk") as stopped:
             convert(source)
+    assert stopped.value.problems[0].why == f"they are kept in {tmp_path / 'm-safetensors.partial'}"
     assert not (tmp_path / "m-safetensors").exists()
     done = convert(source)
     assert done.resumed >= 8
     assert json.loads((done.path / "mergegraph.run.json").read_bytes())["tensors_resumed"] == done.resumed
     assert verify(done.path).warnings == ()
     assert same_bits(done.path, {name: tensor for name, tensor in tensors().items() if name != "lm_head.weight"})
+
+
+@pytest.mark.parametrize("output", ["sd", "link", "."])
+def test_a_folder_that_holds_the_source_is_never_the_output(tmp_path: Path, output: str) -> None:
+    (tmp_path / "sd").mkdir()
+    (tmp_path / "link").symlink_to("sd")
+    torch.save(tensors(), tmp_path / "sd" / "weights.dat")
+    (tmp_path / "sd" / "other.safetensors").write_bytes(b"")
+    before = tree(tmp_path)
+    for source in ("sd/weights.dat", "link/weights.dat"):
+        with pytest.raises(OutputError, match="holds what is to be converted"):
+            convert(tmp_path / source, tmp_path / output, overwrite=True)
+    assert tree(tmp_path) == before
+
+
+def test_where_another_output_is_written_is_no_output(tmp_path: Path) -> None:
+    source = write_folder(tmp_path / "m", tensors())
+    for name in ("x.partial", "x.partial/inside"):
+        with pytest.raises(OutputError, match=r"\.partial are for what is not finished"):
+            convert(source, tmp_path / name, overwrite=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m"]
 
 
 def test_a_file_that_changes_meanwhile_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,11 @@ def emptied(folder: Path) -> None:
     (folder / "out").mkdir()
 
 
+def led_out(folder: Path) -> None:
+    record = folder / "out" / "mergegraph.json"
+    record.write_text(record.read_text().replace('"model.safetensors"', '"../out/model\\n.safetensors"'))
+
+
 def a_file(folder: Path) -> None:
     shutil.rmtree(folder / "out")
     (folder / "out").write_text("")
@@ -118,6 +123,7 @@ def a_file(folder: Path) -> None:
         (copied_along, "another result: the files that are copied along differ"),
         (made_elsewhere, r"another result: mergegraph \S+ with torch 1\.0 made it, this is mergegraph "),
         (forgotten, r"another result: which inputs .* is not known without its mergegraph\.run\.json"),
+        (led_out, r"names a file that is not in the folder: \.\./out/model\\n\.safetensors"),
         (not_ours, "it is not an output of mergegraph"),
         (emptied, "it is an empty folder"),
         (a_file, "it is a file, and an output is a folder"),
@@ -270,7 +276,9 @@ def test_a_second_signal_ends_as_the_first_would_have(folder: Path) -> None:
     assert not (folder / "out.partial").exists()
 
 
-@pytest.mark.parametrize(("left", "fix"), [("out.old-0123abcd", "rm -r {}"), ("out.partial", "mergegraph info {}\n")])
+@pytest.mark.parametrize(
+    ("left", "fix"), [("out.replaced-by-mergegraph-0123abcd", "rm -r {}"), ("out.partial", "mergegraph info {}\n")]
+)
 def test_what_a_stopped_overwriting_left_is_named(folder: Path, left: str, fix: str) -> None:
     merged(planned(folder, NODES))
     shutil.copytree(folder / "out", folder / left)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,8 @@ UNUSABLE = [
     ("the Hub", "hf://org/name", "outputs are local folders"),
     ("an object store", "s3://bucket/name", "outputs are local folders"),
     ("a URL of a file", "file:///tmp/x", "outputs are local folders"),
+    ("where another is written", "x.partial", "names that end in .partial are those of outputs that are not finished"),
+    ("inside such a folder", "x.partial/y", "names that end in .partial are those of outputs that are not finished"),
 ]
 
 
@@ -103,6 +106,11 @@ def test_a_path_that_can_be_no_output_is_refused(why: str, path: str, fact: str,
 def test_the_path_of_the_command_is_no_url_and_not_empty(models: Path) -> None:
     assert "outputs are local folders" in refusal(models, ONE, output=Path("s3://bucket/name"))
     assert "the folder that you are in" in refusal(models, ONE, output=Path())
+
+
+def test_a_path_need_not_be_utf8(models: Path) -> None:
+    name = os.fsdecode(b"bad\xff")
+    assert planned(models, ONE, output=models / name).outputs[0].path == models / name
 
 
 def test_an_output_inside_an_input_is_told_once(models: Path) -> None:

@@ -164,6 +164,15 @@ def test_files_that_no_run_wrote_are_a_warning(output: Path) -> None:
     assert "\x1b" not in str(warning)
 
 
+def test_a_stray_journal_does_not_make_an_output_unfinished(output: Path) -> None:
+    (output / "journal").write_bytes(b"")
+    (warning,) = verify(output).warnings
+    assert "1 file that no run wrote: journal" in warning.fact
+    flip(next(output.glob("*.safetensors")), -1)
+    with pytest.raises(RunError, match="is not as it was written"):
+        verify(output)
+
+
 def test_an_output_without_the_record_of_its_run_can_be_verified(output: Path) -> None:
     (output / "mergegraph.run.json").unlink()
     (warning,) = verify(output).warnings

@@ -432,6 +432,26 @@ def test_somebody_elses_folder_is_left_alone(path: Path, layout: Layout) -> None
         assert files_in(strange) == {"thesis.txt": b"only copy"}
 
 
+@pytest.mark.parametrize("name", ["journal", "lock"])
+def test_a_file_with_the_name_of_one_of_ours_makes_no_partial_output(path: Path, layout: Layout, name: str) -> None:
+    strange = path.with_name("out.partial")
+    (strange / "photos").mkdir(parents=True)
+    (strange / name).write_text("Dear diary")
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match="not a partial output"):
+            open_folder(path, layout, overwrite=overwrite)
+    assert [entry.name for entry in sorted(strange.iterdir())] == [name, "photos"]
+
+
+@pytest.mark.parametrize("name", ["recipe.yaml", "pytorch_model.bin"])
+def test_a_folder_that_holds_a_source_is_not_overwritten(path: Path, layout: Layout, name: str) -> None:
+    some_model(path)
+    (path / name).write_text("only copy")
+    with pytest.raises(OutputError, match="will not be overwritten"):
+        open_folder(path, layout, overwrite=True)
+    assert (path / name).read_text() == "only copy"
+
+
 # Killed
 
 
@@ -544,7 +564,7 @@ def test_killed_while_overwriting_a_whole_model_is_always_there(
         save(place / "out", layout, overwrite=True)
         assert files_in(place / "out") == new, place.name
         left = [name for name in names_beside(place / "out") if name != "out"]
-        assert all(name.startswith(("out.old-", "out.partial")) for name in left), place.name
+        assert all(name.startswith(("out.replaced-by-mergegraph-", "out.partial")) for name in left), place.name
 
 
 HOLDER = """
@@ -794,12 +814,13 @@ def test_overwriting_replaces_the_whole_folder(
 def test_what_a_stopped_run_moved_aside_is_deleted_by_the_next_that_overwrites(path: Path, layout: Layout) -> None:
     """And nothing that only looks like it."""
     some_model(path)
-    some_model(path.with_name("out.old-0123abcd"))
-    for name in ("out.old-of-mine", "out.old-0123abcde", "another.old-0123abcd"):
+    some_model(path.with_name("out.replaced-by-mergegraph-0123abcd"))
+    others = ("another.replaced-by-mergegraph-0123abcd", "out.old-20261127", "out.replaced-by-mergegraph-0123abcde")
+    for name in others:
         some_model(path.with_name(name))
     save(path, layout, overwrite=True)
     assert files_in(path) == expected_files(layout)
-    assert names_beside(path) == ["another.old-0123abcd", "out", "out.old-0123abcde", "out.old-of-mine"]
+    assert names_beside(path) == sorted(["out", *others])
 
 
 def test_names_are_exchanged_in_one_step_on_linux(tmp_path: Path) -> None:
