@@ -19,7 +19,7 @@ from mergegraph.execute.arena import Arena
 from mergegraph.execute.factors import Room, byte_view, join, multiply, split
 from mergegraph.execute.noise import draw_equal, fill_uniform
 from mergegraph.execute.reduce import Accumulator, Feeding, feed_in_runs
-from mergegraph.execute.rounding import round_once, sums_finite
+from mergegraph.execute.rounding import round_once
 from mergegraph.execute.scales import scale_blocks
 from mergegraph.execute.views import Source, read_view
 from mergegraph.expr import Read
@@ -276,7 +276,6 @@ class _ArenaTile(TileSteps):
         return self.finished(step.root, self.slots[step.slot], rounded)
 
     def finished(self, root: int, value: Tensor, rounded: Tensor) -> Finished:
-        """Round once, into `rounded`. The sum is probed first: only when it is not finite are elements counted."""
-        nonfinite = 0 if sums_finite(value) else int(value.isfinite().logical_not_().sum())
-        overflowed = round_once(value, rounded)
+        """Round once, into `rounded`."""
+        nonfinite, overflowed = round_once(value, rounded)
         return Finished(root, byte_view(rounded.view(torch.uint8)), nonfinite, overflowed)

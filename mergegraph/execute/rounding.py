@@ -8,32 +8,39 @@ import torch
 from torch import Tensor
 
 _FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
-_NARROW_RANGE = (torch.float16, *_FLOAT8)
 _CAREFUL_ELEMENTS = 8_192
 """What needs temporaries works in pieces of this, so that they stay small beside the pool."""
 
 
-def round_once(value: Tensor, rounded: Tensor) -> int:
-    """Write `value` to `rounded` in its dtype, to nearest. Returns how many finite values were too large for it.
+def round_once(value: Tensor, rounded: Tensor) -> tuple[int, int]:
+    """Write `value` to `rounded` in its dtype, to nearest. Returns how many values are NaN or Inf, and how many finite
+    ones were too large for the dtype.
 
     float16 and bfloat16 overflow to infinity; float8 has little or no infinity and saturates.
     """
-    dtype = rounded.dtype
-    from_double = value.dtype == torch.float64 and dtype != torch.float64
-    is_direct = not from_double or dtype == torch.float32
-    narrows = from_double or dtype in _NARROW_RANGE
-    if is_direct and not (narrows and _exceeds(value, dtype)):
+    if _is_direct(value, rounded):
         rounded.copy_(value)
-        # Only the last 0.4 % of float32's range is beyond bfloat16: a probe of the sum is half as dear as the extremes.
-        if dtype != torch.bfloat16 or sums_finite(rounded):
-            return 0
+        # Whatever is not finite before or after the rounding is not finite here, and shows in the sum.
+        if sums_finite(rounded):
+            return 0, 0
+    elif value.dtype == torch.float32 and not _exceeds(value, rounded.dtype):
+        rounded.copy_(value)
+        return 0, 0
     pieces = [slice(start, start + _CAREFUL_ELEMENTS) for start in range(0, value.numel(), _CAREFUL_ELEMENTS)]
-    return sum([_round_carefully(value[piece], rounded[piece]) for piece in pieces])
+    overflowed = sum([_round_carefully(value[piece], rounded[piece]) for piece in pieces])
+    return sum([int(value[piece].isfinite().logical_not_().sum()) for piece in pieces]), overflowed
+
+
+def _is_direct(value: Tensor, rounded: Tensor) -> bool:
+    """Whether torch rounds once, and to infinity what is too large."""
+    once = value.dtype == torch.float32 or rounded.dtype in (torch.float32, torch.float64)
+    return once and rounded.dtype not in _FLOAT8
 
 
 def _round_carefully(value: Tensor, rounded: Tensor) -> int:
     dtype = rounded.dtype
-    single = as_single_to_odd(value) if value.dtype == torch.float64 and dtype != torch.float32 else value
+    is_cut = value.dtype == torch.float64 and dtype not in (torch.float32, torch.float64)
+    single = as_single_to_odd(value) if is_cut else value
     if dtype in _FLOAT8:
         limit = torch.finfo(dtype).max
         rounded.copy_(single.clamp(-limit, limit))
@@ -57,7 +64,8 @@ def as_single_to_odd(value: Tensor) -> Tensor:
 
 
 def sums_finite(value: Tensor) -> bool:
-    return math.isfinite(value.sum().item())
+    """False also where all are finite and their sum is not."""
+    return math.isfinite(value.sum(dtype=torch.float32 if value.dtype == torch.float16 else None).item())
 
 
 def _exceeds(value: Tensor, dtype: torch.dtype) -> bool:

@@ -65,8 +65,7 @@ def whole_tensor(
     cut = extent_of(root, shape)
     value = _Whole(dtype, cut, source, {} if populations is None else populations).value(root.operand)
     rounded = torch.empty(value.numel(), dtype=TORCH_DTYPES[root.dtype])
-    overflowed = round_once(value, rounded)
-    return Finished(0, byte_view(rounded.view(torch.uint8)), int((~value.isfinite()).sum()), overflowed)
+    return Finished(0, byte_view(rounded.view(torch.uint8)), *round_once(value, rounded))
 
 
 class _Whole:
