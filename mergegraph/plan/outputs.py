@@ -168,9 +168,8 @@ def _partial(path: Path) -> Path:
 
 
 def _meet(one: Path, other: Path) -> bool:
-    """Whether two outputs, or their partial folders, are one folder or lie inside each other."""
-    ours, theirs = (one, _partial(one)), (other, _partial(other))
-    return any(a == b or a in b.parents or b in a.parents for a in ours for b in theirs)
+    """Whether two outputs are one folder or lie inside each other. Neither can be the other's partial folder."""
+    return one == other or one in other.parents or other in one.parents
 
 
 def _overlap(save: str, path: Path, real: Path, folder: Path, load: GraphNode, at: Location) -> Problem | None:
