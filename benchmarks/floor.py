@@ -2,7 +2,7 @@
 
     python benchmarks/floor.py OUTPUT INPUT [INPUT ...] [--no-sync] [--outputs N] [--threads 2]
 
-Reads every tensor of all INPUT models in tiles of 262,144 elements (of two bytes) into buffers that are used again,
+Reads every tensor of all INPUT models in tiles of 1,048,576 elements (of two bytes) into buffers that are used again,
 and writes each tile of the first to OUTPUT, as the engine's writer does: a `.partial` folder, one file of reserved
 length, a journal, fdatasync of both every 256 MB or 5 s, fsync and renames at the end. So the output is a copy of the
 first input in one file. Uses nothing of mergegraph and not even numpy, so that start-up is the interpreter's.
@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-TILE_BYTES: Final = 2 * 262_144
+TILE_BYTES: Final = 2 * 1_048_576
 COMMIT_BYTES: Final = 256 * 1024**2
 COMMIT_SECONDS: Final = 5.0
 FILE_NAME: Final = "model.safetensors"

@@ -110,7 +110,8 @@ class Emitter:
         source = self.value(first)
         self.release(first)
         slot = self.take() if first in self.holds else self._retake(source)
-        self.steps.append(Scaled(slot, source, self.number(coefficient)))
+        if (number := self.number(coefficient)) != 1 or slot != source:
+            self.steps.append(Scaled(slot, source, number))
         for coefficient, operand in rest:
             self.steps.append(Accumulate(slot, self.value(operand), self.number(coefficient)))
             self.release(operand)

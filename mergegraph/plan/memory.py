@@ -16,8 +16,9 @@ from mergegraph.statistic import SPARSE_BINS
 
 BLOCK_ELEMENTS = 65_536
 """A tile is whole blocks, so that checksums do not depend on the tile."""
-TILE_ELEMENTS = 262_144
-"""1 MiB of float32: a few of them stay in the L2 cache of common processors."""
+TILE_ELEMENTS = 1_048_576
+"""4 MiB of float32. Smaller tiles stay in the L2 cache, but workers wait for the interpreter's lock between any two
+operations: with two workers, tiles of 262,144 take a soup from 1.6 s to 2.3 s. With larger ones the pool grows."""
 POOL_CEILING = 128 << 20
 DEFAULT_BUDGET = 2 << 30
 REDUCE_BYTES = 2 << 20

@@ -90,6 +90,7 @@ def test_tiles_shrink_before_workers_go(
     why: str, sets: float, workers: int, largest: int, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "WORKER_BYTES", 0)
+    monkeypatch.setattr(memory, "TILE_ELEMENTS", 4 * BLOCK)
     projected = project(SHAPE, round(sets * BLOCK_BYTES), workers, largest)
     assert (projected.tile_elements // BLOCK, projected.workers) == expected, why
     assert projected.pool_bytes == expected[0] * expected[1] * BLOCK_BYTES
