@@ -1,0 +1,1 @@
+"""What a merge does, tensor by tensor: numbers that were counted, what follows from them, and what stands out."""

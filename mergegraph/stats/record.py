@@ -1,0 +1,119 @@
+"""What was counted of every tensor, as it is kept beside an output. Sums only: whatever is shown follows from them.
+
+For a tensor with n elements, W0 is the base, τ_i = W_i − W0 the change of source i, and τ* = W* − W0 that of the
+result, before it is rounded; all as the merge computes them, sums in float64. Without a base τ_i is W_i itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mergegraph.naming import Role, role
+
+FORMAT = 1
+"""Of the file; a reader refuses any other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One τ: its sums over the finite elements.
+
+    `exponents`: of the elements that are not zero, by the exponent e of the float (2^e ≤ |x| < 2^(e+1)), how many
+    there are and their share of Σ x².
+    """
+
+    total: float
+    """Σ x."""
+    absolute: float
+    """Σ |x|."""
+    third: float
+    """Σ x³."""
+    fourth: float
+    """Σ x⁴."""
+    largest: float
+    """max |x|."""
+    zeros: int
+    nonfinite: int
+    exponents: Mapping[int, tuple[int, float]]
+    """Exponent to (count, Σ x²)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """τ_i against τ_j, i < j: elements where both are not zero, and those of them where the signs differ."""
+
+    both: int
+    opposite: int
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """All τ_i at once: Σ_n |Σ_i τ_i|, and for each i how often |τ_i| is the largest (the first of equals counts; an
+    element where all are zero has no winner)."""
+
+    absolute_of_sum: float
+    winners: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the result.
+
+    `outside`: elements outside [min_i W_i, max_i W_i] over the sources (and the base).
+    `cast_error`: Σ (cast(W*) − W*)².
+    `rounded_away`: elements with cast(W*) = cast(W0) although τ* ≠ 0.
+    """
+
+    outside: int
+    cast_error: float
+    rounded_away: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRecord:
+    """One tensor. `gram` is the upper triangle, row by row, of the inner products of W0, τ_1 … τ_k and, where there
+    is a result, τ*; W0's row is zeros where there is no base.
+
+    Of a tensor that was not looked at (integers, another shape) only name, dtype, shape and `skipped` say anything.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    gram: tuple[float, ...] = ()
+    changes: tuple[Change, ...] = ()
+    """Of the sources, then of the result."""
+    pairs: Mapping[tuple[int, int], Pair] | None = None
+    together: Together | None = None
+    outcome: Outcome | None = None
+    skipped: str = ""
+    """Why it was not looked at; empty where it was."""
+
+    @property
+    def elements(self) -> int:
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count
+
+    @property
+    def role(self) -> Role:
+        return role(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The statistics of one merge, or of models against a base.
+
+    `sources` are names as the recipe has them, in the order of τ_1 … τ_k. `base` is "" where there is none, and so is
+    `result` where nothing is made.
+    """
+
+    base: str
+    sources: tuple[str, ...]
+    result: str
+    tensors: tuple[TensorRecord, ...]
+    recipe: str = ""
+    problems: tuple[str, ...] = ()
+    """Tensors that only some models have, or with other shapes or dtypes: one sentence each."""
