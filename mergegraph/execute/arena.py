@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from mergegraph.execute.factors import byte_view
 from mergegraph.execute.reduce import Scratch
-from mergegraph.plan.memory import TileShape, tile_shape
+from mergegraph.plan.memory import REDUCE_BYTES, TileShape, tile_shape
 from mergegraph.plan.program import Computation
 from mergegraph.plan.steps import Program
 
@@ -27,11 +29,13 @@ class Arena:
         self._typed: dict[torch.dtype, Tensor] = {}
         self._views: dict[tuple[int, int, torch.dtype], Tensor] = {}
         self._slot_bytes = _aligned(tile_elements * shape.slot_bits // 8)
-        self._raw_at = shape.slots * self._slot_bytes
+        self._slots_at = shape.reduce_bytes
+        self._raw_at = self._slots_at + shape.slots * self._slot_bytes
         self._out_at = self._raw_at + _aligned(-(-tile_elements * shape.raw_bits // 8))
-        self._reduce_at = self._out_at + _aligned(-(-tile_elements * shape.out_bits // 8))
-        self._reduce_bytes = shape.reduce_bytes
-        self._room_at = self._reduce_at + shape.reduce_bytes
+        end = self._bytes.numel() // 64 * 64
+        self._reduce_bytes = shape.reduce_bytes or (REDUCE_BYTES if shape.piece_bytes >= REDUCE_BYTES else 0)
+        self._reduce_at = 0 if shape.reduce_bytes else end - shape.piece_bytes
+        self._room_at = self._out_at + _aligned(-(-tile_elements * shape.out_bits // 8))
 
     @property
     def reduction(self) -> Scratch:
@@ -47,10 +51,10 @@ class Arena:
 
     def slot(self, index: int, elements: int, dtype: torch.dtype) -> Tensor:
         """The first `elements` of a slot."""
-        return self._view(index * self._slot_bytes, elements, dtype)
+        return self._view(self._slots_at + index * self._slot_bytes, elements, dtype)
 
     def slot_bytes(self, index: int, nbytes: int) -> memoryview:
-        start = index * self._slot_bytes
+        start = self._slots_at + index * self._slot_bytes
         return self._memory[start : start + nbytes]
 
     def raw(self, elements: int, dtype: torch.dtype) -> Tensor:
@@ -64,6 +68,21 @@ class Arena:
 
     def out_bytes(self, nbytes: int) -> memoryview:
         return self._memory[self._out_at : self._out_at + nbytes]
+
+    def pieces(self, count: int, elements: int) -> list[Tensor]:
+        """`count` slots of a piece, as float32. They lie at the end, behind the room to reduce in."""
+        begin = self._bytes.numel() // 64 * 64 - count * elements * 4
+        return [self._view(begin + index * elements * 4, elements, torch.float32) for index in range(count)]
+
+    def side_by_side(
+        self, raw_bits: Sequence[int], out_bits: Sequence[int], elements: int
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Buffers of bytes for `elements` of everything that a tile reads, and of everything that it writes."""
+        place, buffers = self._raw_at, list[Tensor]()
+        for bits in (*raw_bits, *out_bits):
+            buffers.append(self._view(place, elements * bits // 8, torch.uint8))
+            place += _aligned(elements * bits // 8)
+        return buffers[: len(raw_bits)], buffers[len(raw_bits) :]
 
     def _view(self, start: int, elements: int, dtype: torch.dtype) -> Tensor:
         """Buffers start at multiples of 64 bytes, so that one view of the whole arena serves each dtype."""

@@ -6,8 +6,7 @@ import torch
 
 from mergegraph.dtypes import BY_CODE
 from mergegraph.errors import Problem, RunError
-from mergegraph.execute.evaluate import TORCH_DTYPES
-from mergegraph.execute.views import Source, read_view
+from mergegraph.execute.views import TORCH_DTYPES, Source, read_view
 from mergegraph.execute.work import NonFinite
 from mergegraph.expr import Read
 from mergegraph.plan.plan import Plan

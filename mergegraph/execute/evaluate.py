@@ -1,12 +1,14 @@
-"""One tile of a program, computed with torch. The first module that imports it.
+"""One tile of a program, computed with torch.
 
 Every tensor of a tile is a view of a worker's arena, so no step allocates. Arithmetic is float32 (float64 where an
-input is), rounded once when the result is stored. `TileSteps` is what the processor and other devices share.
+input is), rounded once when the result is stored. Most programs are computed in pieces (`pieces.py`); here are those
+that need rows, matrices, float64 or operations of their own, a whole tile at a time. `TileSteps` is what the processor
+and other devices share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -17,11 +19,13 @@ from torch import Tensor
 from mergegraph.dtypes import BY_CODE
 from mergegraph.execute.arena import Arena
 from mergegraph.execute.factors import Room, byte_view, join, multiply, split
+from mergegraph.execute.finished import NO_STATISTICS, Finished, Sink, Statistics
 from mergegraph.execute.noise import draw_equal, fill_uniform
-from mergegraph.execute.reduce import Accumulator, Feeding, feed_in_runs
+from mergegraph.execute.pieces import evaluate_in_pieces
+from mergegraph.execute.reduce import Feeding, feed_in_runs
 from mergegraph.execute.rounding import round_once
 from mergegraph.execute.scales import scale_blocks
-from mergegraph.execute.views import Source, read_view
+from mergegraph.execute.views import TORCH_DTYPES, Source, read_view
 from mergegraph.expr import Read
 from mergegraph.methods.base import Method
 from mergegraph.methods.kernel import Piece
@@ -42,25 +46,6 @@ from mergegraph.plan.steps import (
     Store,
     Zero,
 )  # fmt: skip
-from mergegraph.statistic import Found
-
-TORCH_DTYPES: Mapping[str, torch.dtype] = {
-    code: getattr(torch, dtype.torch_name) for code, dtype in BY_CODE.items() if hasattr(torch, dtype.torch_name or "-")
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """One root's tile, ready to be written. `nonfinite` counts NaN and Inf in the computed values, before the
-    rounding; `overflowed` counts finite values that the output dtype could not hold."""
-
-    root: int
-    content: memoryview
-    nonfinite: int
-    overflowed: int
-
-
-Sink = Callable[[Finished], None]
 
 
 @dataclass
@@ -87,17 +72,6 @@ class TileKernel:
         draw_equal(self.out.view(-1), operand.view(-1), size, share, self.noise_key, self.start)
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """The statistics of a computation by number: those that are `found`, and those that this pass feeds."""
-
-    found: list[Found | None]
-    fed: Mapping[int, Accumulator]
-
-
-_NONE = Statistics([], {})
-
-
 def evaluate(
     work: Computation,
     start: int,
@@ -108,13 +82,16 @@ def evaluate(
     *,
     index: int = 0,
     cut: Extent | None = None,
-    statistics: Statistics = _NONE,
+    statistics: Statistics = NO_STATISTICS,
 ) -> None:
     """Run pass `index` of a program on elements `start … start + elements` of its tensors; each root goes to `sink`
     in turn, and each statistic that is fed to its accumulator.
 
     What `sink` gets is valid until it returns. `cut` is needed for rows, matrices and statistics.
     """
+    if work.program.in_pieces:
+        evaluate_in_pieces(work, start, elements, arena, source, sink, index, statistics)
+        return
     tile = _ArenaTile(work, start, elements, arena, source, cut, statistics)
     for step in work.program.passes[index]:
         if tile.unfed and not isinstance(step, Reduce):

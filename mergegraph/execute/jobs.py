@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from mergegraph.execute.accumulators import of_reduction
-from mergegraph.execute.evaluate import Statistics
+from mergegraph.execute.finished import Statistics
 from mergegraph.execute.quantile import Quantile
 from mergegraph.execute.reduce import Accumulator
 from mergegraph.plan.extent import Extent

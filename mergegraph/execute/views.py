@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -17,6 +18,9 @@ from mergegraph.dtypes import BY_CODE
 from mergegraph.expr import Read
 from mergegraph.views import MEAN_ROW, ZERO_ROW
 
+TORCH_DTYPES: Mapping[str, torch.dtype] = {
+    code: getattr(torch, dtype.torch_name) for code, dtype in BY_CODE.items() if hasattr(torch, dtype.torch_name or "-")
+}
 _CHUNK_ELEMENTS = 1 << 18
 _ZEROS = 1 << 16
 

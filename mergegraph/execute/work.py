@@ -18,8 +18,9 @@ from torch import Tensor
 from mergegraph.errors import Problem, RunError
 from mergegraph.execute.accumulators import accumulator
 from mergegraph.execute.arena import WorkerMemory, new_storage
-from mergegraph.execute.evaluate import Finished, evaluate
+from mergegraph.execute.evaluate import evaluate
 from mergegraph.execute.events import Progress, Publisher, TensorDone
+from mergegraph.execute.finished import Finished
 from mergegraph.execute.jobs import Job, Sampling, Stage, Tile
 from mergegraph.execute.quantile import Quantile
 from mergegraph.execute.reduce import Accumulator

@@ -27,6 +27,7 @@ class Winners(Piece):
 
     name = "winners"
     scratch = 3
+    in_pieces = True
 
     @classmethod
     def tile(cls, k: Kernel, *operands: Tensor) -> None:

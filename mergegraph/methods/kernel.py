@@ -50,6 +50,8 @@ class Piece:
     name: ClassVar[str]
     scratch: ClassVar[int] = 0
     granularity: ClassVar[Granularity] = "element"
+    in_pieces: ClassVar[bool] = False
+    """Whether `tile` takes any part of a tile and uses only what `execute.recording` lists: it then runs compiled."""
 
     @classmethod
     def tile(cls, k: Kernel, *operands: Tensor) -> None:

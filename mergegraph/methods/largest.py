@@ -18,6 +18,7 @@ class KeepLargest(Piece):
     kept as were asked for. `scale` multiplies what is kept."""
 
     name = "keep_largest"
+    in_pieces = True
 
     @classmethod
     def tile(cls, k: Kernel, *operands: Tensor) -> None:

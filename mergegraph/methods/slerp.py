@@ -34,6 +34,7 @@ class Slerp(Combination):
     """
 
     gives = "weights"
+    in_pieces = True
     example = "mid: {op: slerp, a: base, b: tuned, t: 0.3}"
 
     op: Literal["slerp"] = "slerp"

@@ -30,6 +30,7 @@ class RestoreSum(Piece):
     """x · sum |of| / sum |x|, over the whole tensor; x where its sum is zero."""
 
     name = "restore_sum"
+    in_pieces = True
 
     @classmethod
     def tile(cls, k: Kernel, *operands: Tensor) -> None:

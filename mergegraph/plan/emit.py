@@ -87,7 +87,7 @@ class Emitter:
         match expr:
             case Read():
                 slot = self.take()
-                self.steps.append(Fetch(slot, self.numbered[expr], expr.dtype))
+                self.steps.append(Fetch(slot, self.numbered[expr], expr.dtype, expr.scale is not None))
             case Linear():
                 slot = self.linear(expr)
             case Apply():

@@ -32,7 +32,8 @@ HISTOGRAM_BYTES = 4 * SPARSE_BINS
 @dataclass(frozen=True, slots=True)
 class TileShape:
     """What one worker holds for one tile element: slot count, and bits a slot, staged in and staged out; and
-    `reduce_bytes` and `room_bytes` (see `plan.rooms`) whatever the tile."""
+    `reduce_bytes`, `room_bytes` (see `plan.rooms`) and `piece_bytes` whatever the tile. With pieces what is staged are
+    `buffers` side by side."""
 
     slots: int
     slot_bits: int
@@ -40,11 +41,18 @@ class TileShape:
     out_bits: int
     reduce_bytes: int = 0
     room_bytes: int = 0
+    piece_bytes: int = 0
+    buffers: int = 0
 
     def tile_set_bytes(self, elements: int) -> int:
         """Bytes of a worker's tile set for tiles of `elements`; every buffer is a multiple of 64 bytes."""
         buffers = [self.slot_bits] * self.slots + [self.raw_bits, self.out_bits]
-        return sum(_aligned(-(-elements * bits // 8)) for bits in buffers) + self.reduce_bytes + self.room_bytes
+        return sum(_aligned(-(-elements * bits // 8)) for bits in buffers) + self.fixed_bytes
+
+    @property
+    def fixed_bytes(self) -> int:
+        """What does not depend on the tile."""
+        return self.reduce_bytes + self.room_bytes + self.piece_bytes + 64 * self.buffers
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +80,28 @@ class Projection:
 
 def tile_shape(programs: Iterable[Program]) -> TileShape:
     """The tile set that serves every program."""
-    slots = raw = out = reduce = room = 0
+    slots = raw = out = reduce = room = piece = buffers = 0
     slot_bits = 32
     for each in programs:
+        if each.in_pieces:
+            raw, out = max(raw, sum(each.staged)), max(out, sum(each.stored))
+            piece, buffers = max(piece, piece_bytes(each)), max(buffers, len(each.staged) + len(each.stored))
+            continue
         slots, raw, out = max(slots, each.slots), max(raw, each.raw_bits), max(out, each.out_bits)
         slot_bits = 64 if each.double else slot_bits
         reduce = REDUCE_BYTES if any(isinstance(step, Reduce) for step in each.steps) else reduce
         room = max(room, room_bytes(each))
-    return TileShape(slots, slot_bits, raw, out, reduce, room)
+    return TileShape(slots, slot_bits, raw, out, reduce, room, piece, buffers)
+
+
+def piece_bytes(program: Program) -> int:
+    """What a program in pieces holds beside the tile: the slots of a piece, and room to reduce in where a pass does."""
+    needed: list[int] = []
+    for index, steps in enumerate(program.passes):
+        slots, elements = program.piece(index)
+        reduces = any(isinstance(step, Reduce) for step in steps)
+        needed.append(4 * slots * elements + REDUCE_BYTES * reduces)
+    return max(needed, default=0)
 
 
 def histogram_bytes(program: Program) -> int:

@@ -17,7 +17,22 @@ from mergegraph.methods.kernel import Granularity
 from mergegraph.methods.registry import kernels
 from mergegraph.plan.emit import Emitter, as_double, as_single
 from mergegraph.plan.extent import Extent, extent
-from mergegraph.plan.steps import Copy, Fetch, Program, Reduction, Store
+from mergegraph.plan.steps import (
+    Accumulate,
+    Call,
+    Copy,
+    Fetch,
+    Join,
+    Multiply,
+    Program,
+    Reduce,
+    Reduction,
+    Scaled,
+    Split,
+    Step,
+    Store,
+    Zero,
+)  # fmt: skip
 from mergegraph.statistic import phases
 from mergegraph.walking import operands, parts, walk_parts
 from mergegraph.walking import reads as reads_of
@@ -104,7 +119,7 @@ def outline(roots: Sequence[Expr]) -> tuple[object, Leaves]:
         match part:
             case Read():
                 reads.append(part)
-                entry: object = part.dtype
+                entry: object = (part.dtype, part.scale is not None)
             case Linear():
                 entry = tuple([(*c.as_integer_ratio(), index[x]) for c, x in part.terms])
             case Apply():
@@ -194,6 +209,8 @@ def _sized(
     staged = [bits for bits in fetched if bits != compute_bits]
     staged += [BY_CODE[step.dtype].bits for step in steps if isinstance(step, Copy)]
     out = [BY_CODE[step.dtype].bits for step in steps if isinstance(step, Store)]
+    passes = [[BY_CODE[step.dtype].bits for step in each.steps if isinstance(step, Fetch)] for each in emitted]
+    all_at_once = max(passes, key=sum)
     return Program(
         passes=tuple([tuple(each.steps) for each in emitted]),
         slots=max(each.count for each in emitted),
@@ -202,4 +219,34 @@ def _sized(
         out_bits=max(out, default=0),
         reductions=reductions,
         granularity=granularity,
+        in_pieces=_in_pieces(steps, compute_bits, granularity) and sum(all_at_once) <= _MOST_STAGED_BITS,
+        slots_of=tuple([each.count for each in emitted]),
+        staged=tuple(all_at_once),
+        stored=tuple(out),
     )
+
+
+_MOST_STAGED_BITS = 1_024
+"""Of an element of all inputs: with more of them a tile of 65,536 elements would take more than 8 MiB at once."""
+_PLAIN = frozenset({"F32", "F16", "BF16"})
+
+
+def _in_pieces(steps: Sequence[Step], compute_bits: int, granularity: Granularity) -> bool:
+    """Whether every step can be performed on a part of a tile, in operations that `execute.recording` knows."""
+    if compute_bits != 32 or granularity != "element":
+        return False
+    return all([_step_in_pieces(step) for step in steps])
+
+
+def _step_in_pieces(step: Step) -> bool:
+    match step:
+        case Fetch(dtype=dtype, is_scaled=is_scaled):
+            return dtype in _PLAIN and not is_scaled
+        case Store(dtype=dtype):
+            return dtype in _PLAIN
+        case Call(kernel=kernel):
+            return kernels()[kernel].in_pieces
+        case Zero() | Scaled() | Accumulate() | Reduce():
+            return True
+        case Multiply() | Split() | Join() | Copy():
+            return False

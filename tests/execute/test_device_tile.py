@@ -17,12 +17,11 @@ from mergegraph.execute.accumulators import accumulator
 from mergegraph.execute.device import noise as device_noise
 from mergegraph.execute.device.reducing import Results, Rooms, reduce_tile, stretches
 from mergegraph.execute.device.tile import DeviceMemory, DeviceOps, DeviceTile
-from mergegraph.execute.evaluate import TORCH_DTYPES
 from mergegraph.execute.jobs import SAMPLE_RUN, Job
 from mergegraph.execute.quantile import Quantile
 from mergegraph.execute.reduce import Scratch, feed_in_runs
 from mergegraph.execute.rounding import round_once
-from mergegraph.execute.views import read_view
+from mergegraph.execute.views import TORCH_DTYPES, read_view
 from mergegraph.expr import Expr, Stat, cast, linear
 from mergegraph.plan.groups import gatherings, output_tensor
 from mergegraph.plan.program import computation

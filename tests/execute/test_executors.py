@@ -16,8 +16,10 @@ from safetensors.torch import load_file
 
 from mergegraph.dtypes import BY_CODE
 from mergegraph.execute.arena import Arena
-from mergegraph.execute.evaluate import TORCH_DTYPES, Finished, evaluate
+from mergegraph.execute.evaluate import evaluate
 from mergegraph.execute.executors.for_loop import for_loop, whole_tensor
+from mergegraph.execute.finished import Finished
+from mergegraph.execute.views import TORCH_DTYPES
 from mergegraph.expr import Expr, Read, cast, linear, read
 from mergegraph.plan.memory import tile_shape
 from mergegraph.plan.program import computation

@@ -81,7 +81,8 @@ def test_a_tensor_three_times_the_budget_fits_in_it(models: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("extra_bytes", "reason"), [(-BUDGET, "nothing at all is left"), (-BUDGET + 4 * MIB, "not all workers' tiles fit")]
+    ("extra_bytes", "reason"),
+    [(-BUDGET + MIB, "enough to plan, and nothing for tiles"), (-BUDGET + 4 * MIB, "not all workers' tiles fit")],
 )
 def test_less_memory_than_the_budget_is_said_and_survived(
     models: Path, tmp_path: Path, extra_bytes: int, reason: str

@@ -11,8 +11,9 @@ from torch import Tensor
 from mergegraph.dtypes import BY_CODE
 from mergegraph.execute.accumulators import accumulator
 from mergegraph.execute.arena import arena_for, new_storage
-from mergegraph.execute.evaluate import Finished, evaluate
+from mergegraph.execute.evaluate import evaluate
 from mergegraph.execute.factors import byte_view
+from mergegraph.execute.finished import Finished
 from mergegraph.execute.jobs import Job
 from mergegraph.execute.views import Source
 from mergegraph.expr import Apply, Expr, Read, Space, Stat, cast, noise, population, read

@@ -98,7 +98,7 @@ def test_a_convolution_takes_that_of_the_matrix_of_its_outputs(tmp_path: Path) -
 def test_tensors_of_one_dimension_need_no_matrix(tmp_path: Path) -> None:
     """Their deltas are averaged, tile by tile."""
     write_vectors(tmp_path, ("base", "a", "b"), long=({"w": vector(9)}))
-    plan = planned(tmp_path, TSV + NODES, budget_bytes=MIB, workers=1)
+    plan = planned(tmp_path, TSV + NODES, budget_bytes=2 * MIB, workers=1)
     assert [g.computation.program.granularity for g in plan.groups] == ["element"]
     assert plan.problems == ()
 

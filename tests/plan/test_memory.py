@@ -57,10 +57,12 @@ def test_one_tile_set_serves_every_program() -> None:
 
 
 def test_the_shape_of_a_real_program() -> None:
-    """Two bfloat16 models averaged: two float32 slots, two bytes in, two bytes out."""
+    """Two bfloat16 models averaged: of a tile four bytes in and two out, of a piece two float32 slots."""
     reads = [read(f"file{n}", "w", "BF16", (BLOCK,), 0, 2 * BLOCK) for n in range(2)]
     average = linear([(Fraction(1, 2), each) for each in reads], "weights")
-    assert tile_shape([computation([cast(average, "BF16")]).program]) == TileShape(2, 32, 16, 16)
+    assert tile_shape([computation([cast(average, "BF16")]).program]) == TileShape(
+        0, 32, 32, 16, piece_bytes=2 * 4 * BLOCK, buffers=3
+    )
 
 
 SHAPE = TileShape(slots=2, slot_bits=32, raw_bits=16, out_bits=16)
@@ -143,10 +145,10 @@ def test_a_plan_that_does_not_fit_can_be_shown_and_says_what_would(tmp_path: Pat
     nodes = "m: {op: soup, inputs: [a, b, c]}\nout: {op: save, input: m, path: out}"
     plan = planned(tmp_path, nodes, budget_bytes=MIB // 2, workers=5)
     (problem,) = plan.problems
-    # Two float32 slots and a float32 result of 65,536 elements each.
-    assert problem.fact == "The plan needs 768.0 KiB; the budget is 512.0 KiB."
-    assert problem.fix == "--budget 1MiB"
+    # Three float32 inputs and a float32 result of 65,536 elements each; two slots.
+    assert problem.fact == "The plan needs 1.5 MiB; the budget is 512.0 KiB."
+    assert problem.fix == "--budget 2MiB"
     assert problem.node == "m"
     with pytest.raises(DoesNotFit):
         plan.validate()
-    planned(tmp_path, nodes, budget_bytes=MIB, workers=5).validate()
+    planned(tmp_path, nodes, budget_bytes=2 * MIB, workers=5).validate()

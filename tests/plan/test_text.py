@@ -51,7 +51,7 @@ def test_the_text_of_a_plan(tmp_path: Path) -> None:
         write_model(tmp_path / name, {"w": vector(seed, 600), "ids": ids, "x": vector(9, 10)})
     nodes = "m: {op: soup, inputs: [a, {from: b, weight: 3}]}\nout: {op: save, input: m, path: out}"
     nodes += "\nhalf: {op: save, input: m, path: half, dtype: fp16}"
-    text = plan_text(planned(tmp_path, nodes, budget_bytes=9 << 19, workers=2))
+    text = plan_text(planned(tmp_path, nodes, budget_bytes=6 << 20, workers=2))
     stored = 2 * (tmp_path / "a" / "model.safetensors").stat().st_size
     lines = text.replace(str(tmp_path), ".").splitlines()
     assert stored == 6864
@@ -59,7 +59,7 @@ def test_the_text_of_a_plan(tmp_path: Path) -> None:
         "test",
         "  reads    5.5 KiB of 6.7 KiB in 2 files: a, b",
         "  writes   5.1 KiB",
-        "  memory   2.5 MiB (2 workers, tiles of 65,536 elements) of a budget of 4.5 MiB",
+        "  memory   2.8 MiB (2 workers, tiles of 65,536 elements) of a budget of 6.0 MiB",
         "  passes   1, 3 groups of tensors read once for several outputs",
         "  compares 1 tensor that are not floating point, before the run",
         "",

@@ -16,8 +16,10 @@ from torch import Tensor
 
 from mergegraph.execute.device.noise import draw_equal, fill_uniform
 from mergegraph.execute.device.reducing import Deliver, Results, Rooms, reduce_tile
-from mergegraph.execute.evaluate import TORCH_DTYPES, Finished, Statistics, TileKernel, TileSteps
+from mergegraph.execute.evaluate import TileKernel, TileSteps
+from mergegraph.execute.finished import Finished, Statistics
 from mergegraph.execute.rounding import as_single_to_odd
+from mergegraph.execute.views import TORCH_DTYPES
 from mergegraph.plan.extent import Extent
 from mergegraph.plan.program import Computation
 from mergegraph.plan.staging import aligned

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from mergegraph.execute.accumulators import accumulator
 from mergegraph.execute.control import Control
-from mergegraph.execute.evaluate import TORCH_DTYPES, Finished
 from mergegraph.execute.factors import byte_view, product
+from mergegraph.execute.finished import Finished
 from mergegraph.execute.noise import draw_equal, fill_uniform
 from mergegraph.execute.reduce import Scratch, feed_in_runs
 from mergegraph.execute.rounding import round_once
 from mergegraph.execute.scales import scale_blocks
-from mergegraph.execute.views import Source, read_view
+from mergegraph.execute.views import TORCH_DTYPES, Source, read_view
 from mergegraph.execute.work import Work
 from mergegraph.expr import Apply, Cast, Expr, Factor, Joined, Linear, Product, Read, Stat, as_matrix
 from mergegraph.methods.low_rank import factors

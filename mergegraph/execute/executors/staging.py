@@ -20,9 +20,9 @@ from torch import Tensor
 from mergegraph.execute.device import Device
 from mergegraph.execute.device.reducing import Results, Rooms
 from mergegraph.execute.device.tile import DeviceMemory, DeviceOps, DeviceTile
-from mergegraph.execute.evaluate import Finished
 from mergegraph.execute.executors.stage import Piece, Stage, grouped, is_whole, read_pieces, written_pieces
 from mergegraph.execute.factors import byte_view
+from mergegraph.execute.finished import Finished
 from mergegraph.execute.jobs import Tile
 from mergegraph.execute.reduce import Scratch
 from mergegraph.execute.views import read_view

@@ -1,0 +1,137 @@
+"""A tile in pieces that stay in the cache: everything is read first, then each piece goes through all steps.
+
+The steps are one compiled function (see `script.py`), called once for a tile. What Python counts itself, quantiles,
+cuts the steps in parts that are called for one run after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from mergegraph.dtypes import BY_CODE
+from mergegraph.execute.arena import Arena
+from mergegraph.execute.factors import byte_view
+from mergegraph.execute.finished import Finished, Sink, Statistics
+from mergegraph.execute.recording import Recorder
+from mergegraph.execute.reduce import Accumulator, Sum, feed_in_runs
+from mergegraph.execute.script import Buffers, Runner, Script, runner
+from mergegraph.execute.views import TORCH_DTYPES, Source, read_view
+from mergegraph.plan.program import Computation
+from mergegraph.plan.steps import Fetch, Reduce, Step, Store
+from mergegraph.statistic import CHUNK_ELEMENTS
+
+
+@dataclass
+class _Part:
+    """Steps in a row as a script, the sums that it finds, and what is fed from its slots once it has run."""
+
+    script: Script
+    sums: list[Accumulator]
+    fed: list[tuple[Accumulator, tuple[int, ...]]]
+
+
+@dataclass
+class _Recorded:
+    """The steps of a pass as parts."""
+
+    recorder: Recorder
+    accumulators: dict[int, Accumulator]
+    parts: list[_Part] = field(default_factory=list[_Part])
+    _sums: list[Accumulator] = field(default_factory=list[Accumulator])
+    _fed: list[tuple[Accumulator, tuple[int, ...]]] = field(default_factory=list[tuple[Accumulator, tuple[int, ...]]])
+
+    def all(self, steps: Sequence[Step]) -> list[_Part]:
+        for step in steps:
+            if isinstance(step, Reduce):
+                self._reduce(step)
+            else:
+                if self._fed:
+                    self._end_part()
+                self.recorder.record(step)
+        self._end_part()
+        return self.parts
+
+    def _reduce(self, step: Reduce) -> None:
+        """What is found before its last planned pass is fed no more."""
+        into = self.accumulators.get(step.stat)
+        if isinstance(into, Sum):
+            self.recorder.add_up(into.kind, step.sources)
+            self._sums.append(into)
+        elif into is not None:
+            self._fed.append((into, step.sources))
+
+    def _end_part(self) -> None:
+        self.parts.append(_Part(self.recorder.next_script(), self._sums, self._fed))
+        self._sums, self._fed = [], []
+
+
+def evaluate_in_pieces(
+    work: Computation, start: int, elements: int, arena: Arena, source: Source, sink: Sink, index: int,
+    statistics: Statistics,
+) -> None:  # fmt: skip
+    """One tile of pass `index`; as `evaluate.evaluate`, for a program that is computed in pieces."""
+    steps = work.program.passes[index]
+    buffers = _buffers(work, start, elements, arena, source, index)
+    own = work.program.slots_of[index]
+    recorder = Recorder(start, elements, [noise.key for noise in work.noises], statistics.found, own)
+    parts = _Recorded(recorder, dict(statistics.fed)).all(steps)
+    counts, step = [[0, 0] for _ in buffers.out], work.program.piece(index)[1]
+    runners = [runner(part.script, buffers, start, step) for part in parts]
+    for first, last in _runs(start, elements) if any(part.fed for part in parts) else [(0, elements)]:
+        stored = 0
+        for part, run in zip(parts, runners, strict=True):
+            _run(part, run, counts[stored:], first, last)
+            stored += part.script.stores
+            if part.fed:
+                feedings = [(into, tuple([buffers.slots[n][: last - first] for n in at])) for into, at in part.fed]
+                feed_in_runs(feedings, start + first, CHUNK_ELEMENTS, arena.reduction)
+    roots = [each.root for each in steps if isinstance(each, Store)]
+    for root, rounded, (nonfinite, overflowed) in zip(roots, buffers.out, counts, strict=True):
+        sink(Finished(root, byte_view(rounded.view(torch.uint8)), nonfinite, overflowed))
+
+
+def _run(part: _Part, run: Runner, counts: list[list[int]], first: int, last: int) -> None:
+    """Elements `first … last` through one part."""
+    script = part.script
+    counted, sums = run(first, last)
+    for index in range(script.stores):
+        counts[index][0] += sum(counted[2 * index :: 2 * script.stores])
+        counts[index][1] += sum(counted[2 * index + 1 :: 2 * script.stores])
+    for index, into in enumerate(part.sums):
+        assert isinstance(into, Sum)
+        into.add(sums[index :: script.sums])
+
+
+def _runs(start: int, elements: int) -> Iterator[tuple[int, int]]:
+    """Parts of a tile that end where a run, or a block of random numbers, does."""
+    first = 0
+    while first < elements:
+        last = min(first + CHUNK_ELEMENTS - (start + first) % CHUNK_ELEMENTS, elements)
+        yield first, last
+        first = last
+
+
+def _buffers(work: Computation, start: int, elements: int, arena: Arena, source: Source, index: int) -> Buffers:
+    """The memory of the tile, with all that the pass reads in place."""
+    steps = work.program.passes[index]
+    staged = [(work.reads[step.read], BY_CODE[step.dtype]) for step in steps if isinstance(step, Fetch)]
+    stored = [BY_CODE[step.dtype] for step in steps if isinstance(step, Store)]
+    raw, out = arena.side_by_side([x.bits for _, x in staged], [x.bits for x in stored], elements)
+    for (read, dtype), content in zip(staged, raw, strict=True):
+        read_view(read, start * dtype.bits // 8, byte_view(content), source)
+    slots = arena.pieces(*work.program.piece(index))
+    doubles: Sequence[Tensor] = ()
+    if any(isinstance(step, Reduce) for step in steps):
+        scratch = arena.reduction
+        doubles = (scratch.first, scratch.second)
+    return Buffers(
+        slots=slots,
+        words=[slot.view(torch.int32) for slot in slots],
+        raw=[content.view(TORCH_DTYPES[x.code]) for content, (_, x) in zip(raw, staged, strict=True)],
+        out=[content.view(TORCH_DTYPES[x.code]) for content, x in zip(out, stored, strict=True)],
+        doubles=doubles,
+    )

@@ -1,0 +1,175 @@
+"""Sequences of torch operations as one function, which runs without the interpreter's lock.
+
+Between any two operations a Python thread gives the lock back and waits for it again: with two workers on pieces that
+stay in the cache that takes longer than the arithmetic. So what a pass does to a piece is written down as source text,
+compiled once as TorchScript, and called for a whole tile. The text is plain Python as well: where torch has no
+TorchScript any more, the same text runs as a function of Python's, slower, with the same bits.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from mergegraph.execute.noise import BLOCK_ELEMENTS, FIRST, SECOND
+
+_SIGN: Final = 1 << 31
+_KEPT: Final = 512
+"""A process that merges thousands of recipes must not keep all their texts."""
+
+
+def signed(word: int) -> int:
+    """The int32 with the bits of a 32-bit word."""
+    return (word & 0xFFFFFFFF ^ _SIGN) - _SIGN
+
+
+# The rounds of `execute.noise`. torch has no unsigned arithmetic: signed numbers wrap around in the same way, and a
+# logical shift is an arithmetic one with the sign's copies masked away.
+_PRELUDE: Final = f"""
+def words_of(x: Tensor, v: Tensor, mixed: Tensor, low: int, high: int):
+    torch.bitwise_xor(mixed, low, out=x)
+    x.mul_({signed(int(FIRST))})
+    torch.bitwise_right_shift(x, 15, out=v)
+    v.bitwise_and_({(1 << 17) - 1})
+    v.bitwise_xor_(high)
+    x.bitwise_xor_(v)
+    x.mul_({signed(int(SECOND))})
+    x.bitwise_right_shift_(8)
+    x.bitwise_and_({(1 << 24) - 1})
+
+
+def run_pieces(s: List[Tensor], w: List[Tensor], r: List[Tensor], o: List[Tensor], d: List[Tensor], mixed: Tensor,
+               t: List[Tensor], f: List[float], k: List[int], start: int, first: int, last: int,
+               step: int) -> Tuple[List[int], List[float]]:
+    counts: List[int] = []
+    sums: List[float] = []
+    i = first
+    while i < last:
+        n = min(step, last - i)
+"""
+
+
+@dataclass
+class Script:
+    """What is done to a piece, in lines, and the numbers that the lines take.
+
+    The lines see `n` elements from `i` on of what they name: s<slot>, w<slot> (its bits as int32), r<raw>, o<out>,
+    d<run of float64>; f, t (as a tensor without dimensions, float32) and k (integers) hold the numbers.
+    """
+
+    lines: list[str] = field(default_factory=list[str])
+    names: set[str] = field(default_factory=set[str])
+    floats: list[float] = field(default_factory=list[float])
+    scalars: list[float] = field(default_factory=list[float])
+    keys: list[int] = field(default_factory=list[int])
+    sums: int = 0
+    stores: int = 0
+    noises: int = 0
+
+    def name(self, kind: str, index: int) -> str:
+        """The name of a slot, its bits, a raw or an out buffer."""
+        self.names.add(f"{kind}{index}")
+        return f"{kind}{index}"
+
+    def number(self, value: float) -> str:
+        """A plain number in a line."""
+        self.floats.append(value)
+        return f"f[{len(self.floats) - 1}]"
+
+    def scalar(self, value: float) -> str:
+        """A number where an operation with `out` takes a tensor only."""
+        self.scalars.append(value)
+        return f"t[{len(self.scalars) - 1}]"
+
+    @property
+    def text(self) -> str:
+        """The function's source."""
+        views = [_VIEW[name[0]].format(name=name, index=name[1:]) for name in sorted(self.names)]
+        begin = _NOISE_VIEWS if self.noises else []
+        body = "\n".join(" " * 8 + line for line in (*begin, *views, *self.lines, "i += n"))
+        return f"{_PRELUDE}{body}\n    return counts, sums\n"
+
+
+_VIEW: Final = {
+    "s": "{name} = s[{index}].narrow(0, 0, n)",
+    "w": "{name} = w[{index}].narrow(0, 0, n)",
+    "d": "{name} = d[{index}].narrow(0, 0, n)",
+    "r": "{name} = r[{index}].narrow(0, i, n)",
+    "o": "{name} = o[{index}].narrow(0, i, n)",
+}
+_NOISE_VIEWS: Final = [
+    f"offset = (start + i) % {BLOCK_ELEMENTS}",
+    f"n = min(n, {BLOCK_ELEMENTS} - offset)",
+    f"b = 2 * ((start + i) // {BLOCK_ELEMENTS} - start // {BLOCK_ELEMENTS})",
+    "m = mixed.narrow(0, offset, n)",
+]
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """What the lines of a script work on: slots of a piece and their bits as int32, the tile's raw and out buffers,
+    and two runs of float64."""
+
+    slots: Sequence[Tensor]
+    words: Sequence[Tensor]
+    raw: Sequence[Tensor]
+    out: Sequence[Tensor]
+    doubles: Sequence[Tensor]
+
+
+Counts = tuple[list[int], list[float]]
+"""For each piece and store how many values are not finite and how many did not fit; the sums of each piece."""
+
+
+Runner = Callable[[int, int], Counts]
+"""Runs a script on elements `first … last` of its tile."""
+
+
+def runner(script: Script, given: Buffers, start: int, step: int) -> Runner:
+    """What runs a script on the tile in `given`, which begins at element `start`, `step` elements at a time."""
+    function = _function(script.text)
+    scalars = [torch.tensor(value, dtype=torch.float32) for value in script.scalars]
+    buffers = [list(each) for each in (given.slots, given.words, given.raw, given.out, given.doubles)]
+    numbers = (_mixed(), scalars, script.floats, script.keys, start)
+    return lambda first, last: function(*buffers, *numbers, first, last, step)
+
+
+_functions: dict[str, Callable[..., Counts]] = {}
+_lock = threading.Lock()
+
+
+def _function(text: str) -> Callable[..., Counts]:
+    with _lock:
+        if text not in _functions:
+            if len(_functions) >= _KEPT:
+                _functions.clear()
+            _functions[text] = (compiled if hasattr(torch.jit, "CompilationUnit") else interpreted)(text)
+        return _functions[text]
+
+
+def compiled(text: str) -> Callable[..., Counts]:
+    """The function as TorchScript."""
+    return torch.jit.CompilationUnit(text).run_pieces
+
+
+def interpreted(text: str) -> Callable[..., Counts]:
+    """The function as Python runs it."""
+    known: dict[str, Any] = {"torch": torch, "Tensor": Tensor, "List": list, "Tuple": tuple}
+    exec(compile(text, "<pieces>", "exec"), known)
+    return known["run_pieces"]
+
+
+@cache
+def _mixed() -> Tensor:
+    """The hashes of `noise.MIXED` as int32."""
+    import numpy as np
+
+    from mergegraph.execute.noise import MIXED
+
+    return torch.from_numpy(MIXED.view(np.int32))  # pyright: ignore[reportUnknownMemberType]
