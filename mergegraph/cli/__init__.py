@@ -14,6 +14,7 @@ ops.py         `ops`: the operations; signature.py reads their fields
 schema.py      `schema`: the JSON Schema of a recipe
 demo.py        `demo`: recipes of the repository run and measured
 terminal.py    writing to stdout and stderr
+lean.py        torch without what no command uses
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def command() -> NoReturn:
     """The command line as a process of its own. Ends without taking apart what torch and the plan have made, once the
     streams are flushed and what is registered with `atexit` has run: that takes 0.2 s, for what the kernel frees."""
+    from mergegraph.cli.lean import lighten_torch
+
     gc.set_threshold(_SELDOM)
+    lighten_torch()
     code = main()
     atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
     sys.stdout.flush()

@@ -1,7 +1,7 @@
 """A tile in pieces that stay in the cache: everything is read first, then each piece goes through all steps.
 
-The steps are one compiled function (see `script.py`), called once for a tile. What Python counts itself, quantiles,
-cuts the steps in parts that are called for one run after the other.
+The steps are one compiled function (see `script.py`), called once for a tile. What an accumulator looks at by itself
+(the samples of quantiles) cuts the steps in parts that are called for one run after the other.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from mergegraph.dtypes import BY_CODE
 from mergegraph.execute.arena import Arena
 from mergegraph.execute.factors import byte_view
 from mergegraph.execute.finished import Finished, Sink, Statistics
+from mergegraph.execute.quantile import Counting, Quantile
 from mergegraph.execute.recording import Recorder
 from mergegraph.execute.reduce import Accumulator, Sum, feed_in_runs
 from mergegraph.execute.script import Buffers, Runner, Script, runner
@@ -24,13 +25,18 @@ from mergegraph.plan.program import Computation
 from mergegraph.plan.steps import Fetch, Reduce, Step, Store
 from mergegraph.statistic import CHUNK_ELEMENTS
 
+_MAGNITUDE_BITS = 31
+_COUNTED_AT_ONCE = 4 * CHUNK_ELEMENTS
+"""What falls into a quantile's window is held until they are through: at most 12 bytes for each."""
+
 
 @dataclass
 class _Part:
-    """Steps in a row as a script, the sums that it finds, and what is fed from its slots once it has run."""
+    """Steps in a row as a script, the sums and counts that it finds, and what is fed from its slots once it has run."""
 
     script: Script
     sums: list[Accumulator]
+    counted: list[tuple[Quantile, Counting]]
     fed: list[tuple[Accumulator, tuple[int, ...]]]
 
 
@@ -42,6 +48,7 @@ class _Recorded:
     accumulators: dict[int, Accumulator]
     parts: list[_Part] = field(default_factory=list[_Part])
     _sums: list[Accumulator] = field(default_factory=list[Accumulator])
+    _counted: list[tuple[Quantile, Counting]] = field(default_factory=list[tuple[Quantile, Counting]])
     _fed: list[tuple[Accumulator, tuple[int, ...]]] = field(default_factory=list[tuple[Accumulator, tuple[int, ...]]])
 
     def all(self, steps: Sequence[Step]) -> list[_Part]:
@@ -61,12 +68,15 @@ class _Recorded:
         if isinstance(into, Sum):
             self.recorder.add_up(into.kind, step.sources)
             self._sums.append(into)
+        elif isinstance(into, Quantile) and not (counting := into.counting(_MAGNITUDE_BITS)).is_sampling:
+            self.recorder.count(counting, step.sources[0])
+            self._counted.append((into, counting))
         elif into is not None:
             self._fed.append((into, step.sources))
 
     def _end_part(self) -> None:
-        self.parts.append(_Part(self.recorder.next_script(), self._sums, self._fed))
-        self._sums, self._fed = [], []
+        self.parts.append(_Part(self.recorder.next_script(), self._sums, self._counted, self._fed))
+        self._sums, self._counted, self._fed = [], [], []
 
 
 def evaluate_in_pieces(
@@ -81,7 +91,7 @@ def evaluate_in_pieces(
     parts = _Recorded(recorder, dict(statistics.fed)).all(steps)
     counts, step = [[0, 0] for _ in buffers.out], work.program.piece(index)[1]
     runners = [runner(part.script, buffers, start, step) for part in parts]
-    for first, last in _runs(start, elements) if any(part.fed for part in parts) else [(0, elements)]:
+    for first, last in _runs(start, elements, _longest(parts, elements)):
         stored = 0
         for part, run in zip(parts, runners, strict=True):
             _run(part, run, counts[stored:], first, last)
@@ -97,20 +107,41 @@ def evaluate_in_pieces(
 def _run(part: _Part, run: Runner, counts: list[list[int]], first: int, last: int) -> None:
     """Elements `first … last` through one part."""
     script = part.script
-    counted, sums = run(first, last)
+    counted, sums, tallies, chosen = run(first, last)
     for index in range(script.stores):
         counts[index][0] += sum(counted[2 * index :: 2 * script.stores])
         counts[index][1] += sum(counted[2 * index + 1 :: 2 * script.stores])
     for index, into in enumerate(part.sums):
         assert isinstance(into, Sum)
         into.add(sums[index :: script.sums])
+    _take_in(part, tallies, chosen, last - first)
 
 
-def _runs(start: int, elements: int) -> Iterator[tuple[int, int]]:
+def _take_in(part: _Part, tallies: list[int], chosen: list[Tensor], elements: int) -> None:
+    """What quantiles count, piece after piece."""
+    pieces = range(0, elements if part.counted else 0, CHUNK_ELEMENTS)
+    numbers, tensors = iter(tallies), iter(chosen)
+    for first in pieces:
+        for into, counting in part.counted:
+            own = [next(numbers) for _ in range(counting.nonzero + counting.over + len(counting.window.heavy))]
+            into.add_counted(counting, min(CHUNK_ELEMENTS, elements - first), own, next(tensors))
+
+
+def _longest(parts: Sequence[_Part], elements: int) -> int:
+    """How many elements may go through a part at once."""
+    if any(part.fed for part in parts):
+        return CHUNK_ELEMENTS
+    return _COUNTED_AT_ONCE if any(part.counted for part in parts) else elements
+
+
+def _runs(start: int, elements: int, longest: int) -> Iterator[tuple[int, int]]:
     """Parts of a tile that end where a run, or a block of random numbers, does."""
+    if longest >= elements:
+        yield 0, elements
+        return
     first = 0
     while first < elements:
-        last = min(first + CHUNK_ELEMENTS - (start + first) % CHUNK_ELEMENTS, elements)
+        last = min(first + longest - (start + first) % CHUNK_ELEMENTS, elements)
         yield first, last
         first = last
 
@@ -125,13 +156,17 @@ def _buffers(work: Computation, start: int, elements: int, arena: Arena, source:
         read_view(read, start * dtype.bits // 8, byte_view(content), source)
     slots = arena.pieces(*work.program.piece(index))
     doubles: Sequence[Tensor] = ()
+    integers: Sequence[Tensor] = ()
     if any(isinstance(step, Reduce) for step in steps):
         scratch = arena.reduction
         doubles = (scratch.first, scratch.second)
+        words = [each.view(torch.int32) for each in doubles]
+        integers = [part for each in words for part in (each[:CHUNK_ELEMENTS], each[CHUNK_ELEMENTS:])]
     return Buffers(
         slots=slots,
         words=[slot.view(torch.int32) for slot in slots],
         raw=[content.view(TORCH_DTYPES[x.code]) for content, (_, x) in zip(raw, staged, strict=True)],
         out=[content.view(TORCH_DTYPES[x.code]) for content, x in zip(out, stored, strict=True)],
         doubles=doubles,
+        integers=integers,
     )

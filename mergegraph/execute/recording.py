@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from mergegraph.execute.noise import BLOCK_ELEMENTS, SCALE, block_key, drawn_below
+from mergegraph.execute.quantile import Counting
 from mergegraph.execute.script import Script, signed
 from mergegraph.methods.registry import kernels
 from mergegraph.plan.steps import Accumulate, Call, Fetch, Scaled, Step, Store, Zero
@@ -24,6 +25,10 @@ OPERATIONS: Final = _WITH_NUMBER | {"mul", "add", "sub", "div", "abs", "sign", "
 IN_PLACE: Final = frozenset(
     {"mul_", "add_", "sub_", "div_", "abs_", "sqrt_", "clamp_", "copy_", "zero_", "fill_", "neg_", "addcdiv_"}
 )
+
+
+_MAGNITUDE: Final = (1 << 31) - 1
+"""All bits of a float32 but its sign; larger than those of any."""
 
 
 class Name:
@@ -105,9 +110,9 @@ class _Kernel:
         w, e = self.script.name("w", words), self.script.name("w", equal)
         given, out = self.script.name("w", operand.slot), self.script.name("w", self.out.slot)
         self.script.lines += [
-            f"torch.lt({w}, {self._key(drawn_below(share))}, out={w})",
-            f"torch.bitwise_and({given}, {(1 << 31) - 1}, out={e})",
-            f"torch.eq({e}, {self._key(struct.unpack('<i', struct.pack('<f', size))[0])}, out={e})",
+            f"torch.lt({w}, {self.script.integer(drawn_below(share))}, out={w})",
+            f"torch.bitwise_and({given}, {_MAGNITUDE}, out={e})",
+            f"torch.eq({e}, {self.script.integer(struct.unpack('<i', struct.pack('<f', size))[0])}, out={e})",
             f"{w}.mul_({e})",
             f"{w}.neg_()",
             f"{w}.bitwise_and_({given})",
@@ -119,10 +124,6 @@ class _Kernel:
         first = f"k[{self.noise} + b]", f"k[{self.noise + 1} + b]"
         w, v = self.script.name("w", words), self.script.name("w", spare)
         self.script.lines.append(f"words_of({w}, {v}, m, {first[0]}, {first[1]})")
-
-    def _key(self, value: int) -> str:
-        self.script.keys.append(value)
-        return f"k[{len(self.script.keys) - 1}]"
 
 
 @dataclass
@@ -221,6 +222,38 @@ class Recorder:
             self.script.lines.append(f"{run}.copy_({self.script.name('s', slots[0])})")
             self.script.lines.append(f"sums.append(float({run}{'.abs_()' if kind == 'abs_sum' else ''}.sum()))")
         self.script.sums += 1
+
+    def count(self, counting: Counting, slot: int) -> None:
+        """What `quantile.Quantile` counts of a piece: numbers in `tallies`, then a tensor in `chosen`. That holds the
+        counts of the window's bins, with one before them; where the window is sparse, the places in it, from 1."""
+        window, integer, self._held = counting.window, self.script.integer, []
+        bits, inside, spare = (self.script.name("x", index) for index in range(3))
+        lines = [f"torch.bitwise_and({self.script.name('w', slot)}, {_MAGNITUDE}, out={bits})"]
+        if counting.nonzero:
+            lines.append(f"tallies.append(int({bits}.count_nonzero()))")
+        is_cut = window.high <= _MAGNITUDE
+        lines.append(f"{bits}.sub_({integer(window.low)})")
+        if is_cut:
+            lines.append(f"torch.lt({bits}, {integer(window.high - window.low)}, out={inside})")
+        if counting.over:
+            lines.append(f"tallies.append(n - int({inside}.sum(dtype=torch.int32)))")
+        lines.append(f"{bits}.clamp_(min=-1)")
+        for value in window.heavy:
+            lines += [
+                f"torch.eq({bits}, {integer(value - window.low)}, out={spare})",
+                f"tallies.append(int({spare}.sum(dtype=torch.int32)))",
+                f"{spare}.mul_({integer(value - window.low + 1)})",
+                f"{bits}.sub_({spare})",
+            ]
+        lines += [f"{bits}.bitwise_right_shift_({integer(window.shift)})", f"{bits}.add_(1)"]
+        if is_cut:
+            lines.append(f"{bits}.mul_({inside})")
+        if window.is_dense:
+            lines.append(f"chosen.append(torch.bincount({bits}, minlength={integer(window.bins + 1)}))")
+        else:
+            lines.append(f"chosen.append(torch.index_select({bits}, 0, torch.nonzero({bits}).view(-1)))")
+        self.script.lines += lines
+        self.script.tallies += counting.nonzero + counting.over + len(window.heavy)
 
     def _double(self, slot: int, keep: int) -> str:
         if slot not in self._held:

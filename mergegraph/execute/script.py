@@ -44,11 +44,13 @@ def words_of(x: Tensor, v: Tensor, mixed: Tensor, low: int, high: int):
     x.bitwise_and_({(1 << 24) - 1})
 
 
-def run_pieces(s: List[Tensor], w: List[Tensor], r: List[Tensor], o: List[Tensor], d: List[Tensor], mixed: Tensor,
-               t: List[Tensor], f: List[float], k: List[int], start: int, first: int, last: int,
-               step: int) -> Tuple[List[int], List[float]]:
+def run_pieces(s: List[Tensor], w: List[Tensor], r: List[Tensor], o: List[Tensor], d: List[Tensor], x: List[Tensor],
+               mixed: Tensor, t: List[Tensor], f: List[float], k: List[int], start: int, first: int, last: int,
+               step: int) -> Tuple[List[int], List[float], List[int], List[Tensor]]:
     counts: List[int] = []
     sums: List[float] = []
+    tallies: List[int] = []
+    chosen: List[Tensor] = []
     i = first
     while i < last:
         n = min(step, last - i)
@@ -60,7 +62,8 @@ class Script:
     """What is done to a piece, in lines, and the numbers that the lines take.
 
     The lines see `n` elements from `i` on of what they name: s<slot>, w<slot> (its bits as int32), r<raw>, o<out>,
-    d<run of float64>; f, t (as a tensor without dimensions, float32) and k (integers) hold the numbers.
+    d<run of float64>, x<run of int32>; f, t (as a tensor without dimensions, float32) and k (integers) hold the
+    numbers.
     """
 
     lines: list[str] = field(default_factory=list[str])
@@ -68,6 +71,7 @@ class Script:
     floats: list[float] = field(default_factory=list[float])
     scalars: list[float] = field(default_factory=list[float])
     keys: list[int] = field(default_factory=list[int])
+    tallies: int = 0
     sums: int = 0
     stores: int = 0
     noises: int = 0
@@ -87,19 +91,25 @@ class Script:
         self.scalars.append(value)
         return f"t[{len(self.scalars) - 1}]"
 
+    def integer(self, value: int) -> str:
+        """A whole number in a line."""
+        self.keys.append(value)
+        return f"k[{len(self.keys) - 1}]"
+
     @property
     def text(self) -> str:
         """The function's source."""
         views = [_VIEW[name[0]].format(name=name, index=name[1:]) for name in sorted(self.names)]
         begin = _NOISE_VIEWS if self.noises else []
         body = "\n".join(" " * 8 + line for line in (*begin, *views, *self.lines, "i += n"))
-        return f"{_PRELUDE}{body}\n    return counts, sums\n"
+        return f"{_PRELUDE}{body}\n    return counts, sums, tallies, chosen\n"
 
 
 _VIEW: Final = {
     "s": "{name} = s[{index}].narrow(0, 0, n)",
     "w": "{name} = w[{index}].narrow(0, 0, n)",
     "d": "{name} = d[{index}].narrow(0, 0, n)",
+    "x": "{name} = x[{index}].narrow(0, 0, n)",
     "r": "{name} = r[{index}].narrow(0, i, n)",
     "o": "{name} = o[{index}].narrow(0, i, n)",
 }
@@ -114,17 +124,19 @@ _NOISE_VIEWS: Final = [
 @dataclass(frozen=True)
 class Buffers:
     """What the lines of a script work on: slots of a piece and their bits as int32, the tile's raw and out buffers,
-    and two runs of float64."""
+    two runs of float64, and the same memory as four runs of int32."""
 
     slots: Sequence[Tensor]
     words: Sequence[Tensor]
     raw: Sequence[Tensor]
     out: Sequence[Tensor]
     doubles: Sequence[Tensor]
+    integers: Sequence[Tensor]
 
 
-Counts = tuple[list[int], list[float]]
-"""For each piece and store how many values are not finite and how many did not fit; the sums of each piece."""
+Counts = tuple[list[int], list[float], list[int], list[Tensor]]
+"""For each piece in turn: how many values are not finite and how many did not fit, for each store; the sums; and what
+quantiles count, as numbers and as tensors."""
 
 
 Runner = Callable[[int, int], Counts]
@@ -135,7 +147,7 @@ def runner(script: Script, given: Buffers, start: int, step: int) -> Runner:
     """What runs a script on the tile in `given`, which begins at element `start`, `step` elements at a time."""
     function = _function(script.text)
     scalars = [torch.tensor(value, dtype=torch.float32) for value in script.scalars]
-    buffers = [list(each) for each in (given.slots, given.words, given.raw, given.out, given.doubles)]
+    buffers = [list(each) for each in (given.slots, given.words, given.raw, given.out, given.doubles, given.integers)]
     numbers = (_mixed(), scalars, script.floats, script.keys, start)
     return lambda first, last: function(*buffers, *numbers, first, last, step)
 

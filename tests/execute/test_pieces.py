@@ -82,7 +82,7 @@ def test_every_kernel_in_pieces_is_written_down() -> None:
 def buffers(values: torch.Tensor, out: torch.dtype, slots: int) -> Buffers:
     made = [torch.zeros(65_536) for _ in range(slots)]
     made[0][: values.numel()] = values
-    return Buffers(made, [x.view(torch.int32) for x in made], [], [torch.zeros(values.numel(), dtype=out)], [])
+    return Buffers(made, [x.view(torch.int32) for x in made], [], [torch.zeros(values.numel(), dtype=out)], [], [])
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_what_is_not_finite_or_does_not_fit_is_counted(
     recorder = Recorder(0, len(values), [], [], 1)
     recorder.record(Store(0, 0, {torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32"}[out]))
     given = buffers(torch.tensor(values), out, 1)
-    counts, _ = runner(recorder.script, given, 0, 65_536)(0, len(values))
+    counts, *_ = runner(recorder.script, given, 0, 65_536)(0, len(values))
     assert counts == expected
     assert torch.equal(given.out[0].isnan(), torch.tensor(values).isnan())
 
@@ -119,7 +119,7 @@ def test_random_numbers_are_those_of_whole_tiles(way: Callable[[str], object], s
     for first, last in ((0, 400), (400, count)):
         text: Script = recorder.script
         way(text.text)(  # type: ignore[operator]
-            list(given.slots), list(given.words), [], [], [], script._mixed(),
+            list(given.slots), list(given.words), [], [], [], [], script._mixed(),
             [torch.tensor(x) for x in text.scalars], text.floats, text.keys, start, first, last, 65_536,
         )  # fmt: skip
         uniform = torch.empty(last - first)
