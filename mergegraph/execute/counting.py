@@ -25,28 +25,17 @@ ONE = 1 << 40
 # The products are float32 where the tiles are: the BLAS keeps many partial sums, and the error of a run's sum of
 # products is below 1e-6 of the sum of their magnitudes (measured, 1e-8 for normal numbers).
 _SOURCE = """
-def products(rows: List[Tensor], leaf: int, run: int, change: Tensor, product: Tensor, has_base: bool,
-             has_result: bool, is_aligned: bool) -> Tensor:
+def products(cut: List[Tensor], product: Tensor, is_aligned: bool) -> Tensor:
     found: List[Tensor] = []
-    count = rows[0].numel()
-    for begin in range(0, count, leaf):
-        end = min(begin + leaf, count)
-        for first in range(begin, end, run):
-            last = min(first + run, end)
-            cut = [row[first:last] for row in rows]
-            if has_base and has_result:
-                changed = change[: last - first]
-                torch.sub(cut[-1], cut[0], out=changed)
-                cut[-1] = changed
-            for i in range(len(cut)):
-                for j in range(i, len(cut)):
-                    if is_aligned:
-                        found.append(torch.dot(cut[i], cut[j]))
-                    else:
-                        both = product[: last - first]
-                        torch.mul(cut[i], cut[j], out=both)
-                        found.append(both.sum())
-    return torch.stack(found).view(-1, len(rows) * (len(rows) + 1) // 2).to(torch.float64)
+    for i in range(len(cut)):
+        for j in range(i, len(cut)):
+            if is_aligned:
+                found.append(torch.dot(cut[i], cut[j]))
+            else:
+                both = product[: cut[i].numel()]
+                torch.mul(cut[i], cut[j], out=both)
+                found.append(both.sum())
+    return torch.stack(found)
 
 
 def counted(changes: Tensor, bits: Tensor, base: Optional[Tensor], result: Optional[Tensor], k: int, dtype: int,
@@ -99,13 +88,79 @@ def counted(changes: Tensor, bits: Tensor, base: Optional[Tensor], result: Optio
     bits.bitwise_and_(0xFFFFFFFFFFFFF).bitwise_or_(0x3FF0000000000000)
     square = changes.mul_(changes).mul_(16777216.0).round_().add_(1099511627776.0)
     return torch.cat(found), torch.bincount(place.view(-1), square.view(-1), minlength=2048 * rows)
+
+
+def count_run(rows: List[Tensor], doubles: Tensor, bits: Tensor, bins: Tensor, width: int, inner: int, number: int,
+              has_base: bool, has_result: bool, k: int, dtype: int, limit: float,
+              tolerance: float) -> Tuple[Tensor, Tensor]:
+    count, strip = rows[0].numel(), 4096 // inner
+    if inner > 1:
+        first = number % inner * strip
+        rows = [row[: count // 4096 * 4096].view(-1, 4096)[:, first : first + strip].reshape(-1) for row in rows]
+        count = rows[0].numel()
+    n = k + int(has_result)
+    totals, largest = torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.float64)
+    for first in range(0, count, width):
+        here = [row[first : first + width] for row in rows]
+        m = here[0].numel()
+        changes, words = doubles[: n * m].view(n, m), bits[: n * m].view(n, m)
+        base: Optional[Tensor] = None
+        result: Optional[Tensor] = None
+        if has_base:
+            base = here[0]
+        for i in range(k):
+            changes[i].copy_(here[i + int(has_base)])
+        if has_result:
+            result = here[-1]
+            if has_base:
+                changes[k].copy_(here[-1] - here[0])
+            else:
+                changes[k].copy_(here[-1])
+        sums, found = counted(changes, words, base, result, k, dtype, limit, tolerance)
+        packed = found.to(torch.int64)
+        bins[0].add_(packed.bitwise_right_shift(40))
+        bins[1].add_(packed.bitwise_and_(1099511627775))
+        bins[2, 0].add_(m)
+        if first == 0:
+            totals, largest = sums, sums
+        else:
+            totals, largest = totals + sums, torch.maximum(largest, sums)
+    return totals, largest
+
+
+def measured(rows: List[Tensor], leaf: int, run: int, first_run: int, inner: int, every: int, change: Tensor,
+             product: Tensor, doubles: Tensor, bits: Tensor, bins: Tensor, width: int, has_base: bool, has_result: bool,
+             is_aligned: bool, k: int, dtype: int, limit: float,
+             tolerance: float) -> Tuple[Tensor, List[Tensor], List[Tensor]]:
+    found: List[Tensor] = []
+    totals: List[Tensor] = []
+    largest: List[Tensor] = []
+    count, number = rows[0].numel(), first_run
+    for begin in range(0, count, leaf):
+        end = min(begin + leaf, count)
+        for first in range(begin, end, run):
+            last = min(first + run, end)
+            cut = [row[first:last] for row in rows]
+            changes = cut
+            if has_base and has_result:
+                changed = change[: last - first]
+                torch.sub(cut[-1], cut[0], out=changed)
+                changes = cut[:-1] + [changed]
+            found.append(products(changes, product, is_aligned))
+            if number % every == 0:
+                total, most = count_run(cut, doubles, bits, bins, width, inner, number // every, has_base, has_result,
+                                        k, dtype, limit, tolerance)
+                totals.append(total)
+                largest.append(most)
+            number += 1
+    return torch.stack(found).to(torch.float64), totals, largest
 """
 
 _unit: Any = None
 
 
 def compiled() -> Any:
-    """The functions `products` and `counted`. Made when first asked for, in a moment (10 ms)."""
+    """The function `measured`, with what it needs. Made when first asked for, in a moment (10 ms)."""
     global _unit
     if _unit is None:
         _unit = torch.jit.CompilationUnit(_SOURCE)

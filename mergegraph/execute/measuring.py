@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mergegraph.execute.counting import EXPONENTS, ONE, PIECE_ELEMENTS, PIECE_NUMBERS, RUN_ELEMENTS, SQUARES, compiled
+from mergegraph.execute.counting import EXPONENTS, PIECE_ELEMENTS, PIECE_NUMBERS, RUN_ELEMENTS, SQUARES, compiled
 from mergegraph.execute.evaluate import TORCH_DTYPES
 from mergegraph.execute.reduce import Scratch
 from mergegraph.execute.rounding import SATURATING
@@ -86,17 +86,43 @@ class Measure:
         scratch.forget()
         dtype, of = tiles[0].dtype, self.of
         change, product = scratch.first.view(dtype)[:RUN_ELEMENTS], scratch.second.view(dtype)[:RUN_ELEMENTS]
-        has_result = of.rounded_to is not None
-        products = compiled().products(
-            list(tiles), leaf, RUN_ELEMENTS, change, product, of.has_base, has_result, of.is_aligned
-        )
-        doubtful, first_run, runs = self._doubtful(products), run_count(start, leaf), run_count(of.elements, leaf)
-        for index, (first, last) in enumerate(_runs(tiles[0].numel(), leaf)):
-            rows = tuple([tile[first:last] for tile in tiles])
-            careful = index in doubtful and not self._is_plain(products[index], rows)
-            found = self._carefully(rows) if careful else products[index]
-            self._products.add(first_run + index, runs, _numbers(found))
-            self._count(first_run + index, runs, rows)
+        width, first_run = _piece(of.changes), run_count(start, leaf)
+        doubles = torch.empty(of.changes * width, dtype=torch.float64)
+        bins = torch.zeros(3, of.changes * EXPONENTS, dtype=torch.int64)
+        products, totals, largest = compiled().measured(
+            list(tiles), leaf, RUN_ELEMENTS, first_run, self.inner, self.every, change, product, doubles,
+            doubles.view(torch.int64), bins, width, of.has_base, of.rounded_to is not None, of.is_aligned, of.sources,
+            of.rounded_to or dtype, of.limit, 2.0**-50 if dtype == torch.float64 else 2.0**-22,
+        )  # fmt: skip
+        self._take(first_run, run_count(of.elements, leaf), self._checked(products, tiles, leaf), totals, largest)
+        if totals:
+            with self._lock:
+                self._counted += int(bins[2, 0])
+                self._bins += bins[:2].numpy()
+
+    def _take(
+        self, first_run: int, runs: int, products: list[list[float]], totals: list[Tensor], largest: list[Tensor]
+    ) -> None:
+        for index, sums in enumerate(products):
+            self._products.add(first_run + index, runs, sums)
+        first, counted_runs = -(-first_run // self.every), -(-runs // self.every)
+        for index, (sums, most) in enumerate(zip(totals, largest, strict=True)):
+            self._sums.add(first + index, counted_runs, _numbers(sums), _numbers(most))
+
+    def _checked(self, products: Tensor, tiles: tuple[Tensor, ...], leaf: int) -> list[list[float]]:
+        """The products of each run; found again with care where something is not finite, or very small."""
+        found: list[list[float]] = products.tolist()  # pyright: ignore[reportUnknownMemberType]
+        diagonal = self._diagonal()
+        doubtful = [
+            index for index, sums in enumerate(found) if not all([_TINY <= sums[d] < math.inf for d in diagonal])
+        ]
+        if doubtful:
+            runs = _runs(tiles[0].numel(), leaf)
+            for index in doubtful:
+                rows = tuple([tile[slice(*runs[index])] for tile in tiles])
+                if not self._is_plain([found[index][d] for d in diagonal], rows):
+                    found[index] = _numbers(self._carefully(rows))
+        return found
 
     def feed(self, start: int, tiles: tuple[Tensor, ...], scratch: Scratch) -> None:
         """A run of at most 65,536 elements."""
@@ -107,18 +133,11 @@ class Measure:
         rows = self.of.changes + self.of.has_base
         return [row * rows - row * (row - 1) // 2 for row in range(rows)]
 
-    def _doubtful(self, products: Tensor) -> set[int]:
-        """The runs in which something is not finite, or so small that its squares may have vanished."""
-        squares = products[:, self._diagonal()]
-        fine = torch.isfinite(squares) & (squares >= _TINY)
-        return {index for index, is_fine in enumerate(fine.all(1).tolist()) if not is_fine}  # pyright: ignore
-
-    def _is_plain(self, products: Tensor, rows: tuple[Tensor, ...]) -> bool:
+    def _is_plain(self, squares: list[float], rows: tuple[Tensor, ...]) -> bool:
         """Whether all that is small in a run is exactly zero, as in tensors that nobody tuned."""
-        squares = products[self._diagonal()]
-        if not bool(torch.isfinite(squares).all()):
+        if not all(map(math.isfinite, squares)):
             return False
-        small = [index for index, square in enumerate(squares.tolist()) if square < _TINY]  # pyright: ignore
+        small = [index for index, square in enumerate(squares) if square < _TINY]
         is_change = self.of.has_base and self.of.rounded_to is not None
         return not any(
             bool((rows[-1] != rows[0]).any()) if is_change and index == len(rows) - 1 else bool(rows[index].any())
@@ -139,37 +158,6 @@ class Measure:
             finite = matrix.to(torch.float64).nan_to_num_(0.0, 0.0, 0.0)
             total += finite @ finite.t()
         return total[tuple(torch.triu_indices(*total.shape))]
-
-    def _count(self, number: int, of: int, rows: tuple[Tensor, ...]) -> None:
-        """Whatever is counted of the sample that run `number` of `of` gives."""
-        if number % self.every:
-            return
-        number, of = number // self.every, -(-of // self.every)
-        if self.inner > 1:
-            rows = tuple([_strips(row, self.inner, number) for row in rows])
-        width = _piece(self.of.changes)
-        pieces = range(0, rows[0].numel(), width)
-        found = [self._count_piece(tuple([row[first : first + width] for row in rows])) for first in pieces]
-        self._sums.add(number, of, _added(found), list(map(max, zip(*found, strict=True))))
-
-    def _count_piece(self, rows: tuple[Tensor, ...]) -> list[float]:
-        of, count = self.of, rows[0].numel()
-        base, result = (rows[0] if of.has_base else None), (rows[-1] if of.rounded_to is not None else None)
-        changes = torch.empty(of.changes, count, dtype=torch.float64)
-        for index in range(of.sources):
-            changes[index].copy_(rows[index + of.has_base])
-        if result is not None:
-            changes[of.sources].copy_(result if base is None else result - base)
-        bits, tolerance = changes.view(torch.int64), 2.0**-50 if rows[0].dtype == torch.float64 else 2.0**-22
-        sums, bins = compiled().counted(
-            changes, bits, base, result, of.sources, of.rounded_to or rows[0].dtype, of.limit, tolerance
-        )
-        counts = bins.numpy().astype(np.int64)
-        with self._lock:
-            self._counted += count
-            self._bins[0] += counts >> 40
-            self._bins[1] += counts & (ONE - 1)
-        return _numbers(sums)
 
     def record(self) -> TensorRecord:
         """What was found, when all tiles were fed."""
@@ -273,14 +261,6 @@ def sampled(elements: int) -> tuple[int, int]:
         stride *= 2
     inner = min(stride, _PARTS)
     return inner, stride // inner
-
-
-def _strips(run: Tensor, inner: int, number: int) -> Tensor:
-    """One in `inner` elements: a strip of each 4,096, another one in the next run; so that no column is left out."""
-    whole = run.numel() // PIECE_ELEMENTS
-    width = PIECE_ELEMENTS // inner
-    first = number % inner * width
-    return run[: whole * PIECE_ELEMENTS].view(whole, PIECE_ELEMENTS)[:, first : first + width].reshape(-1)
 
 
 def _piece(rows: int) -> int:
