@@ -111,11 +111,9 @@ class Measure:
 
     def _checked(self, products: Tensor, tiles: tuple[Tensor, ...], leaf: int) -> list[list[float]]:
         """The products of each run; found again with care where something is not finite, or very small."""
-        found: list[list[float]] = products.tolist()  # pyright: ignore[reportUnknownMemberType]
+        found: list[list[float]] = products.tolist()  # pyright: ignore
         diagonal = self._diagonal()
-        doubtful = [
-            index for index, sums in enumerate(found) if not all([_TINY <= sums[d] < math.inf for d in diagonal])
-        ]
+        doubtful = [n for n, sums in enumerate(found) if not all([_TINY <= sums[d] < math.inf for d in diagonal])]
         if doubtful:
             runs = _runs(tiles[0].numel(), leaf)
             for index in doubtful:
