@@ -72,7 +72,7 @@ def counted(changes: Tensor, bits: Tensor, base: Optional[Tensor], result: Optio
         torch.gt(change, high.add_(slack), out=low)
         found.append(mask.add_(low).sum().view(1))
         rounded = (result if limit == 0.0 else result.clamp(-limit, limit)).to(dtype)
-        error = exact.sub_(rounded)
+        error = exact - rounded
         if not bool(torch.isfinite(error.sum())):
             error.nan_to_num_(0.0, 0.0, 0.0)
         found.append(torch.dot(error, error).view(1))
@@ -99,7 +99,8 @@ def count_run(rows: List[Tensor], doubles: Tensor, bits: Tensor, bins: Tensor, w
         rows = [row[: count // 4096 * 4096].view(-1, 4096)[:, first : first + strip].reshape(-1) for row in rows]
         count = rows[0].numel()
     n = k + int(has_result)
-    totals, largest = torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.float64)
+    totals = torch.zeros(7 * n + 2 * k * k + k + 1 + 3 * int(has_result), dtype=torch.float64)
+    largest = torch.zeros_like(totals)
     for first in range(0, count, width):
         here = [row[first : first + width] for row in rows]
         m = here[0].numel()
@@ -121,10 +122,8 @@ def count_run(rows: List[Tensor], doubles: Tensor, bits: Tensor, bins: Tensor, w
         bins[0].add_(packed.bitwise_right_shift(40))
         bins[1].add_(packed.bitwise_and_(1099511627775))
         bins[2, 0].add_(m)
-        if first == 0:
-            totals, largest = sums, sums
-        else:
-            totals, largest = totals + sums, torch.maximum(largest, sums)
+        totals.add_(sums)
+        largest = torch.maximum(largest, sums)
     return totals, largest
 
 

@@ -81,6 +81,10 @@ class Source:
     is_delta: bool = False
     reference: str = ""
 
+    def named(self, name: str) -> tuple[Expr, ...]:
+        """Its tensor of that name, where it has one."""
+        return (self.exprs[name],) if name in self.exprs else ()
+
     def lacks(self, name: str, shape: tuple[int, ...]) -> str:
         """Why a tensor cannot be compared with the source's; empty where it can."""
         if name not in self.tensors:
@@ -99,6 +103,10 @@ class Comparable:
     sources: tuple[Source, ...]
     problems: tuple[str, ...] = field(default=())
 
+    @property
+    def every(self) -> tuple[Source, ...]:
+        return self.sources if self.base is None else (self.base, *self.sources)
+
 
 def survey(
     resolved: Resolved,
@@ -113,11 +121,9 @@ def survey(
     """
     found = _comparable(resolved, save, leaves, wanted_base)
     is_delta = resolved.nodes[save].node.space == "delta"
-    own = {expr for source in (found.base, *found.sources) if source for expr in source.exprs.values()}
-    known = {each for expr in own for each in reads(expr)}
-    looked = [_looked(found, tensor, known, is_delta=is_delta) for tensor in made]
+    looked = [_looked(found, tensor, is_delta=is_delta) for tensor in made]
     names = tuple([source.name for source in found.sources])
-    models = [source for source in (found.base, *found.sources) if source is not None and not source.is_delta]
+    models = [source for source in found.every if not source.is_delta]
     problems = [*found.problems, *differences(models)]
     problems += ["The output is a delta, so only its sources are measured."] if is_delta else []
     base = found.base.name if found.base else ""
@@ -216,13 +222,14 @@ def _source(node: ResolvedNode, exprs: Mapping[str, Expr]) -> Source:
     return Source(node.node.name, kinds, exprs, node.node.space == "delta", reference)
 
 
-def _looked(found: Comparable, tensor: Made, known: set[Read], *, is_delta: bool) -> Looked:
+def _looked(found: Comparable, tensor: Made, *, is_delta: bool) -> Looked:
     here = Looked(tensor.name, tensor.dtype, tensor.shape)
     if not tensor.dtype.is_float:
         return _not_floating(here)
     root = tensor.root
     if isinstance(root, Cast) and isinstance(root.operand, Joined):
         return replace(here, skipped="it is written as factors")
+    known = {each for source in found.every for each in reads(*source.named(tensor.name))}
     if any(each not in known for each in tensor.reads):
         return replace(here, skipped="it is made of tensors with other names")
     looked = _measurable(found, here)
@@ -253,7 +260,7 @@ def _not_floating(here: Looked) -> Looked:
 def _measurable(found: Comparable, here: Looked) -> Looked:
     """With base and changes; or skipped, where a model has no tensor to compare."""
     name, base = here.name, found.base
-    reasons = [source.lacks(name, here.shape) for source in (*([base] if base else []), *found.sources)]
+    reasons = [source.lacks(name, here.shape) for source in found.every]
     if reason := next(filter(None, reasons), ""):
         return replace(here, skipped=reason)
     before = base.exprs[name] if base else None
