@@ -4,8 +4,8 @@
     python benchmarks/stats_cost.py DIR [--rounds 5]
 
 In turn, medians; seconds of whole processes, and of the work alone. The floor is `floor.py` without the copy that it
-writes: every tensor of base, tune-0 and tune-1 read into buffers. VmHWM must be at most reserved + budget; exits 1 where
-it is not. Needs free disk for one output.
+writes: every tensor of base, tune-0 and tune-1 read into buffers. VmHWM must be at most reserved + budget; exits 1
+where it is not. Needs free disk for one output.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from child import Finished, mergegraph, run
+from child import Finished, mergegraph, run_child
 from table import table
 
 _READ = """
@@ -81,15 +81,15 @@ def main() -> None:
                 shutil.rmtree(output)
             looking = ("stats", *models[1:], "--base", models[0], budget)
             found.setdefault("stats", []).append(measured(mergegraph(*looking)))
-            found.setdefault("floor of reading", []).append(measured(run(floor)))
+            found.setdefault("floor of reading", []).append(measured(run_child(floor)))
     middle = {title: [statistics.median(column) for column in zip(*rows, strict=True)] for title, rows in found.items()}
     against = {"run --stats": "run", "stats": "floor of reading"}
     rows: list[list[str]] = []
     for title, (process, work, peak, limit) in middle.items():
         other = middle[against[title]] if title in against else None
         ratio = f"{process / other[0]:.2f} / {work / other[1]:.2f} of {against[title]}" if other else ""
-        rows.append([title, f"{process:.2f}", f"{work:.2f}", ratio, f"{peak / _MEBI:.0f}",
-                     f"{limit / _MEBI:.0f}" if limit else "", "yes" if peak <= limit or not limit else "NO"])  # fmt: skip
+        held = [f"{limit / _MEBI:.0f}", "yes" if peak <= limit else "NO"] if limit else ["", ""]
+        rows.append([title, f"{process:.2f}", f"{work:.2f}", ratio, f"{peak / _MEBI:.0f}", *held])
     print(table(("case", "process s", "work s", "ratio: process / work", "VmHWM MiB", "limit MiB", "ok?"), rows))
     if any("NO" in row for row in rows):
         sys.exit("memory does not hold: see NO above")

@@ -6,14 +6,13 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mergegraph.cli.checking import show_warnings
 from mergegraph.cli.source import recipe_from_file
 from mergegraph.cli.terminal import say, say_text
 from mergegraph.cli.verifying import progress_line
 from mergegraph.errors import InputError, OutputError, Problem, RecipeError
-from mergegraph.execute.events import Publisher
-from mergegraph.execute.surveying import Surveyed
 from mergegraph.methods.load import Load
 from mergegraph.pipeline import look, model_name, plan, plan_models
 from mergegraph.plan.outputs import Stats
@@ -24,6 +23,10 @@ from mergegraph.stats.record import Record
 from mergegraph.tensors.checkpoint import Checkpoint, open_checkpoint
 from mergegraph.tensors.disk import replace_file
 from mergegraph.units import format_bytes, format_count, format_seconds
+
+if TYPE_CHECKING:
+    from mergegraph.execute.events import Publisher
+    from mergegraph.execute.surveying import Surveyed
 
 
 @dataclass(frozen=True)
