@@ -72,7 +72,8 @@ class Measure:
         self._lock = threading.Lock()
         self._products, self._sums = _Runs(), _Runs()
         self._bins = np.zeros((2, of.changes * EXPONENTS), dtype=np.int64)
-        self._counted = 0
+        self._counted, self._left = 0, of.elements
+        self._finished: TensorRecord | None = None
         self._nonfinite = np.zeros(of.changes, dtype=np.int64)
 
     def end_pass(self) -> Found | None:
@@ -99,6 +100,13 @@ class Measure:
             with self._lock:
                 self._counted += int(bins[2, 0])
                 self._bins += bins[:2].numpy()
+        with self._lock:
+            self._left -= tiles[0].numel()
+            is_last = not self._left
+        if is_last:
+            # What a tensor is counted in is a hundred times its record, and there are thousands of tensors.
+            self._finished = self._record()
+            self._bins, self._products, self._sums = np.zeros((2, 0), dtype=np.int64), _Runs(), _Runs()
 
     def _take(
         self, first_run: int, runs: int, products: list[list[float]], totals: list[Tensor], largest: list[Tensor]
@@ -159,6 +167,9 @@ class Measure:
 
     def record(self) -> TensorRecord:
         """What was found, when all tiles were fed."""
+        return self._finished or self._record()
+
+    def _record(self) -> TensorRecord:
         of = self.of
         sums = _Reader(self._sums, self.of.elements / self._counted if self._counted else 1.0, of)
         gram = tuple(self._products.total())
