@@ -6,6 +6,7 @@ Each function goes one stage further than the one before; none imports torch bef
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -16,18 +17,20 @@ from mergegraph.adapting import open_adapters
 from mergegraph.errors import InputError, Problem, raise_errors
 from mergegraph.graph import Graph, build
 from mergegraph.lineage import check_lineage
-from mergegraph.plan.outputs import make_plan
+from mergegraph.plan.outputs import Stats, make_plan, plan_of_models
 from mergegraph.plan.plan import Plan
+from mergegraph.plan.survey import model_source
 from mergegraph.recipe.model import Recipe
 from mergegraph.resolve import Resolved, open_inputs, resolve
 from mergegraph.tensors.adapter import Adapter
-from mergegraph.tensors.checkpoint import Checkpoint
+from mergegraph.tensors.checkpoint import Checkpoint, open_checkpoint
 from mergegraph.tensors.header import DEFAULT_HEADER_BYTES, header_cap
 
 if TYPE_CHECKING:
     from mergegraph.execute.control import Control
     from mergegraph.execute.events import Publisher
     from mergegraph.execute.run import Options, Report
+    from mergegraph.execute.surveying import Surveyed
 
 T = TypeVar("T")
 
@@ -87,6 +90,7 @@ def plan(
     output: Path | None = None,
     allow_unrelated: bool = False,
     max_header_bytes: int = DEFAULT_HEADER_BYTES,
+    stats: Stats | None = None,
 ) -> Plan:
     """What a run of `recipe` will do; see `mergegraph.plan.outputs.make_plan`.
 
@@ -94,7 +98,45 @@ def plan(
     """
     with collector_paused():
         resolved = _resolved(recipe, allow_unrelated, header_cap(max_header_bytes, budget_bytes))
-        return make_plan(resolved, budget_bytes=budget_bytes, workers=workers, output=output)
+        lacks_path = stats is not None and not stats.writes
+        return make_plan(
+            resolved, budget_bytes=budget_bytes, workers=workers, output=output, may_lack_path=lacks_path, stats=stats
+        )
+
+
+def plan_models(
+    models: Mapping[str, str],
+    base: str | None = None,
+    *,
+    budget_bytes: int | None = None,
+    workers: int | None = None,
+    max_header_bytes: int = DEFAULT_HEADER_BYTES,
+) -> Plan:
+    """What it takes to look at models, against a base or as they are. `models`: name to path or reference, relative
+    to the current folder, as `base` is. InputError with the problems of all that cannot be opened."""
+    problems: list[Problem] = []
+    cap = header_cap(max_header_bytes, budget_bytes)
+
+    def opened(reference: str) -> Checkpoint | None:
+        try:
+            return open_checkpoint(reference, Path.cwd(), max_header_bytes=cap)
+        except InputError as error:
+            problems.extend(error.problems)
+            return None
+
+    known = {name: opened(reference) for name, reference in models.items()}
+    against = opened(base) if base is not None else None
+    raise_errors(problems, InputError)
+    found = {name: checkpoint for name, checkpoint in known.items() if checkpoint is not None}
+    sources = [model_source(name, checkpoint) for name, checkpoint in found.items()]
+    before = model_source(model_name(against.reference), against) if against is not None else None
+    checkpoints = [*([against] if against else []), *found.values()]
+    return plan_of_models(before, sources, checkpoints, budget_bytes=budget_bytes, workers=workers)
+
+
+def model_name(reference: str) -> str:
+    """The last part of a model's reference, without the suffix of a file."""
+    return Path(os.path.normpath(Path.cwd() / reference)).name.removesuffix(".safetensors") or "model"
 
 
 @contextmanager
@@ -120,3 +162,13 @@ def execute(
     from mergegraph.execute.run import Options, run
 
     return run(planned, options or Options(), publisher, control)
+
+
+def look(planned: Plan, *, every_element: bool = False, on_tick: Callable[[Publisher], None] | None = None) -> Surveyed:
+    """Measure a plan that writes nothing; see `mergegraph.execute.surveying.survey_plan`."""
+    from mergegraph.execute.events import Publisher
+    from mergegraph.execute.surveying import survey_plan
+
+    publisher = Publisher()
+    tick = (lambda: on_tick(publisher)) if on_tick else lambda: None
+    return survey_plan(planned, every_element=every_element, publisher=publisher, on_tick=tick)

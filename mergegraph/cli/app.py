@@ -87,11 +87,15 @@ def run(
     verify_output: Annotated[
         bool, typer.Option("--verify-output", help="Read everything back from disk before publishing; compute sha256.")
     ] = False,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Measure every tensor in the same pass: stats.json beside the output.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Merge: read the inputs, compute, and write every output of the recipe."""
     with reporting(as_json=as_json):
+        device = _for_stats(device) if stats else device
         device = device_name(device)
         budgeted, device_budgeted = budget_bytes(budget), budget_bytes(device_budget, "--device-budget")
         if expression is None:
@@ -101,6 +105,7 @@ def run(
             source = recipe_from_expression(expression, model or (), output)
         from mergegraph.cli.running import execute_plan
         from mergegraph.pipeline import plan as make_plan
+        from mergegraph.plan.outputs import Stats
 
         planned = make_plan(
             source,
@@ -109,6 +114,7 @@ def run(
             output=output,
             allow_unrelated=allow_unrelated,
             max_header_bytes=max_header_mb * 1_000_000,
+            stats=Stats() if stats else None,
         )
         execute_plan(
             planned,
@@ -222,6 +228,37 @@ def info(
             show_info(model, max_header_bytes=max_header_mb * 1_000_000, as_json=as_json)
 
 
+@app.command()
+def stats(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="RECIPE|MODEL…|STATS…", help="A recipe; models; or one or two outputs, or stats.json."),
+    ],
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="MODEL", help="What changes are against: a model, or a load node.")
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Count every element of large tensors, not a sample; slower.")
+    ] = False,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report to look at.")] = None,
+    to_json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers as JSON.")] = None,
+    to_csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a row for each tensor.")] = None,
+    budget: Budget = None,
+    threads: Threads = None,
+    sets: Sets = None,
+    allow_unrelated: AllowUnrelated = False,
+    max_header_mb: MaxHeader = 25,
+    quiet: Quiet = False,
+) -> None:
+    """Measure, layer by layer, what a recipe would make, what models changed, or compare two records."""
+    with reporting():
+        from mergegraph.cli.stats import Asked, Files, show_stats
+
+        asked = Asked(tuple(sources), base, exact, budget_bytes(budget), threads, tuple(sets or ()), allow_unrelated,
+                      max_header_mb * 1_000_000)  # fmt: skip
+        show_stats(asked, Files(html, to_json, to_csv), quiet=quiet)
+
+
 @app.command("import")
 def import_(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration of mergekit, a YAML file.")],
@@ -294,6 +331,14 @@ def _given(recipe: Path | None) -> Path:
         fix = 'mergegraph run merge.yaml, or mergegraph run -e "0.5*a + 0.5*b" -m a=DIR -m b=DIR -o out'
         raise RecipeError(Problem("Nothing says what to run.", fix=fix))
     return recipe
+
+
+def _for_stats(device: str) -> str:
+    """Statistics are counted by the processor."""
+    if device in ("auto", "cpu"):
+        return "cpu"
+    why = "the processor counts them while it computes the tiles"
+    raise RecipeError(Problem(f"--stats does not go with --device {device}.", why=why, fix="--device cpu"))
 
 
 def _only_expression(recipe: Path | None, sets: Sets, sweeps: Sweeps) -> None:

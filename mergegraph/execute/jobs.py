@@ -47,8 +47,8 @@ class Sampling:
 
 @dataclass(eq=False)
 class Job:
-    """`members` are the tensors it writes, by root; none for a member of a population. `fed` are accumulators
-    that belong to others, fed in the last pass, which is `sampling` when they sample."""
+    """`members` are the tensors it writes, by root; none for a member of a population, or where nothing is written.
+    `fed` are accumulators that belong to others, fed in the last pass, which is `sampling` when they sample."""
 
     computation: Computation
     cut: Extent
@@ -60,12 +60,14 @@ class Job:
     index: int = 0
     found: list[Found | None] = field(init=False)
     accumulators: dict[int, Accumulator] = field(init=False)
+    _given_sampling: Sampling | None = field(init=False)
     _next: int = 0
     _running: int = 0
 
     def __post_init__(self) -> None:
         own: list[Found | None] = [None] * len(self.computation.program.reductions)
         self.found = [*own, *self.shared]
+        self._given_sampling = self.sampling
         self.accumulators = {}
         self._begin_pass()
 
@@ -76,6 +78,10 @@ class Job:
     @property
     def is_over(self) -> bool:
         return self.index == len(self.computation.program.passes)
+
+    @property
+    def is_last_pass(self) -> bool:
+        return self.index == len(self.computation.program.passes) - 1
 
     @property
     def waits(self) -> bool:
@@ -123,11 +129,10 @@ class Job:
         if self.is_over:
             return
         self.accumulators = {n: before.get(n) or of_reduction(program.reductions[n]) for n in wanted}
-        if self.index == len(program.passes) - 1:
+        if self.is_last_pass:
             self.accumulators |= {len(self.found) + n: accumulator for n, accumulator in enumerate(self.fed)}
         self._next = 0
-        if not self.fed:
-            self.sampling = self._own_sampling()
+        self.sampling = self._given_sampling if self.fed and self.is_last_pass else self._own_sampling()
         if self.sampling:
             self._next = self.sampling.phase
 

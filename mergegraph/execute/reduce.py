@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -25,6 +25,15 @@ class Accumulator(Protocol):
 
     def end_pass(self) -> Found | None:
         """A pass is over: the result after the last, None before."""
+        ...
+
+
+@runtime_checkable
+class TileAccumulator(Protocol):
+    """An accumulator that takes whole tiles, and cuts them into runs itself."""
+
+    def feed_tile(self, start: int, tiles: tuple[Tensor, ...], leaf: int, scratch: Scratch) -> None:
+        """Take in a tile that begins at element `start`, where a leaf begins; `tiles` are 1-D and contiguous."""
         ...
 
 
@@ -97,8 +106,15 @@ Feeding = tuple[Accumulator, tuple[Tensor, ...]]
 def feed_in_runs(feedings: Sequence[Feeding], start: int, leaf: int, scratch: Scratch) -> None:
     """Feed tiles that begin at element `start`, where a leaf begins: leaf by leaf, each in runs of 65,536.
 
-    All accumulators see a run before the next run, so that what they share of it is converted once.
+    All accumulators see a run before the next run, so that what they share of it is converted once. Those that take
+    whole tiles get them first.
     """
+    for into, tiles in feedings:
+        if isinstance(into, TileAccumulator):
+            into.feed_tile(start, tuple([tile.view(-1) for tile in tiles]), leaf, scratch)
+    feedings = [feeding for feeding in feedings if not isinstance(feeding[0], TileAccumulator)]
+    if not feedings:
+        return
     distinct = {id(tile): tile.view(-1) for _, tiles in feedings for tile in tiles}
     count = next(iter(distinct.values())).numel()
     for begin in range(0, count, leaf):

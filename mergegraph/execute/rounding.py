@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-_FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+SATURATING = (torch.float8_e4m3fn, torch.float8_e5m2)
 _CAREFUL_ELEMENTS = 8_192
 """What needs temporaries works in pieces of this, so that they stay small beside the pool."""
 
@@ -34,14 +34,14 @@ def round_once(value: Tensor, rounded: Tensor) -> tuple[int, int]:
 def _is_direct(value: Tensor, rounded: Tensor) -> bool:
     """Whether torch rounds once, and to infinity what is too large."""
     once = value.dtype == torch.float32 or rounded.dtype in (torch.float32, torch.float64)
-    return once and rounded.dtype not in _FLOAT8
+    return once and rounded.dtype not in SATURATING
 
 
 def _round_carefully(value: Tensor, rounded: Tensor) -> int:
     dtype = rounded.dtype
     is_cut = value.dtype == torch.float64 and dtype not in (torch.float32, torch.float64)
     single = as_single_to_odd(value) if is_cut else value
-    if dtype in _FLOAT8:
+    if dtype in SATURATING:
         limit = torch.finfo(dtype).max
         rounded.copy_(single.clamp(-limit, limit))
         return int((value.isfinite() & (value.abs() > limit)).sum())

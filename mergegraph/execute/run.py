@@ -38,6 +38,7 @@ from mergegraph.execute.work import NonFinite, Work
 from mergegraph.plan.plan import Output, Plan
 from mergegraph.plan.staging import has_device_form
 from mergegraph.provenance.verify import verify
+from mergegraph.stats.files import STATS, to_json
 from mergegraph.tensors.reader import FileReader
 from mergegraph.tensors.writer import OutputFolder
 from mergegraph.units import format_count
@@ -198,6 +199,8 @@ def _publish(running: Running, plan: Plan, work: Work, identities: Mapping[str, 
     found = _confirmed(running, plan)
     for index, (output, folder) in enumerate(zip(plan.outputs, running.folders, strict=True)):
         folder.commit()
+        if plan.surveys:
+            folder.write_sidecar(STATS, to_json(work.record(index)))
         write_records(
             plan, output, folder, identities[output.node], work.facts(index), {**found.inputs, **found.outputs[index]},
             started=running.began, verified=running.options.verify_output, kind=running.kind,

@@ -40,10 +40,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Compiled:
-    """The expression of each save's tensors, and the comparisons of what is not computed on."""
+    """The expression of each save's tensors, and the comparisons of what is not computed on. `leaves`: the tensors of
+    load and lora nodes."""
 
     tables: Mapping[str, Mapping[str, Expr]]
     comparisons: tuple[Comparison, ...]
+    leaves: Mapping[str, Table]
 
 
 @dataclass
@@ -77,7 +79,8 @@ def compile_graph(resolved: Resolved) -> Compiled:
     saves = {
         name: {tensor: made.expr for tensor, made in compiling.tables[name].items()} for name in resolved.graph.saves
     }
-    return Compiled(saves, tuple(compiling.comparisons))
+    leaves = {name: compiling.tables[name] for name, node in resolved.nodes.items() if node.checkpoint or node.adapter}
+    return Compiled(saves, tuple(compiling.comparisons), leaves)
 
 
 def _load_table(node: ResolvedNode) -> Table:

@@ -14,6 +14,7 @@ from mergegraph.expr import Expr, Linear, Part, Read, Stat
 from mergegraph.plan.extent import Extent, extent
 from mergegraph.plan.program import Computation, computation, computes_in_double, extent_of
 from mergegraph.plan.steps import reads_of
+from mergegraph.plan.survey import Looked, Survey
 from mergegraph.statistic import phases
 from mergegraph.tensors.layout import Layout
 from mergegraph.walking import populations, reads, walk, walk_parts
@@ -59,11 +60,13 @@ def output_tensor(name: str, dtype: DType, shape: tuple[int, ...], root: Expr) -
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Output tensors that share reads and so are computed together, tile by tile."""
+    """Output tensors that share reads and so are computed together, tile by tile. `measured`: those whose statistics
+    are kept, each of which feeds one accumulator."""
 
     members: tuple[Place, ...]
     extent: Extent
     computation: Computation
+    measured: tuple[Place, ...] = ()
 
     @property
     def element_count(self) -> int:
@@ -104,7 +107,7 @@ def _gathering(stat: Stat) -> Gathering:
     exprs = [expr for expr, _ in stat.population.members]
     double = computes_in_double(reads(*exprs))
     members = [
-        (computation([], [expr], double=double), extent_of(expr, shape)) for expr, shape in stat.population.members
+        (computation([], [(expr,)], double=double), extent_of(expr, shape)) for expr, shape in stat.population.members
     ]
     return Gathering(stat, phases(stat.kind, 64 if double else 32), tuple(members))
 
@@ -122,12 +125,16 @@ class Grouped(Protocol):
     def layout(self) -> Layout: ...
 
 
-def group_outputs(outputs: Sequence[Grouped]) -> tuple[Group, ...]:
+def group_outputs(
+    outputs: Sequence[Grouped], surveys: Sequence[Survey] = (), *, writes: bool = True
+) -> tuple[Group, ...]:
     """Output tensors that share a stored tensor, in any save, form one group: it is read once.
 
     Copies and computed tensors are grouped apart, and so are float32 and float64, elements, rows and matrices, and
     tensors that are cut in other ways: what a tensor's bytes are never depends on what else is saved. RecipeError for
     a number beyond its dtype.
+
+    `surveys`, one for each output, are fed in the last pass; not `writes`, and nothing else happens there.
     """
     leader: dict[tuple[object, Read], int] = {}
     parent: list[int] = []
@@ -151,17 +158,36 @@ def group_outputs(outputs: Sequence[Grouped]) -> tuple[Group, ...]:
     for index, place in enumerate(places):
         members.setdefault(find(index), []).append(place)
     ordered = sorted(members.values(), key=lambda group: _position(outputs, group[0]))
-    return tuple([_group(outputs, tuple(group)) for group in ordered])
+    groups = [_group(outputs, tuple(group), surveys, writes) for group in ordered]
+    return tuple([group for group in groups if writes or group.measured])
 
 
-def _group(outputs: Sequence[Grouped], members: tuple[Place, ...]) -> Group:
+def _group(outputs: Sequence[Grouped], members: tuple[Place, ...], surveys: Sequence[Survey], writes: bool) -> Group:
     tensors = [outputs[output].tensors[tensor] for output, tensor in members]
+    measured = tuple([place for place in members if surveys and not looked_at(surveys, place).skipped])
+    feeds = [looked_at(surveys, place).feed for place in measured]
     try:
-        work = computation([tensor.root for tensor in tensors])
+        work = computation([tensor.root for tensor in tensors] if writes else [], feeds)
     except OverflowError:
         worst = max(members, key=lambda place: _largest_coefficient(outputs[place[0]].tensors[place[1]]))
         raise RecipeError(_overflow(outputs[worst[0]], outputs[worst[0]].tensors[worst[1]])) from None
-    return Group(members, tensors[0].cut, work)
+    return Group(members, tensors[0].cut, work, measured)
+
+
+def looked_at(surveys: Sequence[Survey], place: Place) -> Looked:
+    """What the statistics of a tensor look at."""
+    return surveys[place[0]].tensors[place[1]]
+
+
+def model_groups(survey: Survey) -> tuple[Group, ...]:
+    """The tensors of models that are only looked at, one after the other."""
+    return tuple(
+        [
+            Group((), extent(looked.shape, "element"), computation([], [looked.feed]), ((0, index),))
+            for index, looked in enumerate(survey.tensors)
+            if not looked.skipped
+        ]
+    )
 
 
 def _position(outputs: Sequence[Grouped], place: Place) -> tuple[int, int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mergegraph.alignment import config_with_rows, vocabulary_rows, vocabulary_tensors
@@ -14,9 +14,17 @@ from mergegraph.errors import Location, Problem, RecipeError, raise_errors
 from mergegraph.expr import Expr, Read, cast
 from mergegraph.graph import GraphNode
 from mergegraph.methods.save import Save
-from mergegraph.plan.compile import Comparison, compile_graph
+from mergegraph.plan.compile import Comparison, Compiled, compile_graph
 from mergegraph.plan.free_memory import default_budget
-from mergegraph.plan.groups import Gathering, OutputTensor, gatherings, group_outputs, output_tensor
+from mergegraph.plan.groups import (
+    Gathering,
+    Group,
+    OutputTensor,
+    gatherings,
+    group_outputs,
+    model_groups,
+    output_tensor,
+)
 from mergegraph.plan.peft import peft_output
 from mergegraph.plan.plan import (
     InputFile,
@@ -27,8 +35,10 @@ from mergegraph.plan.plan import (
 from mergegraph.plan.program import outline
 from mergegraph.plan.projecting import projection
 from mergegraph.plan.sidecars import sidecars
+from mergegraph.plan.survey import Source, Survey, model_source, survey, survey_of_models
 from mergegraph.recipe.model import dump_recipe
 from mergegraph.resolve import Resolved
+from mergegraph.tensors.checkpoint import Checkpoint
 from mergegraph.tensors.layout import TensorSpec, lay_out
 from mergegraph.tensors.partial import is_partial
 from mergegraph.ties import tied_pairs
@@ -47,10 +57,13 @@ def make_plan(
     workers: int | None = None,
     output: Path | None = None,
     may_lack_path: bool = False,
+    stats: Stats | None = None,
 ) -> Plan:
     """The plan of every save. `output` replaces the path of the only save.
 
     `may_lack_path`: a save without a path is only warned of, for a plan that is looked at and never run.
+
+    `stats`: also keep statistics of what is written, or keep them only.
 
     RecipeError when an output has no path, or lies inside an input, or two saves share one.
     """
@@ -64,10 +77,13 @@ def make_plan(
         for name in resolved.graph.saves
     )
     raise_errors(found, RecipeError)
-    groups = group_outputs(outputs)
+    surveys = _surveys(resolved, compiled, outputs, stats) if stats else ()
+    groups = group_outputs(outputs, surveys, writes=stats is None or stats.writes)
     gathered = gatherings([each.tensors for each in outputs])
     budget = default_budget() if budget_bytes is None else budget_bytes
-    inputs = _input_files(resolved, outputs, gathered, compiled.comparisons)
+    inputs = _input_files(resolved, outputs, gathered, compiled.comparisons, groups)
+    if stats and isinstance(stats.base, Checkpoint):
+        inputs = (*inputs, *base_files(stats.base, inputs))
     warnings = (*resolved.warnings, *(problem for problem in found if problem.severity == "warning"))
     return Plan(
         name=recipe.name,
@@ -81,7 +97,63 @@ def make_plan(
         comparisons=compiled.comparisons,
         projection=projection(groups, gathered, budget, workers or default_workers(groups)),
         warnings=warnings,
+        surveys=surveys,
     )
+
+
+@dataclass(frozen=True)
+class Stats:
+    """How statistics are kept: in the pass that writes, or without writing anything. `base`: a load node, or a model
+    that the recipe has not, in place of the recipe's own base."""
+
+    writes: bool = True
+    base: str | Checkpoint | None = None
+
+
+def _surveys(resolved: Resolved, compiled: Compiled, outputs: Sequence[Output], stats: Stats) -> tuple[Survey, ...]:
+    leaves = {name: {each: made.expr for each, made in table.items()} for name, table in compiled.leaves.items()}
+    base = model_source(stats.base.reference, stats.base) if isinstance(stats.base, Checkpoint) else stats.base
+    recipe = resolved.graph.recipe.name
+    return tuple([survey(resolved, output.node, output.tensors, leaves, base, recipe) for output in outputs])
+
+
+def plan_of_models(
+    base: Source | None,
+    models: Sequence[Source],
+    checkpoints: Sequence[Checkpoint],
+    *,
+    budget_bytes: int | None = None,
+    workers: int | None = None,
+) -> Plan:
+    """The plan of looking at models, with nothing made of them. `checkpoints`: all that are read."""
+    looked = survey_of_models(base, models)
+    groups = model_groups(looked)
+    inputs = list[InputFile]()
+    for checkpoint in checkpoints:
+        inputs += base_files(checkpoint, inputs)
+    budget = default_budget() if budget_bytes is None else budget_bytes
+    return Plan(
+        name="",
+        seed=0,
+        recipe_text="",
+        inputs=tuple(inputs),
+        unread=(),
+        outputs=(),
+        gatherings=(),
+        groups=groups,
+        comparisons=(),
+        projection=projection(groups, (), budget, workers or default_workers(groups)),
+        warnings=tuple([warning for checkpoint in checkpoints for warning in checkpoint.warnings]),
+        surveys=(looked,),
+    )
+
+
+def base_files(checkpoint: Checkpoint, known: Sequence[InputFile]) -> Iterator[InputFile]:
+    """The files of a model that no node loads."""
+    paths = {file.path for file in known}
+    for file in checkpoint.files:
+        if file.path not in paths:
+            yield InputFile(checkpoint.reference, file.path, file.file_bytes, file.identity, checkpoint.reference)
 
 
 def _output_paths(
@@ -295,7 +367,11 @@ def _unread(resolved: Resolved, inputs: Sequence[InputFile]) -> tuple[str, ...]:
 
 
 def _input_files(
-    resolved: Resolved, outputs: Sequence[Output], gathered: Sequence[Gathering], comparisons: Sequence[Comparison]
+    resolved: Resolved,
+    outputs: Sequence[Output],
+    gathered: Sequence[Gathering],
+    comparisons: Sequence[Comparison],
+    groups: Sequence[Group],
 ) -> tuple[InputFile, ...]:
     """The files that are read, with the identities their headers were read under."""
     files: dict[str, InputFile] = {}
@@ -307,5 +383,6 @@ def _input_files(
     leaves = [read for output in outputs for tensor in output.tensors for read in tensor.reads]
     leaves += [read for each in gathered for work, _ in each.members for read in work.reads]
     leaves += [read for each in comparisons for read in (each.kept, each.other)]
+    leaves += [read for group in groups if group.measured for read in group.computation.reads]
     needed = {path for read in leaves for path in read.paths}
-    return tuple(files[path] for path in sorted(needed))
+    return tuple(files[path] for path in sorted(needed) if path in files)

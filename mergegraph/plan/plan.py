@@ -19,6 +19,7 @@ from mergegraph.plan.compile import Comparison
 from mergegraph.plan.groups import Gathering, Group, OutputTensor, gatherings, group_outputs, read_bytes
 from mergegraph.plan.memory import Projection
 from mergegraph.plan.projecting import too_large
+from mergegraph.plan.survey import Survey
 from mergegraph.tensors.layout import Layout
 
 NUMERIC_VERSION = 1
@@ -88,6 +89,8 @@ class Plan:
     comparisons: tuple[Comparison, ...]
     projection: Projection
     warnings: tuple[Problem, ...]
+    surveys: tuple[Survey, ...] = ()
+    """What the statistics of each output look at; nothing where none are kept."""
 
     def roots(self, group: Group) -> list[Expr]:
         """The expressions of a group, in order."""
@@ -97,9 +100,12 @@ class Plan:
         """The plan of the other outputs; the projection stays, since it can only be too large."""
         if not nodes:
             return self
-        outputs = tuple(output for output in self.outputs if output.node not in nodes)
+        kept = [index for index, output in enumerate(self.outputs) if output.node not in nodes]
+        outputs = tuple([self.outputs[index] for index in kept])
+        surveys = tuple([self.surveys[index] for index in kept]) if self.surveys else ()
         gathered = gatherings([output.tensors for output in outputs])
-        return replace(self, outputs=outputs, gatherings=gathered, groups=group_outputs(outputs))
+        groups = group_outputs(outputs, surveys)
+        return replace(self, outputs=outputs, gatherings=gathered, groups=groups, surveys=surveys)
 
     @cached_property
     def read_bytes(self) -> int:

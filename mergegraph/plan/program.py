@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import prod
 
 from mergegraph.dtypes import BY_CODE
@@ -75,15 +76,15 @@ def extent_of(root: Expr, shape: tuple[int, ...], *below: Part) -> Extent:
     return extent(shape, granularity_of(*(below or walk_parts(root))))
 
 
-def computation(roots: Sequence[Expr], feeds: Sequence[Expr] = (), *, double: bool = False) -> Computation:
+def computation(roots: Sequence[Expr], feeds: Sequence[Feed] = (), *, double: bool = False) -> Computation:
     """The steps that compute `roots` (each a `Cast`, or a `Read` to copy), in order.
 
     The last pass also feeds reductions that are the caller's: one for each of `feeds`, numbered after all others.
     `double`: in float64 even where no input is. Most tensors of a model differ only in what they read, so the
     programs of equal outlines are one object.
     """
-    key, found = outline([*roots, *feeds])
-    key = (key, len(feeds), double)
+    key, found = outline([*roots, *chain.from_iterable(feeds)])
+    key = (key, tuple(map(len, feeds)), double)
     known = _programs.get(key)
     if known is None:
         if len(_programs) >= _PROGRAMS_KEPT:
@@ -92,6 +93,8 @@ def computation(roots: Sequence[Expr], feeds: Sequence[Expr] = (), *, double: bo
     return Computation(known, found.reads, found.noises, found.shared)
 
 
+Feed = tuple[Expr, ...]
+"""What an accumulator of the caller's is fed with, tile by tile."""
 Fed = tuple[int, tuple[Expr, ...]]
 """A reduction by number, and what it is fed with."""
 _programs: dict[object, Program] = {}
@@ -153,10 +156,11 @@ def _typed(parameters: tuple[tuple[str, object], ...]) -> object:
     return parameters, tuple([type(value) for _, value in parameters])
 
 
-def _program(roots: Sequence[Expr], feeds: Sequence[Expr], found: Leaves, double: bool) -> Program:
-    double = double or computes_in_double(reads_of(*(root for root in roots if isinstance(root, Cast)), *feeds))
+def _program(roots: Sequence[Expr], feeds: Sequence[Feed], found: Leaves, double: bool) -> Program:
+    fed_exprs = list(chain.from_iterable(feeds))
+    double = double or computes_in_double(reads_of(*(root for root in roots if isinstance(root, Cast)), *fed_exprs))
     bits = 64 if double else 32
-    own = [part for part in walk_parts(*roots, *feeds) if isinstance(part, Stat) and part.population is None]
+    own = [part for part in walk_parts(*roots, *fed_exprs) if isinstance(part, Stat) and part.population is None]
     first = _first_passes(own, bits)
     reductions = tuple([Reduction(x.kind, x.parameters, first[x], phases(x.kind, bits)) for x in own])
     numbered: dict[Part, int] = {part: n for kind in (found.reads, found.noises) for n, part in enumerate(kind)}
@@ -166,9 +170,9 @@ def _program(roots: Sequence[Expr], feeds: Sequence[Expr], found: Leaves, double
     for number, (stat, reduction) in enumerate(zip(own, reductions, strict=True)):
         for index in range(reduction.first_pass, reduction.first_pass + reduction.passes):
             fed[index].append((number, stat.operands))
-    fed[last] += [(len(own) + len(found.shared) + n, (expr,)) for n, expr in enumerate(feeds)]
+    fed[last] += [(len(own) + len(found.shared) + n, feed) for n, feed in enumerate(feeds)]
     emitted = [_pass(fed[index], roots if index == last else (), numbered, double) for index in range(last + 1)]
-    return _sized(emitted, double, reductions, granularity_of(*walk_parts(*roots, *feeds)))
+    return _sized(emitted, double, reductions, granularity_of(*walk_parts(*roots, *fed_exprs)))
 
 
 def _first_passes(stats: Sequence[Stat], bits: int) -> dict[Stat, int]:

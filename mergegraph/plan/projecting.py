@@ -86,6 +86,8 @@ def too_large(outputs: Sequence[Grouped], groups: Sequence[Group], projection: P
     needed = projection.pool_bytes
     fact = f"The plan needs {format_bytes(needed)}; the budget is {format_bytes(projection.budget_bytes)}."
     fix = f"--budget {-(-needed // 2**20)}MiB"
+    if not outputs:
+        return Problem(fact, why="one worker with the smallest tile holds that much", fix=fix)
     if not projection.special_bytes:
         worst = max(outputs, key=lambda output: len(output.tensors))
         why = f"one worker with the smallest tile ({projection.tile_elements:,} elements) holds that much"

@@ -123,7 +123,7 @@ def test_closing_wakes_who_waits() -> None:
 
 def test_accumulators_of_others_are_fed_and_not_finished() -> None:
     into = Quantile({"rank": "largest", "share": 0.5})
-    job = Job(computation([], [X]), extent((10,), "element"), 10, fed=(into,))
+    job = Job(computation([], [(X,)]), extent((10,), "element"), 10, fed=(into,))
     job.take()
     assert job.statistics.fed == {0: into}
     assert job.done()

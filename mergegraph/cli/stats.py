@@ -1,0 +1,187 @@
+"""`stats`: a record is counted, or read, and shown; files are written where they are asked for."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mergegraph.cli.checking import show_warnings
+from mergegraph.cli.source import recipe_from_file
+from mergegraph.cli.terminal import say, say_text
+from mergegraph.cli.verifying import progress_line
+from mergegraph.errors import InputError, OutputError, Problem, RecipeError
+from mergegraph.methods.load import Load
+from mergegraph.pipeline import look, model_name, plan, plan_models
+from mergegraph.plan.outputs import Stats
+from mergegraph.plan.plan import Plan
+from mergegraph.recipe.model import Recipe
+from mergegraph.stats.files import is_record, load, to_csv, to_json
+from mergegraph.stats.record import Record
+from mergegraph.tensors.checkpoint import Checkpoint, open_checkpoint
+from mergegraph.tensors.disk import replace_file
+from mergegraph.units import format_bytes, format_count, format_seconds
+
+if TYPE_CHECKING:
+    from mergegraph.execute.events import Publisher
+    from mergegraph.execute.surveying import Surveyed
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line says."""
+
+    sources: tuple[Path, ...]
+    base: str | None = None
+    exact: bool = False
+    budget_bytes: int | None = None
+    workers: int | None = None
+    sets: tuple[str, ...] = ()
+    allow_unrelated: bool = False
+    max_header_bytes: int = 25_000_000
+
+
+@dataclass(frozen=True)
+class Files:
+    """What is written beside what is shown; of several records, with the name of the save before the suffix."""
+
+    html: Path | None = None
+    json: Path | None = None
+    csv: Path | None = None
+
+
+def show_stats(asked: Asked, files: Files, *, quiet: bool) -> None:
+    """Raises what finding, planning and measuring raise."""
+    _refuse_bad_files(asked, files)
+    if _are_records(asked):
+        records = [load(path) for path in asked.sources]
+        if len(records) == 2:
+            _show_comparison(records[0], records[1])
+            return
+    else:
+        planned = _plan(asked)
+        show_warnings(planned.warnings)
+        planned.validate()
+        surveyed = _measured(planned, asked.exact, shown=not quiet)
+        records = list(surveyed.records)
+        if not quiet:
+            _show_cost(surveyed)
+    _write(records, files)
+    if not quiet:
+        for record in records:
+            _show(record)
+
+
+def _are_records(asked: Asked) -> bool:
+    """Whether records are only shown or compared; a model that has one is measured where something else is asked."""
+    if asked.base is not None or asked.exact:
+        return False
+    kept = [is_record(path) for path in asked.sources]
+    if all(kept) and len(kept) > 2:
+        raise RecipeError(Problem(f"{len(kept)} records were named; two are compared.", fix="name one or two"))
+    return all(kept)
+
+
+def _plan(asked: Asked) -> Plan:
+    first, *more = asked.sources
+    if not more and _is_recipe(first):
+        return _recipe_plan(asked, recipe_from_file(first, asked.sets))
+    if any(_is_recipe(path) for path in asked.sources):
+        raise RecipeError(Problem("A recipe is measured alone.", fix=shlex.join(["mergegraph", "stats", str(first)])))
+    if asked.sets:
+        raise RecipeError(Problem("--set changes a recipe, and models were named.", fix="leave --set out"))
+    return plan_models(_named(asked.sources), asked.base, budget_bytes=asked.budget_bytes, workers=asked.workers,
+                       max_header_bytes=asked.max_header_bytes)  # fmt: skip
+
+
+def _recipe_plan(asked: Asked, recipe: Recipe) -> Plan:
+    return plan(
+        recipe,
+        budget_bytes=asked.budget_bytes,
+        workers=asked.workers,
+        allow_unrelated=asked.allow_unrelated,
+        max_header_bytes=asked.max_header_bytes,
+        stats=Stats(writes=False, base=_base(asked, recipe)),
+    )
+
+
+def _is_recipe(path: Path) -> bool:
+    """A name that ends like a recipe's, there or not; what else it may be is told when it is opened."""
+    return path.suffix in (".yaml", ".yml") and not path.is_dir()
+
+
+def _base(asked: Asked, recipe: Recipe) -> str | Checkpoint | None:
+    """The load node of that name, else the model."""
+    node = recipe.nodes.get(asked.base or "")
+    if asked.base is None or (node is not None and isinstance(node.method, Load)):
+        return asked.base
+    return open_checkpoint(asked.base, Path.cwd(), max_header_bytes=asked.max_header_bytes)
+
+
+def _named(paths: Sequence[Path]) -> dict[str, str]:
+    """Models by the last parts of their paths; by the whole paths where those are the same."""
+    names = [model_name(str(path)) for path in paths]
+    if len(set(paths)) < len(paths):
+        raise RecipeError(Problem("A model was named twice.", fix="name each once"))
+    return {name if names.count(name) == 1 else str(path): str(path) for name, path in zip(names, paths, strict=True)}
+
+
+def _measured(planned: Plan, exact: bool, *, shown: bool) -> Surveyed:
+    with progress_line(shown=shown) as tick:
+
+        def told(publisher: Publisher) -> None:
+            tick(publisher.progress.bytes_done, publisher.progress.bytes_total)
+
+        return look(planned, every_element=exact, on_tick=told)
+
+
+def _refuse_bad_files(asked: Asked, files: Files) -> None:
+    """Before anything is read."""
+    problems = [
+        Problem(f"{path} cannot be written: {why}.", fix="name a file in a folder that exists")
+        for path in (files.html, files.json, files.csv)
+        if path is not None
+        and (why := "it is a folder" if path.is_dir() else "" if path.parent.is_dir() else f"there is no {path.parent}")
+    ]
+    if problems:
+        raise OutputError(*problems)
+    missing = [path for path in asked.sources if path.suffix == ".json" and not path.exists()]
+    if missing:
+        raise InputError(*[Problem(f"There is no record {path}.", fix="mergegraph stats RECIPE") for path in missing])
+
+
+def _write(records: Sequence[Record], files: Files) -> None:
+    for record in records:
+        name = record.result if len(records) > 1 else ""
+        if files.json is not None:
+            replace_file(_beside(files.json, name), to_json(record), sync=False)
+        if files.csv is not None:
+            replace_file(_beside(files.csv, name), to_csv(record).encode(), sync=False)
+
+
+def _beside(path: Path, name: str) -> Path:
+    return path.with_name(f"{path.stem}-{name}{path.suffix}") if name else path
+
+
+def _show_cost(surveyed: Surveyed) -> None:
+    say_text(
+        f"read {format_bytes(surveyed.read_bytes)} in {format_seconds(surveyed.seconds)}; memory "
+        f"{format_bytes(surveyed.measured_bytes)} measured, of {format_bytes(surveyed.reserved_bytes)} reserved + "
+        f"{format_bytes(surveyed.budget_bytes)} budget"
+    )
+
+
+def _show(record: Record) -> None:
+    measured = [tensor for tensor in record.tensors if not tensor.skipped]
+    say(f"{record.result or 'models'}: {format_count(len(measured), 'tensor')} measured, "
+        f"{len(record.tensors) - len(measured):,} not; base {record.base or 'none'}, "
+        f"sources {', '.join(record.sources)}")  # fmt: skip
+    for problem in record.problems:
+        say(f"  {problem}")
+
+
+def _show_comparison(one: Record, other: Record) -> None:
+    _show(one)
+    _show(other)

@@ -1,0 +1,201 @@
+"""A record as a file: JSON that is read again strictly, and CSV for other programs, one row a tensor.
+
+The JSON is the same bytes for the same numbers. Knows nothing of how they were counted.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+from mergegraph.errors import InputError, Problem
+from mergegraph.stats.record import FORMAT, Change, Outcome, Pair, Record, TensorRecord, Together
+from mergegraph.tensors.local_file import opened, read_range
+from mergegraph.tensors.strict_json import parse
+
+STATS = "stats.json"
+"""The name beside an output."""
+_KIND = "mergegraph_stats"
+_AGAIN = "make it again: mergegraph stats RECIPE --json FILE"
+_LARGEST = 1.7976931348623157e308
+
+
+def to_json(record: Record) -> bytes:
+    """The file of a record. Sums beyond float64 are written as its largest number."""
+    content = {
+        _KIND: FORMAT,
+        "recipe": record.recipe,
+        "base": record.base,
+        "sources": list(record.sources),
+        "result": record.result,
+        "problems": list(record.problems),
+    }
+    head = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)[:-2]
+    rows = [json.dumps(_tensor(each), ensure_ascii=False, allow_nan=False) for each in record.tensors]
+    return (head + ',\n "tensors": [\n  ' + ",\n  ".join(rows) + "\n ]\n}\n").encode()
+
+
+def load(path: Path) -> Record:
+    """The record in a file, or beside the weights of an output folder. InputError where there is none that is whole."""
+    file = path / STATS if path.is_dir() else path
+    try:
+        with opened(str(file)) as stored:
+            raw = read_range(stored, 0, stored.file_bytes)
+    except OSError as error:
+        raise InputError(Problem(f"{file} cannot be read: {error.strerror}.", fix=_AGAIN)) from error
+    return from_json(raw, str(file))
+
+
+def from_json(raw: bytes, file: str) -> Record:
+    """The record that `to_json` wrote. InputError says what else it is."""
+    try:
+        content: Any = parse(raw, floats=True)
+    except ValueError as error:
+        raise InputError(Problem(f"{file} is no record of statistics: {error}.", fix=_AGAIN)) from error
+    if not isinstance(content, dict) or _KIND not in content:
+        raise InputError(Problem(f"{file} is no record of statistics.", why=f"it has no {_KIND}", fix=_AGAIN))
+    found = cast("dict[str, Any]", content)
+    if found[_KIND] != FORMAT:
+        why = f"it has {_KIND} {found[_KIND]!r}; this mergegraph reads {FORMAT}"
+        raise InputError(Problem(f"{file} is of another version.", why=why, fix=_AGAIN))
+    try:
+        return _record(found)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        why = f"a part of it is missing or of another kind ({type(error).__name__}: {error})"
+        raise InputError(Problem(f"{file} is no record of statistics.", why=why, fix=_AGAIN)) from error
+
+
+def is_record(path: Path) -> bool:
+    """Whether a path is a file of statistics, or a folder that has one."""
+    return (path / STATS).is_file() if path.is_dir() else path.suffix == ".json" and path.is_file()
+
+
+def to_csv(record: Record) -> str:
+    """One row a tensor: a column for each sum, `gram.i.j` with 0 for the base; empty where nothing was counted."""
+    rows = [_row(record, each) for each in record.tensors]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO()
+    table = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()
+
+
+def _number(value: float) -> float:
+    return value if math.isfinite(value) else math.copysign(_LARGEST, value) if not math.isnan(value) else 0.0
+
+
+def _tensor(tensor: TensorRecord) -> dict[str, Any]:
+    head: dict[str, Any] = {"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape)}
+    if tensor.skipped:
+        return {**head, "skipped": tensor.skipped}
+    together = tensor.together
+    return {
+        **head,
+        "counted": tensor.counted,
+        "gram": [_number(each) for each in tensor.gram],
+        "changes": [_change(each) for each in tensor.changes],
+        "pairs": [[i, j, pair.both, pair.opposite] for (i, j), pair in sorted((tensor.pairs or {}).items())],
+        "together": None if together is None else [_number(together.absolute_of_sum), list(together.winners)],
+        "outcome": None if tensor.outcome is None else _plain(asdict(tensor.outcome)),
+    }
+
+
+def _plain(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _number(value) if isinstance(value, float) else value for name, value in numbers.items()}
+
+
+def _change(change: Change) -> dict[str, Any]:
+    plain = {name: value for name, value in asdict(change).items() if name != "exponents"}
+    exponents = [[e, count, _number(energy)] for e, (count, energy) in sorted(change.exponents.items())]
+    return {**_plain(plain), "exponents": exponents}
+
+
+def _record(content: Mapping[str, Any]) -> Record:
+    return Record(
+        base=_text(content["base"]),
+        sources=tuple([_text(each) for each in content["sources"]]),
+        result=_text(content["result"]),
+        tensors=tuple([_read_tensor(each) for each in content["tensors"]]),
+        recipe=_text(content["recipe"]),
+        problems=tuple([_text(each) for each in content["problems"]]),
+    )
+
+
+def _read_tensor(found: Mapping[str, Any]) -> TensorRecord:
+    name, dtype, shape = _text(found["name"]), _text(found["dtype"]), tuple([_whole(size) for size in found["shape"]])
+    if "skipped" in found:
+        return TensorRecord(name, dtype, shape, skipped=_text(found["skipped"]))
+    changes = tuple([_read_change(each) for each in found["changes"]])
+    gram = tuple([_real(each) for each in found["gram"]])
+    if len(gram) != (len(changes) + 1) * (len(changes) + 2) // 2:
+        raise ValueError(f"{name} has {len(gram)} products of {len(changes)} changes")
+    together, outcome = found["together"], found["outcome"]
+    return TensorRecord(
+        name, dtype, shape, gram, changes,
+        pairs={(_whole(i), _whole(j)): Pair(_whole(both), _whole(opposite)) for i, j, both, opposite in found["pairs"]},
+        together=None if together is None else Together(_real(together[0]), tuple(map(_whole, together[1]))),
+        outcome=None if outcome is None
+        else Outcome(_whole(outcome["outside"]), _real(outcome["cast_error"]), _whole(outcome["rounded_away"])),
+        counted=_whole(found["counted"]),
+    )  # fmt: skip
+
+
+def _read_change(found: Mapping[str, Any]) -> Change:
+    sums = [_real(found[name]) for name in ("total", "absolute", "third", "fourth", "largest")]
+    exponents = {_whole(e, least=-1100): (_whole(count), _real(energy)) for e, count, energy in found["exponents"]}
+    total, absolute, third, fourth, largest = sums
+    zeros, nonfinite = _whole(found["zeros"]), _whole(found["nonfinite"])
+    return Change(total, absolute, third, fourth, largest, zeros, nonfinite, exponents)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{str(value)[:40]} is no text")
+    return value
+
+
+def _whole(value: object, least: int = 0) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise TypeError(f"{str(value)[:40]} is no count")
+    return value
+
+
+def _real(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise TypeError(f"{str(value)[:40]} is no number")
+    return float(value)
+
+
+def _row(record: Record, tensor: TensorRecord) -> dict[str, object]:
+    role = tensor.role
+    row: dict[str, object] = {
+        "tensor": tensor.name, "dtype": tensor.dtype, "shape": "x".join(map(str, tensor.shape)),
+        "elements": tensor.elements, "kind": role.kind, "layer": "" if role.layer is None else role.layer,
+        "skipped": tensor.skipped, "counted": tensor.counted or "",
+    }  # fmt: skip
+    if tensor.skipped:
+        return row
+    size = len(tensor.changes) + 1
+    places = [(i, j) for i in range(size) for j in range(i, size)]
+    row |= {f"gram.{i}.{j}": value for (i, j), value in zip(places, tensor.gram, strict=True)}
+    for name, change in zip(_change_names(record, tensor), tensor.changes, strict=True):
+        row |= {f"{name}.{what}": value for what, value in asdict(change).items() if what != "exponents"}
+    for (i, j), pair in (tensor.pairs or {}).items():
+        pairing = f"{record.sources[i]}|{record.sources[j]}"
+        row |= {f"{pairing}.both": pair.both, f"{pairing}.opposite": pair.opposite}
+    if tensor.together is not None:
+        row["absolute_of_sum"] = tensor.together.absolute_of_sum
+        winners = zip(record.sources, tensor.together.winners, strict=True)
+        row |= {f"{name}.wins": count for name, count in winners}
+    return row | (asdict(tensor.outcome) if tensor.outcome is not None else {})
+
+
+def _change_names(record: Record, tensor: TensorRecord) -> Sequence[str]:
+    return [*record.sources, record.result][: len(tensor.changes)]

@@ -1,0 +1,79 @@
+"""`mergegraph stats` and `run --stats` on the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_models import llama_tensors, write_model
+
+RECIPE = """mergegraph: 1
+name: t
+nodes:
+  base: {op: load, model: ./base}
+  a: {op: load, model: ./a}
+  b: {op: load, model: ./b}
+  merged: base + 0.6*(a - base) + 0.7*(b - base)
+  out: {op: save, input: merged, path: out}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stats")
+    base = llama_tensors()
+    write_model(folder / "base", base)
+    for seed, name in ((1, "a"), (2, "b")):
+        write_model(folder / name, llama_tensors(noise_of=base, seed=seed))
+    (folder / "t.yaml").write_text(RECIPE)
+    return folder
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    whole = [sys.executable, "-m", "mergegraph", *arguments]
+    return subprocess.run(whole, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_a_run_leaves_a_record_that_is_shown_again(folder: Path) -> None:
+    ran = command(folder, "run", "t.yaml", "--stats", "--overwrite", "--json", "--quiet")
+    assert ran.returncode == 0, ran.stderr
+    kept = (folder / "out" / "stats.json").read_bytes()
+    counted = command(folder, "stats", "t.yaml", "--json", "again.json", "--csv", "again.csv")
+    assert counted.returncode == 0, counted.stderr
+    assert (folder / "again.json").read_bytes() == kept
+    assert (folder / "again.csv").read_text().startswith("tensor,dtype,shape")
+    for shown in (command(folder, "stats", "out"), command(folder, "stats", "out", "again.json")):
+        assert shown.returncode == 0, shown.stderr
+        assert "base" in shown.stdout
+
+
+def test_models_are_measured_against_a_base(folder: Path) -> None:
+    ran = command(folder, "stats", "a", "b", "--base", "base", "--json", "models.json", "-q")
+    assert (ran.returncode, ran.stdout) == (0, ""), ran.stderr
+    content = json.loads((folder / "models.json").read_text())
+    assert (content["base"], content["sources"], content["result"]) == ("base", ["a", "b"], "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "why"),
+    [
+        (("stats", "nothing.yaml"), "There is no recipe nothing.yaml", "no such recipe"),
+        (("stats", "nothing.json"), "There is no record nothing.json", "no such record"),
+        (("stats", "nowhere"), "nowhere", "no such model"),
+        (("stats", "t.yaml", "a"), "A recipe is measured alone.", "a recipe and a model"),
+        (("stats", "a", "a"), "A model was named twice.", "twice the same"),
+        (("stats", "a", "--set", "x.y=1"), "--set changes a recipe", "a number of no recipe"),
+        (("stats", "t.yaml", "--csv", "no/such.csv"), "no/such.csv cannot be written", "a folder that is not there"),
+        (("stats", "t.yaml", "--base", "nowhere"), "nowhere", "a base that is not there"),
+        (("run", "t.yaml", "--stats", "--device", "cuda"), "--stats does not go with --device cuda", "on a device"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(folder: Path, arguments: tuple[str, ...], said: str, why: str) -> None:
+    ran = command(folder, *arguments)
+    assert ran.returncode == 2, why
+    assert said in ran.stderr, why
+    assert "This is a bug" not in ran.stderr, why

@@ -1,0 +1,177 @@
+"""Statistics in the pass that writes, and without writing: the same numbers, and the same bytes of the model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mergegraph import pipeline
+from mergegraph.errors import Interrupted, RecipeError
+from mergegraph.execute.run import Options, run
+from mergegraph.execute.surveying import survey_plan
+from mergegraph.plan.outputs import Stats
+from mergegraph.plan.plan import Plan
+from mergegraph.provenance.verify import verify
+from mergegraph.recipe.load import load_recipe, parse_recipe
+from mergegraph.stats.files import STATS, load, to_json
+from mergegraph.stats.record import Record
+from tests.execute.merging import stopped_after
+from tests.tiny_models import llama_tensors, write_model
+
+ROOT = Path(__file__).resolve().parents[2]
+ADDED = "merged: base + 0.6*(a - base) + 0.7*(b - base)"
+TIES = "d: {op: ties, base: base, inputs: [a, b], density: 0.4}\nmerged: base + d"
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    base = llama_tensors(hidden=64, vocab=512, dtype=torch.bfloat16)
+    base["position_ids"] = torch.arange(8)
+    write_model(tmp_path / "base", base)
+    for seed, name in ((1, "a"), (2, "b")):
+        tuned = llama_tensors(noise_of=base, seed=seed, dtype=torch.bfloat16)
+        tuned["model.norm.weight"] = base["model.norm.weight"].clone()
+        write_model(tmp_path / name, tuned)
+    return tmp_path
+
+
+def planned(folder: Path, nodes: str, stats: Stats | None, output: str = "out", **options: object) -> Plan:
+    head = "".join(f"  {name}: {{op: load, model: ./{name}}}\n" for name in ("base", "a", "b") if name in nodes)
+    body = "".join(f"  {line}\n" for line in [*nodes.splitlines(), f"out: {{op: save, input: merged, path: {output}}}"])
+    recipe = parse_recipe(f"mergegraph: 1\nname: t\nnodes:\n{head}{body}", file="t.yaml", folder=folder)
+    return pipeline.plan(recipe, workers=2, stats=stats, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "nodes", [ADDED, TIES, "merged: {op: slerp, a: a, b: b, t: 0.3}"], ids=["sum", "ties", "slerp"]
+)
+def test_a_run_that_measures_writes_the_same_model(models: Path, nodes: str) -> None:
+    run(planned(models, nodes, None, "plain"), Options(sync=False))
+    run(planned(models, nodes, Stats(), "measured"), Options(sync=False))
+    plain, measured = models / "plain", models / "measured"
+    assert (plain / "model.safetensors").read_bytes() == (measured / "model.safetensors").read_bytes()
+    assert {path.name for path in measured.iterdir()} - {path.name for path in plain.iterdir()} == {STATS}
+    assert verify(measured).warnings == ()
+    looked = survey_plan(planned(models, nodes, Stats(writes=False)))
+    assert looked.records == (load(measured),)
+
+
+def test_numbers_are_those_of_plain_float64(models: Path) -> None:
+    from safetensors.torch import load_file
+
+    stored = {name: load_file(models / name / "model.safetensors") for name in ("base", "a", "b")}
+    (record,) = survey_plan(planned(models, ADDED, Stats(writes=False))).records
+    assert (record.base, record.sources, record.result) == ("base", ("a", "b"), "out")
+    for tensor in record.tensors:
+        if not tensor.skipped:
+            base, a, b = (stored[name][tensor.name].double().flatten() for name in ("base", "a", "b"))
+            merged = 0.6 * (a - base) + 0.7 * (b - base)
+            every = torch.stack([base, a - base, b - base, merged])
+            exact = (every @ every.t())[tuple(torch.triu_indices(4, 4))]
+            scale = every.norm(dim=1).outer(every.norm(dim=1))[tuple(torch.triu_indices(4, 4))]
+            assert ((torch.tensor(tensor.gram) - exact).abs() <= 1e-5 * scale + 1e-12).all(), tensor.name
+    frozen = next(tensor for tensor in record.tensors if tensor.name == "model.norm.weight")
+    assert frozen.gram[1:] == (0.0,) * 9
+    skipped = {tensor.name: tensor.skipped for tensor in record.tensors if tensor.skipped}
+    assert skipped == {"position_ids": "it is int64, not floating point"}
+
+
+def test_a_record_is_the_same_bytes_for_any_threads_tiles_and_budget(models: Path) -> None:
+    whole = planned(models, TIES, Stats(writes=False))
+    plans = [
+        replace(whole, projection=replace(whole.projection, workers=workers, tile_elements=tile))
+        for workers, tile in ((1, 65_536), (2, 65_536), (3, 131_072))
+    ]
+    plans.append(planned(models, TIES, Stats(writes=False), budget_bytes=20 << 20))
+    assert len({to_json(survey_plan(plan).records[0]) for plan in plans}) == 1
+
+
+def test_a_copied_tensor_is_measured_and_stays_a_copy(models: Path) -> None:
+    nodes = 'merged: {op: select, cases: [{match: "*mlp*", from: a}], otherwise: b}'
+    plan = planned(models, nodes, Stats())
+    run(plan, Options(sync=False))
+    assert all(tensor.is_copy for tensor in plan.outputs[0].tensors)
+    found = load(models / "out")
+    by_name = {tensor.name: tensor for tensor in found.tensors}
+    assert (found.base, found.sources) == ("", ("a", "b"))
+    for name, kept in (("mlp.up_proj", 0), ("self_attn.q_proj", 1)):
+        change = by_name[f"model.layers.0.{name}.weight"].changes
+        assert change[2] == change[kept] != change[1 - kept], "the result is the model that it was taken from"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "base", "sources", "why"),
+    [
+        (ADDED, "base", ("a", "b"), "what is subtracted"),
+        (TIES, "base", ("a", "b"), "the base of a node"),
+        ("merged: {op: soup, inputs: [a, b]}", "", ("a", "b"), "none"),
+        ("merged: 0.5*a + 0.5*b + 0*(a - base)", "base", ("a", "b"), "one that cancels out"),
+    ],
+)
+def test_the_base_is_what_changes_are_taken_against(
+    models: Path, nodes: str, base: str, sources: tuple[str, ...], why: str
+) -> None:
+    (survey,) = planned(models, nodes, Stats(writes=False)).surveys
+    assert (survey.base, survey.sources) == (base, sources), why
+    assert bool(survey.problems) == (not base)
+
+
+def test_another_base_may_be_named(models: Path) -> None:
+    (survey,) = planned(models, ADDED, Stats(writes=False, base="a")).surveys
+    assert (survey.base, survey.sources) == ("a", ("base", "b"))
+    with pytest.raises(RecipeError, match='reads no model "c"'):
+        planned(models, ADDED, Stats(writes=False, base="c"))
+
+
+def test_models_are_measured_against_a_base_and_their_differences_told(models: Path) -> None:
+    tensors = llama_tensors(hidden=64, vocab=512, seed=9, dtype=torch.float32)
+    del tensors["lm_head.weight"]
+    tensors["model.norm.weight"] = torch.ones(3)
+    write_model(models / "odd", tensors)
+    plan = pipeline.plan_models({"a": str(models / "a"), "odd": str(models / "odd")}, str(models / "base"))
+    (record,) = survey_plan(plan).records
+    skipped = {tensor.name: tensor.skipped for tensor in record.tensors if tensor.skipped}
+    assert skipped["lm_head.weight"] == "odd has no such tensor"
+    assert skipped["model.norm.weight"] == "odd has it as [3]"
+    assert "lm_head.weight is in base, a and not in odd." in record.problems
+    q = next(tensor for tensor in record.tensors if tensor.name.endswith("q_proj.weight"))
+    assert (len(q.changes), q.outcome) == (2, None)
+
+
+def test_tensors_of_an_earlier_run_are_named_as_not_measured(models: Path) -> None:
+    with pytest.raises(Interrupted):
+        run(planned(models, ADDED, Stats()), Options(sync=False, executor=stopped_after(12)))
+    report = run(planned(models, ADDED, Stats()), Options(sync=False))
+    assert report.resumed
+    missing = [tensor for tensor in load(models / "out").tensors if "an earlier run wrote it" in tensor.skipped]
+    integers = "position_ids" in {tensor.name for tensor in load(models / "out").tensors}
+    assert report.resumed - integers <= len(missing) <= report.resumed
+
+
+def test_layers_that_were_moved_are_not_compared_by_name(models: Path) -> None:
+    slices = '[{from: a, layers: "0:1"}, {from: b, layers: "0:2"}]'
+    (survey,) = planned(models, f"merged: {{op: stack, slices: {slices}}}", Stats(writes=False)).surveys
+    reasons = {tensor.name: tensor.skipped for tensor in survey.tensors if ".layers." in tensor.name}
+    assert reasons["model.layers.2.mlp.up_proj.weight"] != ""
+    assert reasons["model.layers.1.mlp.up_proj.weight"] == "it is made of tensors with other names"
+
+
+def test_memory_stays_within_the_plan(models: Path) -> None:
+    plan = planned(models, ADDED, Stats(writes=False))
+    plain = planned(models, ADDED, None)
+    assert plan.projection.pool_bytes > plain.projection.pool_bytes
+    assert plan.projection.shape.reduce_bytes
+
+
+def test_the_record_of_the_shipped_models_reads_back(tmp_path: Path) -> None:
+    recipe = load_recipe(ROOT / "recipes" / "task-addition.yaml")
+    (record,) = survey_plan(pipeline.plan(recipe, stats=Stats(writes=False))).records
+    assert isinstance(record, Record)
+    path = tmp_path / "stats.json"
+    path.write_bytes(to_json(record))
+    assert load(path) == record
+    assert json.loads(path.read_text())["mergegraph_stats"] == 1

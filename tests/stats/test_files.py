@@ -1,0 +1,74 @@
+"""A record as JSON and CSV: it reads back as it was, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mergegraph.errors import InputError
+from mergegraph.stats.files import from_json, to_csv, to_json
+from mergegraph.stats.record import Change, Outcome, Pair, Record, TensorRecord, Together
+
+CHANGE = Change(0.1, 2.5, -3.0, 4.0, 1.5, 7, 1, {-12: (3, 0.25), 1: (2, 8.0)})
+RECORD = Record(
+    "base", ("a", "b"), "out",
+    (
+        TensorRecord(
+            "model.layers.0.mlp.up_proj.weight", "bfloat16", (3, 5), tuple(float(i) for i in range(10)), (CHANGE,) * 3,
+            {(0, 1): Pair(11, 5)}, Together(2.0, (6, 9)), Outcome(2, 0.5, 1), counted=15,
+        ),
+        TensorRecord("ids", "int64", (2,), skipped="it is int64"),
+    ),
+    "merge.yaml", ("a lacks x.",),
+)  # fmt: skip
+
+
+def test_a_record_reads_back_as_it_was() -> None:
+    assert from_json(to_json(RECORD), "stats.json") == RECORD
+
+
+def test_what_float64_cannot_hold_is_written_as_its_largest() -> None:
+    change = Change(math.inf, 1.0, 0.0, math.inf, 1.0, 0, 0, {})
+    tensor = TensorRecord("w", "float64", (1,), (math.inf, 0.0, 1.0), (change,), counted=1)
+    found = from_json(to_json(Record("b", ("a",), "", (tensor,))), "x").tensors[0]
+    assert found.gram[0] == found.changes[0].fourth == 1.7976931348623157e308
+
+
+def changed(change: Callable[[Any], object]) -> bytes:
+    content = json.loads(to_json(RECORD))
+    change(content)
+    return json.dumps(content).encode()
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"{", "is no record of statistics: Expecting"),
+        (b"[]", "it has no mergegraph_stats"),
+        (b'{"mergegraph": 2}', "it has no mergegraph_stats"),
+        (changed(lambda c: c.update(mergegraph_stats=2)), "mergegraph_stats 2; this mergegraph reads 1"),
+        (changed(lambda c: c.pop("tensors")), "KeyError: 'tensors'"),
+        (changed(lambda c: c["tensors"][0].update(counted=-1)), "-1 is no count"),
+        (changed(lambda c: c["tensors"][0]["gram"].pop()), "9 products of 3 changes"),
+        (changed(lambda c: c["tensors"][0]["changes"][0].update(total="x")), "x is no number"),
+    ],
+    ids=["torn", "a list", "a provenance", "another version", "no tensors", "negative", "short", "text"],
+)
+def test_what_is_no_record_is_refused(raw: bytes, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        from_json(raw, "stats.json")
+
+
+def test_the_table_has_a_row_for_every_tensor() -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(RECORD))))
+    assert [row["tensor"] for row in rows] == [tensor.name for tensor in RECORD.tensors]
+    first, second = rows
+    assert (first["kind"], first["layer"], first["shape"], first["gram.1.2"]) == ("mlp", "0", "3x5", "5.0")
+    assert (first["out.largest"], first["a|b.opposite"], first["b.wins"], first["outside"]) == ("1.5", "5", "9", "2")
+    assert (second["skipped"], second["gram.0.0"]) == ("it is int64", "")
