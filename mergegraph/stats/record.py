@@ -2,6 +2,9 @@
 
 For a tensor with n elements, W0 is the base, τ_i = W_i − W0 the change of source i, and τ* = W* − W0 that of the
 result, before it is rounded; all as the merge computes them, sums in float64. Without a base τ_i is W_i itself.
+
+The Gram matrix and the count of what is not finite are of every element. All else is of a fixed sample of a large
+tensor (`TensorRecord.counted` elements), scaled up to the whole of it. What is not finite counts as zero in sums.
 """
 
 from __future__ import annotations
@@ -87,6 +90,8 @@ class TensorRecord:
     pairs: Mapping[tuple[int, int], Pair] | None = None
     together: Together | None = None
     outcome: Outcome | None = None
+    counted: int = 0
+    """Of how many elements all but `gram` and `nonfinite` were found: of all, or of a sample of a large tensor."""
     skipped: str = ""
     """Why it was not looked at; empty where it was."""
 
