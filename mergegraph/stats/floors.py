@@ -50,7 +50,7 @@ def z_floor(at: At) -> Floor:
 
 
 def conflict_floor(at: At) -> Floor:
-    return Floor(0.5, 0.5 / math.sqrt(both(at)))
+    return Floor(0.5, 0.5 / math.sqrt(both(at) * at.sampled))
 
 
 def weight_cosine_floor(at: At) -> Floor:
@@ -66,22 +66,22 @@ def relative_floor(at: At) -> Floor:
 
 
 def mean_floor(at: At) -> Floor:
-    return Floor(0.0, std(at) / math.sqrt(some(at.finite)))
+    return Floor(0.0, std(at) / math.sqrt(some(at.finite) * at.sampled))
 
 
 def kurtosis_floor(at: At) -> Floor:
-    return Floor(3.0, math.sqrt(24.0 / some(at.finite)))
+    return Floor(3.0, math.sqrt(24.0 / (some(at.finite) * at.sampled)))
 
 
 def winner_floor(at: At) -> Floor:
-    return Floor(1.0 / at.k, math.sqrt((at.k - 1) / some(at.tensor.elements)) / at.k)
+    return Floor(1.0 / at.k, math.sqrt((at.k - 1) / (some(at.tensor.elements) * at.sampled)) / at.k)
 
 
 def mass_conflict_floor(at: At) -> Floor:
     """Independent normal changes of these lengths: E|Σ τ_i| = √(2/π) √Σ‖τ_i‖²."""
     energies = at.source_energies()
     together = math.sqrt(sum(energies)) / changed(sum(map(math.sqrt, energies)))
-    return Floor(1.0 - together, 1.0 / math.sqrt(some(at.tensor.elements)))
+    return Floor(1.0 - together, 1.0 / math.sqrt(some(at.tensor.elements) * at.sampled))
 
 
 def retention_floor(at: At) -> Floor:

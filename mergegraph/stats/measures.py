@@ -45,6 +45,11 @@ class At:
     def finite(self) -> int:
         return self.tensor.elements - self.change.nonfinite
 
+    @property
+    def sampled(self) -> float:
+        """The share of the elements that counts were made of; sums of products are of all."""
+        return min(self.tensor.counted / self.tensor.elements, 1.0) if self.tensor.counted else 1.0
+
     def energy(self, i: int) -> float:
         """‖τ_i‖²; of BASE ‖W0‖²."""
         return self.inner(i, i)
@@ -273,7 +278,9 @@ def _cosine(ab: float, aa: float, bb: float, zero: str = "nothing changed") -> f
 def _central(at: At, order: int) -> float:
     """The central moment of `order` 2 or 4, from power sums."""
     n, c = some(at.finite), at.change
-    m1, m2, m3, m4 = c.total / n, at.energy(at.i) / n, c.third / n, c.fourth / n
+    # Σ x² of the same elements as the other sums, which may be of a sample.
+    m2 = math.fsum(energy for _, energy in c.exponents.values()) / n
+    m1, m3, m4 = c.total / n, c.third / n, c.fourth / n
     if order == 2:
         return max(m2 - m1 * m1, 0.0)
     return max(m4 - 4 * m1 * m3 + 6 * m1 * m1 * m2 - 3 * m1**4, 0.0)

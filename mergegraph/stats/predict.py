@@ -78,7 +78,7 @@ def matched_norms(tensor: TensorRecord, strengths: Sequence[float], reference: i
 
 
 def equal_contributions(tensor: TensorRecord, strength: float = 1.0) -> tuple[float, ...]:
-    """Coefficients that make every c_i ‖τ_i‖ the same, and add up to `strength`; a source that did not change gets 0."""
+    """Coefficients with equal c_i ‖τ_i‖ that add up to `strength`; a source that did not change gets 0."""
     energies = [gram.inner(tensor, i, i) for i in range(1, gram.source_count(tensor) + 1)]
     inverse = [1.0 / math.sqrt(energy) if energy > 0 else 0.0 for energy in energies]
     total = math.fsum(inverse)

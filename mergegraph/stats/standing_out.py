@@ -32,8 +32,11 @@ UNRELATED = 0.5
 """Full weights of relatives have cosines above 0.9, of two initialisations about 0, whatever they were trained on."""
 UNRELATED_ELEMENTS = 256
 """Below this, chance alone gives cosines up to 4/√256 = 0.25."""
-SMALL_CHANGE = 2.0
-"""A change within this many times the rounding of its dtype is left out of the cast rules: it was never there."""
+NEARLY_ZERO = 0.05
+"""Cosines below this are not told apart when tensors are ordered."""
+SMALL_CHANGE = 4.0
+"""A change within this many times the rounding of its dtype is left out of the cast rules. It is about one step of the
+dtype, and no fraction of a step survives rounding, in any merge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class StandingOut:
 
 @dataclass(frozen=True, slots=True)
 class _Robust:
-    """A metric compared within a kind. `least`: a difference from the median below this means nothing however narrow the
+    """A metric compared within a kind. `least`: a smaller difference from the median means nothing, however narrow the
     others lie; as a factor where `as_ratio`."""
 
     metric: str
@@ -89,9 +92,10 @@ def _nonfinite(record: Record, tensor: TensorRecord, *, any_moved: bool) -> Iter
 
 
 def _unchanged(record: Record, tensor: TensorRecord, *, any_moved: bool) -> Iterator[StandingOut]:
-    sources = tensor.changes[: gram.source_count(tensor)]
-    if record.base and any_moved and all(change.zeros == tensor.elements for change in sources):
-        says = f"all {len(sources)} sources have the values of {record.base}"
+    k = gram.source_count(tensor)
+    unmoved = all(gram.inner(tensor, i + 1, i + 1) == 0 and not tensor.changes[i].nonfinite for i in range(k))
+    if record.base and any_moved and unmoved:
+        says = f"all {k} sources have the values of {record.base}"
         yield StandingOut(tensor, "all identical", says, "it was frozen, or not saved, in every one of them", 1.0)
 
 
@@ -111,13 +115,15 @@ def _unrelated(record: Record, tensor: TensorRecord, *, any_moved: bool) -> Iter
     metric = METRICS["weight_cosine"]
     if tensor.elements < UNRELATED_ELEMENTS:
         return
-    for subject in subjects(metric, record):
-        value = metric.value(tensor, subject)
-        floor = metric.floor(tensor, subject)
-        if not isinstance(value, Missing) and abs(value) < UNRELATED and floor is not None:
-            says = f"{subject.label}: cosine of full weights {shown(value)}; chance 0 ± {shown(floor.spread)}"
-            why = "two initialisations have no common basis; averaging them mixes unrelated directions"
-            yield StandingOut(tensor, "near-orthogonal weights", says, why, UNRELATED / max(abs(value), floor.spread))
+    values = [(metric.value(tensor, subject), subject) for subject in subjects(metric, record)]
+    low = [(abs(v), v, subject) for v, subject in values if not isinstance(v, Missing) and abs(v) < UNRELATED]
+    if low:
+        _, value, subject = min(low, key=lambda each: each[0])
+        spread = 1.0 / math.sqrt(tensor.elements)
+        of = f" ({len(low)} of {len(values)} pairs)" if len(values) > 1 else ""
+        says = f"{subject.label}: cosine of full weights {shown(value)}{of}; chance 0 ± {shown(spread)}"
+        why = "two initialisations have no common basis; averaging them mixes unrelated directions"
+        yield StandingOut(tensor, "near-orthogonal weights", says, why, UNRELATED / max(abs(value), NEARLY_ZERO))
 
 
 _FIXED: tuple[Callable[..., Iterator[StandingOut]], ...] = (_nonfinite, _unchanged, _cast, _unrelated)
@@ -137,14 +143,19 @@ def _within_rounding(record: Record, tensor: TensorRecord) -> bool:
 def _unlike_its_kind(record: Record, tensors: Sequence[TensorRecord], rule: _Robust) -> Iterator[StandingOut]:
     metric, total = METRICS[rule.metric], whole(record)
     for subject in subjects(metric, record):
-        kinds: dict[tuple[str, bool], list[tuple[TensorRecord, float]]] = {}
+        kinds: dict[tuple[str, bool, bool], list[tuple[TensorRecord, float]]] = {}
         for tensor in tensors:
             value = metric.value(tensor, subject, total)
             if not isinstance(value, Missing) and (value > 0 or not rule.as_ratio):
-                kinds.setdefault((tensor.role.kind, len(tensor.shape) >= 2), []).append((tensor, value))
-        for (kind, _), members in kinds.items():
+                kinds.setdefault(_alike(tensor), []).append((tensor, value))
+        for (kind, *_), members in kinds.items():
             if len(members) >= FEWEST_OF_A_KIND:
                 yield from _outliers(rule, subject, kind, members)
+
+
+def _alike(tensor: TensorRecord) -> tuple[str, bool, bool]:
+    """A bias is not compared with matrices, nor the norm after all layers with those inside."""
+    return tensor.role.kind, len(tensor.shape) >= 2, tensor.role.layer is None
 
 
 def _outliers(

@@ -64,6 +64,7 @@ def pooled(tensors: Iterable[TensorRecord], *, matrices_only: bool = False, name
         _pairs([part.pairs for part in parts if part.pairs is not None]),
         _together([part.together for part in parts if part.together is not None]),
         _outcome([part.outcome for part in parts if part.outcome is not None]),
+        counted=sum(part.counted for part in parts),
     )
 
 

@@ -49,6 +49,7 @@ def tensor_record(name: str, weights: Sequence[Tensor], base: Tensor | None, res
         {(i, j): pair(sources[i], sources[j]) for i, j in combinations(range(len(sources)), 2)},
         together(sources),
         None if result is None else outcome(weights, base, result, stored),
+        counted=weights[0].numel(),
     )
 
 
