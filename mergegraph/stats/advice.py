@@ -14,7 +14,7 @@ from mergegraph.stats.metrics import METRICS, Missing, Subject, shown, subjects
 from mergegraph.stats.predict import Predicted, matched_norms, predict_whole
 from mergegraph.stats.record import Record, TensorRecord
 from mergegraph.stats.standing_out import UNRELATED
-from mergegraph.stats.summary import grid, overview, pooled, whole
+from mergegraph.stats.summary import OUTSIDE, grid, overview, sums, whole
 from mergegraph.units import format_count
 
 ASYMMETRY = 3.0
@@ -54,11 +54,12 @@ def advice(record: Record) -> list[Evidence]:
 
 def _different_bases(record: Record, total: TensorRecord) -> Iterator[Evidence]:
     metric = METRICS["weight_cosine"]
-    found = [(subject, overview(record, metric, subject)) for subject in subjects(metric, record)]
+    both = sums(record.tensors)
+    found = [(subject, overview(record, both, metric, subject)) for subject in subjects(metric, record)]
     low = [(s, o) for s, o in found if not isinstance(o.pooled, Missing) and abs(o.pooled) < UNRELATED]
     if low:
         subject, shows = min(low, key=lambda each: abs(_number(each[1].pooled)))
-        floor = metric.floor(_matrices(record), subject)
+        floor = metric.floor(both.matrices, subject) if both.matrices is not None else None
         yield Evidence(
             "near-orthogonal weights",
             f"{subject.label}: cosine of full weights {shown(shows.pooled)} over all matrices "
@@ -169,7 +170,7 @@ def _moved_most(record: Record, total: TensorRecord) -> Iterator[Evidence]:
     moved = k if record.result else max(range(k), key=lambda i: gram.inner(total, i + 1, i + 1))
     name = record.result or record.sources[moved]
     share = METRICS["share"]
-    rows = [(row, pooled(t for (r, _), ts in table.cells.items() if r == row for t in ts)) for row in table.rows]
+    rows = [(row, table.by_row[row].all) for row in table.rows]
     shares = [(_number(share.value(t, Subject(name, moved), total)), row, t) for row, t in rows if t is not None]
     shares.sort(key=lambda each: -each[0])
     if not shares or not shares[0][0] > 0:
@@ -189,13 +190,7 @@ def _moved_most(record: Record, total: TensorRecord) -> Iterator[Evidence]:
 
 
 def _row_words(row: str) -> str:
-    return "tensors in no layer" if row == "outside" else f"layer {row}"
-
-
-def _matrices(record: Record) -> TensorRecord:
-    found = pooled(record.tensors, matrices_only=True)
-    assert found is not None
-    return found
+    return "tensors in no layer" if row == OUTSIDE else f"layer {row}"
 
 
 def _number(value: object) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mergegraph.stats.metrics import METRICS, Metric, Missing, Subject, Value, subjects
 from mergegraph.stats.record import Record, TensorRecord
-from mergegraph.stats.summary import overview, whole
+from mergegraph.stats.summary import Sums, sums
 
 SHOWN_TENSORS = 5
 
@@ -45,7 +45,7 @@ class Comparison:
 def compare(a: Record, b: Record) -> Comparison:
     """Every metric that both records have."""
     ours, theirs = ({t.name: t for t in record.tensors} for record in (a, b))
-    whole_a, whole_b = whole(a), whole(b)
+    sums_a, sums_b = sums(a.tensors), sums(b.tensors)
     wholes: list[Difference] = []
     tensors: list[Difference] = []
     for metric in METRICS.values():
@@ -54,12 +54,12 @@ def compare(a: Record, b: Record) -> Comparison:
             other = in_b.get(_key(metric, a, subject))
             if other is None:
                 continue
-            values = overview(a, metric, subject).pooled, overview(b, metric, other).pooled
+            values = _of_whole(metric, subject, sums_a), _of_whole(metric, other, sums_b)
             wholes.append(Difference(metric, subject.label, "", *values))
             each = [
                 Difference(
-                    metric, subject.label, name, metric.value(t, subject, whole_a),
-                    metric.value(theirs[name], other, whole_b),
+                    metric, subject.label, name, metric.value(t, subject, sums_a.all),
+                    metric.value(theirs[name], other, sums_b.all),
                 )
                 for name, t in ours.items()
                 if name in theirs
@@ -72,6 +72,11 @@ def compare(a: Record, b: Record) -> Comparison:
         tuple(name for name in theirs if name not in ours),
         tuple(_notes(a, b, ours, theirs)),
     )
+
+
+def _of_whole(metric: Metric, subject: Subject, total: Sums) -> Value:
+    asked = total.asked(metric)
+    return Missing("no tensor was looked at") if asked is None else metric.value(asked, subject, total.all)
 
 
 def _largest(differences: list[Difference]) -> list[Difference]:

@@ -1,12 +1,13 @@
 """How the energy Σ x² of a change is spread over its elements: which share the largest ones hold.
 
 Known exactly where one power of two ends and the next begins; in between, bounds hold for any values there can be, and
-the interpolation lies between the bounds. Against a sort it is within 0.004 of the density for normal and for Laplace
-values; no sort is needed.
+the interpolation (Pareto's: inside a power of two the sizes follow a power law with the mean that was counted) lies
+between them. Against a sort it is within 0.002 of the density for normal, Laplace and uniform values.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,7 +16,8 @@ from mergegraph.stats.record import Change
 NORMAL_90 = 0.445
 """The share of elements that holds 90 % of the energy of normally distributed values; NORMAL_99 of 99 %."""
 NORMAL_99 = 0.735
-_HALVINGS = 40
+_HALVINGS = 50
+_STEEPEST = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +31,15 @@ class Density:
 
 @dataclass(frozen=True, slots=True)
 class _Bucket:
-    """The elements of one exponent. `start`, `energy_start`: what larger elements take, as shares of the whole; `mean`:
-    of (x / 2^e)², between 1 and 4."""
+    """The elements of one exponent. `start`, `energy_start`: what larger elements take, as shares of the whole; `mean`
+    and `top`: mean and largest of (x / 2^e)², which are between 1 and 4."""
 
     start: float
     energy_start: float
     share: float
     energy: float
     mean: float
+    top: float
 
 
 def curve(change: Change, elements: int) -> tuple[tuple[float, float], ...]:
@@ -52,7 +55,7 @@ def density(change: Change, elements: int, wanted: float) -> Density | None:
         missing = wanted - bucket.energy_start
         if missing <= bucket.energy * (1 + 1e-12):
             part = min(max(missing / bucket.energy, 0.0), 1.0)
-            inside = (_fewest(bucket.mean, part), _between(bucket.mean, part), part)
+            inside = (_fewest(bucket, part), _elements_for(bucket, part), part)
             return Density(*(bucket.start + bucket.share * each for each in inside))
     return None
 
@@ -64,7 +67,7 @@ def energy_kept(change: Change, elements: int, kept: float) -> float | None:
         last = bucket
         if kept <= bucket.start + bucket.share:
             within = (kept - bucket.start) / bucket.share
-            return bucket.energy_start + bucket.energy * _inside(bucket.mean, within)
+            return bucket.energy_start + bucket.energy * _energy_of(bucket, within)
     return None if last is None else 1.0
 
 
@@ -78,27 +81,58 @@ def _buckets(change: Change, elements: int) -> Iterator[_Bucket]:
         count, energy = change.exponents[exponent]
         # Squares below 2^-1074 are zero: such elements hold no energy, and end the curve.
         if count and energy > 0.0:
-            mean = min(max(energy / count / 4.0**exponent, 1.0), 4.0) if exponent > -500 else 2.0
-            yield _Bucket(start, energy_start, count / elements, energy / total, mean)
+            scale = 4.0 ** max(exponent, -500)
+            top = min(max((change.largest / 2.0**exponent) ** 2, 1.0), 4.0) if exponent > -500 else 4.0
+            mean = min(max(energy / count / scale, 1.0), top)
+            yield _Bucket(start, energy_start, count / elements, energy / total, mean, top)
             start, energy_start = start + count / elements, energy_start + energy / total
 
 
-def _inside(mean: float, u: float) -> float:
-    """The share of a bucket's energy in the first u of its elements: the squares fall from 4 to 1 along a parabola that
-    has the bucket's mean, kept between the bounds."""
-    bend = 6.0 * (1.0 - 2.5 / mean)
-    smooth = 4.0 / mean * u - 1.5 / mean * u * u + bend * (u * u / 2 - u * u * u / 3)
-    return min(max(smooth, u), min(4.0 * u / mean, 1.0 - (1.0 - u) / mean))
+def _fewest(bucket: _Bucket, part: float) -> float:
+    """The first elements have the largest square, the last 1: no values hold `part` of the energy in fewer."""
+    return max(part * bucket.mean / bucket.top, 1.0 - (1.0 - part) * bucket.mean, 0.0)
 
 
-def _fewest(mean: float, part: float) -> float:
-    """The first elements are 4 each, the last 1 each: no values hold `part` of the energy in fewer."""
-    return max(part * mean / 4.0, 1.0 - (1.0 - part) * mean, 0.0)
+def _elements_for(bucket: _Bucket, part: float) -> float:
+    """The share of a bucket's elements that holds `part` of its energy: y is the square where they end."""
+    if _is_flat(bucket):
+        return part
+    b, top = _slope(bucket), bucket.top
+    y = (top ** (b + 1) - part * (top ** (b + 1) - 1)) ** (1 / (b + 1))
+    return min(max((top**b - y**b) / (top**b - 1), _fewest(bucket, part)), part)
 
 
-def _between(mean: float, part: float) -> float:
-    low, high = 0.0, 1.0
+def _energy_of(bucket: _Bucket, u: float) -> float:
+    """The share of a bucket's energy in the first u of its elements."""
+    if _is_flat(bucket):
+        return u
+    b, top = _slope(bucket), bucket.top
+    y = (top**b - u * (top**b - 1)) ** (1 / b)
+    return min(max((top ** (b + 1) - y ** (b + 1)) / (top ** (b + 1) - 1), u), 1.0)
+
+
+def _is_flat(bucket: _Bucket) -> bool:
+    """All elements are as good as equal."""
+    return bucket.mean < 1.0 + 1e-6 or bucket.mean > bucket.top - 1e-6
+
+
+def _slope(bucket: _Bucket) -> float:
+    """The b for which squares y with y^b evenly spread over [1, top^b] have the mean of the bucket."""
+    low, high = -_STEEPEST, _STEEPEST
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if _inside(mean, middle) < part else (low, middle)
-    return high
+        low, high = (middle, high) if _mean(middle, bucket.top) < bucket.mean else (low, middle)
+    return _apart(high)
+
+
+def _mean(b: float, top: float) -> float:
+    b = _apart(b)
+    return b / (b + 1) * (top ** (b + 1) - 1) / (top**b - 1)
+
+
+def _apart(b: float) -> float:
+    """`b` kept away from 0 and -1, where the formulas are limits."""
+    for limit in (0.0, -1.0):
+        if abs(b - limit) < 1e-5:
+            return limit + math.copysign(1e-5, b - limit)
+    return b

@@ -14,7 +14,6 @@ from statistics import median
 from mergegraph.stats import gram
 from mergegraph.stats.metrics import METRICS, Missing, Subject, shown, subjects
 from mergegraph.stats.record import Record, TensorRecord
-from mergegraph.stats.summary import whole
 from mergegraph.units import format_count
 
 FEWEST_OF_A_KIND = 8
@@ -141,11 +140,11 @@ def _within_rounding(record: Record, tensor: TensorRecord) -> bool:
 
 
 def _unlike_its_kind(record: Record, tensors: Sequence[TensorRecord], rule: _Robust) -> Iterator[StandingOut]:
-    metric, total = METRICS[rule.metric], whole(record)
+    metric = METRICS[rule.metric]
     for subject in subjects(metric, record):
         kinds: dict[tuple[str, bool, bool], list[tuple[TensorRecord, float]]] = {}
         for tensor in tensors:
-            value = metric.value(tensor, subject, total)
+            value = metric.value(tensor, subject)
             if not isinstance(value, Missing) and (value > 0 or not rule.as_ratio):
                 kinds.setdefault(_alike(tensor), []).append((tensor, value))
         for (kind, *_), members in kinds.items():

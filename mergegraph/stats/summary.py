@@ -33,16 +33,25 @@ class Overview:
 
 
 @dataclass(frozen=True, slots=True)
+class Sums:
+    """Tensors added up: all of them, and the matrices among them; None where there is none."""
+
+    all: TensorRecord | None
+    matrices: TensorRecord | None
+
+    def asked(self, metric: Metric) -> TensorRecord | None:
+        """The one that `metric` is to be asked of."""
+        return self.matrices if metric.matrices_only else self.all
+
+
+@dataclass(frozen=True, slots=True)
 class Grid:
-    """Tensors added up by row (layer) and column (kind); a cell without tensors is not there."""
+    """Tensors added up by row (layer) and column (kind), and by row alone; a cell without tensors is not there."""
 
     rows: tuple[str, ...]
     columns: tuple[str, ...]
-    cells: Mapping[tuple[str, str], tuple[TensorRecord, ...]]
-
-    def pooled(self, metric: Metric, row: str, column: str) -> TensorRecord | None:
-        """What `metric` is to be asked of; None where no tensor of the cell can have it."""
-        return pooled(self.cells.get((row, column), ()), matrices_only=metric.matrices_only)
+    cells: Mapping[tuple[str, str], Sums]
+    by_row: Mapping[str, Sums]
 
 
 def pooled(tensors: Iterable[TensorRecord], *, matrices_only: bool = False, name: str = "") -> TensorRecord | None:
@@ -68,22 +77,27 @@ def pooled(tensors: Iterable[TensorRecord], *, matrices_only: bool = False, name
     )
 
 
+def sums(tensors: Iterable[TensorRecord], name: str = "") -> Sums:
+    """Of a record's tensors, once for all metrics."""
+    every = list(tensors)
+    return Sums(pooled(every, name=name), pooled(every, matrices_only=True, name=name))
+
+
 def whole(record: Record) -> TensorRecord | None:
     """All tensors as one."""
     return pooled(record.tensors, name="whole model")
 
 
-def overview(record: Record, metric: Metric, subject: Subject) -> Overview:
-    """`metric` over all tensors."""
-    own = pooled(record.tensors, matrices_only=metric.matrices_only)
-    total = whole(record)
+def overview(record: Record, total: Sums, metric: Metric, subject: Subject) -> Overview:
+    """`metric` over all tensors, of which `total` is the sum."""
+    own = total.asked(metric)
     none = Missing("no tensor was looked at")
-    found = [(t, metric.value(t, subject, total)) for t in record.tensors]
+    found = [(t, metric.value(t, subject, total.all)) for t in record.tensors]
     having = [(t, value) for t, value in found if not isinstance(value, Missing)]
     values = [value for _, value in having]
     reason = next((value for _, value in found if isinstance(value, Missing)), none)
     return Overview(
-        none if own is None else metric.value(own, subject, total),
+        none if own is None else metric.value(own, subject, total.all),
         weighted(values, [t.elements for t, _ in having]) if values else reason,
         weighted(values, [energy_of(metric, t, subject) for t, _ in having]) if values else reason,
         min(values) if values else reason,
@@ -127,7 +141,8 @@ def grid(record: Record, *, parts: bool = True) -> Grid:
     rows = sorted(order, key=order.__getitem__)
     rows += [OUTSIDE] if any(row == OUTSIDE for row, _ in cells) else []
     columns = sorted({column for _, column in cells}, key=_column_order)
-    return Grid(tuple(rows), tuple(columns), {key: tuple(tensors) for key, tensors in cells.items()})
+    lines = {name: sums(t for (row, _), tensors in cells.items() if row == name for t in tensors) for name in rows}
+    return Grid(tuple(rows), tuple(columns), {key: sums(tensors) for key, tensors in cells.items()}, lines)
 
 
 _KINDS = ("embedding", "norm", "attention", "mlp", "expert", "other", "head")
