@@ -19,7 +19,7 @@ from mergegraph.stats.hints import Strengths, hints
 from mergegraph.stats.metrics import METRICS, Metric, Missing, Value, shown, subjects
 from mergegraph.stats.record import Record
 from mergegraph.stats.standing_out import standing_out
-from mergegraph.stats.summary import OUTSIDE, grid, overview, sums, whole
+from mergegraph.stats.summary import OUTSIDE, coverage, grid, overview, sums, whole
 from mergegraph.units import format_count
 
 SUMMARY = (
@@ -238,19 +238,6 @@ def _comparison_notes(comparison: Comparison) -> Iterator[str]:
         if names:
             shown_names = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
             yield f"only in the {which}: {format_count(len(names), 'tensor')} ({shown_names})"
-
-
-def coverage(record: Record) -> Iterator[str]:
-    """What was looked at and what was not, and of how much."""
-    counted = [t for t in record.tensors if not t.skipped]
-    parameters, of = sum(t.elements for t in counted), sum(t.elements for t in record.tensors)
-    yield f"{len(counted):,} of {format_count(len(record.tensors), 'tensor')}, {parameters:,} of {of:,} parameters"
-    sampled = sum(min(t.counted or t.elements, t.elements) for t in counted)
-    if sampled < parameters:
-        yield f"norms and cosines of all of them; counts of a sample of {sampled / parameters:.1%}, scaled up"
-    reasons = dict.fromkeys(t.skipped for t in record.tensors if t.skipped)
-    yield from (f"not looked at: {reason}" for reason in reasons)
-    yield from record.problems
 
 
 def why_none(metric: Metric, record: Record) -> str:

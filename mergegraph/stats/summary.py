@@ -7,12 +7,13 @@ mean would count a norm of 4,096 elements like a matrix of 16 million.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mergegraph.stats import gram
 from mergegraph.stats.metrics import Metric, Missing, Subject, Value
 from mergegraph.stats.record import Change, Outcome, Pair, Record, TensorRecord, Together
+from mergegraph.units import format_count
 
 OUTSIDE = "outside"
 """The row of tensors that are in no layer."""
@@ -105,6 +106,19 @@ def overview(record: Record, total: Sums, metric: Metric, subject: Subject) -> O
         sum(t.elements for t, _ in having),
         sum(t.elements for t in record.tensors),
     )
+
+
+def coverage(record: Record) -> Iterator[str]:
+    """What was looked at and what was not, and of how much."""
+    counted = [t for t in record.tensors if not t.skipped]
+    parameters, of = sum(t.elements for t in counted), sum(t.elements for t in record.tensors)
+    yield f"{len(counted):,} of {format_count(len(record.tensors), 'tensor')}, {parameters:,} of {of:,} parameters"
+    sampled = sum(min(t.counted or t.elements, t.elements) for t in counted)
+    if sampled < parameters:
+        yield f"norms and cosines of all of them; counts of a sample of {sampled / parameters:.1%}, scaled up"
+    reasons = dict.fromkeys(t.skipped for t in record.tensors if t.skipped)
+    yield from (f"not looked at: {reason}" for reason in reasons)
+    yield from record.problems
 
 
 def weighted(values: Sequence[float], weights: Sequence[float]) -> Value:
