@@ -16,8 +16,9 @@ from mergegraph.stats.record import Change
 NORMAL_90 = 0.445
 """The share of elements that holds 90 % of the energy of normally distributed values; NORMAL_99 of 99 %."""
 NORMAL_99 = 0.735
-_HALVINGS = 50
+_HALVINGS = 26
 _STEEPEST = 60.0
+_SMOOTH = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,19 @@ def curve(change: Change, elements: int) -> tuple[tuple[float, float], ...]:
     """(share of the elements, share of the energy) where an exponent ends, from (0, 0); exact."""
     points = [(0.0, 0.0)]
     points += [(b.start + b.share, b.energy_start + b.energy) for b in _buckets(change, elements)]
+    return tuple(points)
+
+
+def smooth_curve(change: Change, elements: int) -> tuple[tuple[float, float], ...]:
+    """`curve` with interpolated points where a power of two holds much of the energy."""
+    points = [(0.0, 0.0)]
+    for bucket in _buckets(change, elements):
+        parts = _SMOOTH if bucket.energy > 0.02 or bucket.share > 0.02 else 1
+        for each in range(1, parts):
+            part = each / parts
+            x = bucket.start + bucket.share * _elements_for(bucket, part)
+            points.append((x, bucket.energy_start + bucket.energy * part))
+        points.append((bucket.start + bucket.share, bucket.energy_start + bucket.energy))
     return tuple(points)
 
 
@@ -121,7 +135,10 @@ def _slope(bucket: _Bucket) -> float:
     low, high = -_STEEPEST, _STEEPEST
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if _mean(middle, bucket.top) < bucket.mean else (low, middle)
+        if _mean(middle, bucket.top) < bucket.mean:
+            low = middle
+        else:
+            high = middle
     return _apart(high)
 
 
@@ -132,7 +149,6 @@ def _mean(b: float, top: float) -> float:
 
 def _apart(b: float) -> float:
     """`b` kept away from 0 and -1, where the formulas are limits."""
-    for limit in (0.0, -1.0):
-        if abs(b - limit) < 1e-5:
-            return limit + math.copysign(1e-5, b - limit)
-    return b
+    if abs(b) < 1e-5:
+        return math.copysign(1e-5, b)
+    return -1.0 + math.copysign(1e-5, b + 1.0) if abs(b + 1.0) < 1e-5 else b

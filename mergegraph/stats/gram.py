@@ -25,7 +25,9 @@ def source_count(tensor: TensorRecord) -> int:
 
 def inner(tensor: TensorRecord, a: int, b: int) -> float:
     """⟨a, b⟩ by the indices above."""
-    return tensor.gram[_place(len(tensor.changes) + 1, *sorted((a, b)))]
+    low, high = (a, b) if a < b else (b, a)
+    # Row `low` of the upper triangle begins after rows of size, size - 1, …
+    return tensor.gram[low * (len(tensor.changes) + 1) - low * (low + 1) // 2 + high]
 
 
 def weights_inner(tensor: TensorRecord, a: int, b: int) -> float:
@@ -45,8 +47,12 @@ def cosine_of(ab: float, aa: float, bb: float) -> float:
 
 def between_sources(tensor: TensorRecord) -> list[list[float]]:
     """G: the k × k inner products of the sources' changes."""
-    sources = range(1, source_count(tensor) + 1)
-    return [[inner(tensor, a, b) for b in sources] for a in sources]
+    k = source_count(tensor)
+    gram = [[0.0] * k for _ in range(k)]
+    for a in range(k):
+        for b in range(a, k):
+            gram[a][b] = gram[b][a] = inner(tensor, a + 1, b + 1)
+    return gram
 
 
 def least_squares(gram: Sequence[Sequence[float]], against: Sequence[float]) -> tuple[float, ...]:
@@ -73,7 +79,3 @@ def inverse_diagonal(gram: Sequence[Sequence[float]]) -> tuple[float, ...]:
 def upper_triangle(size: int) -> list[tuple[int, int]]:
     """The pairs of indices in the order of `TensorRecord.gram`."""
     return list(combinations_with_replacement(range(size), 2))
-
-
-def _place(size: int, low: int, high: int) -> int:
-    return low * size - low * (low - 1) // 2 + high - low

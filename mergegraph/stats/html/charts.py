@@ -1,4 +1,4 @@
-"""Lines as SVG: a metric by layer, a histogram of sizes, an energy curve. Colours are classes: they follow the theme."""
+"""Lines as SVG: a metric by layer, a histogram, an energy curve. Colours are classes, which follow the theme."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mergegraph.stats.energy import curve
+from mergegraph.stats.energy import smooth_curve
 from mergegraph.stats.html.elements import text
 from mergegraph.stats.metrics import Unit, shown
 from mergegraph.stats.record import Change
 
 LINES = 8
 """Colours there are; further lines repeat them dashed."""
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 12, 30
 
 
@@ -77,7 +78,7 @@ def histogram(changes: Sequence[tuple[str, Change]], elements: int) -> str:
     ]
     top = max((y for line in lines for _, y in line.points if y is not None), default=0.0) or 1.0
     every = max(1, math.ceil((highest - lowest + 1) / 8))
-    x_ticks = [(float(e), f"2^{e}") for e in range(lowest, highest + 2, every)]
+    x_ticks = [(float(e), "2" + str(e).translate(_SUPERSCRIPT)) for e in range(lowest, highest + 2, every)]
     y_ticks = _labelled(0.0, top, "share")
     axes = Axes((lowest, highest + 1.0), (0.0, top * 1.05), x_ticks, y_ticks, "|τ|", 420, 220)
     return chart(lines, axes, "share of the elements by size of the change")
@@ -85,7 +86,7 @@ def histogram(changes: Sequence[tuple[str, Change]], elements: int) -> str:
 
 def energy(changes: Sequence[tuple[str, Change]], elements: int) -> str:
     """The share of the energy in the largest elements."""
-    lines = [Line(label, number, curve(change, elements)) for number, (label, change) in enumerate(changes)]
+    lines = [Line(label, number, smooth_curve(change, elements)) for number, (label, change) in enumerate(changes)]
     quarters = [(q / 4, f"{q * 25} %") for q in range(5)]
     axes = Axes((0.0, 1.0), (0.0, 1.0), quarters, quarters, "share of the elements, the largest first", 420, 220)
     return chart([line for line in lines if len(line.points) > 1], axes, "share of the energy in the largest elements")

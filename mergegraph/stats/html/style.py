@@ -123,6 +123,6 @@ summary{cursor:pointer;overflow-wrap:anywhere}
 @media (max-width:640px){main{padding:18px 10px 40px}section{padding:14px 12px;border-radius:10px}
 h1{font-size:1.35rem}
 .plain th,.plain td{padding:5px 7px}.plain tbody th:first-child{max-width:42vw}.heat.wide td{min-width:50px}
-svg text{font-size:14px}.two svg text{font-size:11.5px}}
+svg text{font-size:16px}.two svg text{font-size:11.5px}}
 """
 _PRINT = "@media print{body{background:#fff}section{break-inside:avoid}.tall{max-height:none}}"
