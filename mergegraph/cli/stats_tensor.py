@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from mergegraph.cli.stats_text import add, columns, words
 from mergegraph.errors import on_one_line
 from mergegraph.stats.energy import curve, energy_kept
 from mergegraph.stats.metrics import METRICS, Missing, shown, subjects
@@ -28,7 +28,7 @@ def show_tensor(console: Console, record: Record, name: str) -> None:
         Text(on_one_line(name), "bold"), Text(f"{tensor.dtype}  {shape}  {tensor.elements:,} elements", "dim")
     )
     if tensor.skipped:
-        console.print(f"not looked at: {on_one_line(tensor.skipped)}", markup=False)
+        console.print(words(f"not looked at: {tensor.skipped}"))
         return
     for each in standing_out(record):
         if each.tensor is tensor:
@@ -41,15 +41,13 @@ def show_tensor(console: Console, record: Record, name: str) -> None:
 
 
 def _metrics(console: Console, record: Record, tensor: TensorRecord) -> None:
-    table, total = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold"), whole(record)
-    for title in ("metric", "of", "value", "by noise"):
-        table.add_column(title, justify="left" if title in ("metric", "of") else "right", overflow="fold")
+    table, total = columns(("metric", "of", "value", "by noise")), whole(record)
     for metric in METRICS.values():
         for number, subject in enumerate(subjects(metric, record)):
             value, floor = metric.value(tensor, subject, total), metric.floor(tensor, subject)
             text = f"– ({value.reason})" if isinstance(value, Missing) else shown(value, metric.unit)
             noise = f"{shown(floor.expected, metric.unit)} ± {shown(floor.spread, metric.unit)}" if floor else ""
-            table.add_row("" if number else metric.label, on_one_line(subject.label), text, noise)
+            add(table, "" if number else metric.label, subject.label, text, noise)
     console.print(table)
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mergegraph.cli.stats_tensor import show_tensor
+from mergegraph.cli.stats_text import add, columns, words
 from mergegraph.errors import Problem, RecipeError, did_you_mean, on_one_line
 from mergegraph.stats.advice import advice
 from mergegraph.stats.compare import Comparison, Difference
@@ -72,12 +73,10 @@ def show_summary(console: Console, record: Record) -> None:
     total = both.all
     _heading(console, f"{record.result or 'models'}: {', '.join(record.sources)}" + _against(record))
     for line in coverage(record):
-        console.print(Text(on_one_line(line), "dim"))
+        console.print(words(line, "dim"))
     if total is None:
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("metric", "of", "whole", "lowest", "highest", "by noise"):
-        table.add_column(title, justify="left" if title in ("metric", "of") else "right", overflow="fold")
+    table = columns(("metric", "of", "whole", "lowest", "highest", "by noise"))
     for name in SUMMARY:
         metric = METRICS[name]
         every = subjects(metric, record)
@@ -88,9 +87,9 @@ def show_summary(console: Console, record: Record) -> None:
                 "" if floor is None else f"{shown(floor.expected, metric.unit)} ± {shown(floor.spread, metric.unit)}"
             )
             numbers = (shown(each, metric.unit) for each in (over.pooled, over.lowest, over.highest))
-            table.add_row("" if number else metric.label, _plain(subject.label), *numbers, noise)
+            add(table, "" if number else metric.label, subject.label, *numbers, noise)
         if len(every) > MOST_SUBJECTS:
-            table.add_row("", f"and {len(every) - MOST_SUBJECTS} more", "", "", "", "")
+            add(table, "", f"and {len(every) - MOST_SUBJECTS} more", "", "", "", "")
     console.print(table)
 
 
@@ -99,7 +98,8 @@ def show_heat_map(console: Console, record: Record, metric: Metric) -> None:
     table_of, total = grid(record, parts=console.width >= WIDE), whole(record)
     every = subjects(metric, record)
     if not every:
-        console.print(f"\n{metric.label}: {why_none(metric, record)}", style="dim")
+        console.print()
+        console.print(words(f"{metric.label}: {why_none(metric, record)}", "dim"))
     for subject in every[:MOST_SUBJECTS] if not record.result or metric.per != "change" else every[-1:]:
         _heading(console, f"{metric.label}{f' of {subject.label}' if subject.label else ''}   {metric.formula}")
         values = {
@@ -110,7 +110,7 @@ def show_heat_map(console: Console, record: Record, metric: Metric) -> None:
         }
         numbers = [value for value in values.values() if not isinstance(value, Missing)]
         if not numbers:
-            console.print(f"no value: {_reason(list(values.values()))}", style="dim")
+            console.print(words(f"no value: {_reason(list(values.values()))}", "dim"))
             continue
         _print_map(console, table_of.rows, table_of.columns, values, metric)
         console.print(Text(f"{_legend(console, numbers, metric)}   {metric.reading}", "dim"))
@@ -127,10 +127,10 @@ def _print_map(
     table = Table(box=None, pad_edge=False, padding=0, collapse_padding=True)
     table.add_column("layer  ", justify="right", no_wrap=True)
     for column in columns:
-        table.add_column(column, justify="right", min_width=max(8, len(column) + 1))
+        table.add_column(words(column), justify="right", min_width=max(8, len(column) + 1))
     for row in rows:
         cells = [_cell(console, values.get((row, column)), metric, shade) for column in columns]
-        table.add_row(f"{'none' if row == OUTSIDE else _plain(row)}  ", *cells)
+        table.add_row(words(f"{'none' if row == OUTSIDE else row}  "), *cells)
     console.print(table)
 
 
@@ -189,17 +189,14 @@ def show_table(console: Console, record: Record, metric: Metric, limit: int) -> 
     """Tensors by `metric`, the highest first, with all it has values for beside each other."""
     total, every = whole(record), subjects(metric, record)[:MOST_SUBJECTS]
     if not every:
-        console.print(f"{metric.label}: {why_none(metric, record)}", style="dim")
+        console.print(words(f"{metric.label}: {why_none(metric, record)}", "dim"))
         return
     rows = [(t, [metric.value(t, subject, total) for subject in every]) for t in record.tensors]
     rows.sort(key=lambda row: -max((v for v in row[1] if not isinstance(v, Missing)), default=float("-inf")))
     _heading(console, f"{metric.label}   {metric.formula}")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("tensor", overflow="fold")
-    for subject in every:
-        table.add_column(_plain(subject.label) or "value", justify="right", overflow="fold")
+    table = columns(("tensor", *(subject.label or "value" for subject in every)))
     for tensor, values in rows[:limit]:
-        table.add_row(_plain(tensor.name), *(shown(value, metric.unit) for value in values))
+        add(table, tensor.name, *(shown(value, metric.unit) for value in values))
     console.print(table)
     if len(rows) > limit:
         console.print(Text(f"and {len(rows) - limit} more", "dim"))
@@ -208,7 +205,7 @@ def show_table(console: Console, record: Record, metric: Metric, limit: int) -> 
 def show_comparison(console: Console, comparison: Comparison, *, metric: str = "", limit: int = 10) -> None:
     """The whole model metric by metric, then the tensors that differ most, by `metric` where one is asked for."""
     for line in _comparison_notes(comparison):
-        console.print(Text(_plain(line), "dim"))
+        console.print(words(line, "dim"))
     wanted = [_named(metric, METRICS, "metric", "metrics")] if metric else list(SUMMARY)
     _heading(console, "Whole model")
     console.print(_differences([d for d in comparison.whole if d.metric.name in wanted]))
@@ -221,14 +218,12 @@ def show_comparison(console: Console, comparison: Comparison, *, metric: str = "
 
 
 def _differences(differences: Sequence[Difference]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title in ("what", "of", "first", "second", "difference"):
-        table.add_column(title, justify="left" if title in ("what", "of") else "right", overflow="fold")
+    table = columns(("what", "of", "first", "second", "difference"))
     for each in differences:
         unit, moved = each.metric.unit, each.difference
         moved_text = "–" if moved is None else ("+" if moved > 0 else "") + shown(moved, unit)
-        what = _plain(each.tensor) or each.metric.label
-        table.add_row(what, _plain(each.subject), shown(each.a, unit), shown(each.b, unit), moved_text)
+        what = each.tensor or each.metric.label
+        add(table, what, each.subject, shown(each.a, unit), shown(each.b, unit), moved_text)
     return table
 
 
@@ -257,7 +252,7 @@ def _against(record: Record) -> str:
 
 def _heading(console: Console, text: str) -> None:
     console.print()
-    console.print(Text(_plain(text), "bold"))
+    console.print(words(text, "bold"))
 
 
 def _plain(text: str) -> str:

@@ -20,11 +20,10 @@ from mergegraph.stats.measures import (
 )
 
 ROUNDING = {
-    code: 2.0**-digits / math.sqrt(12.0) / 1.37 for code, digits in (("F64", 52), ("F32", 23), ("F16", 10), ("BF16", 7))
+    code: 2.0**-digits / math.sqrt(12.0) / 1.36 for code, digits in (("F64", 52), ("F32", 23), ("F16", 10), ("BF16", 7))
 }
 """The root mean square of rounding to a dtype, against that of the values. A step is 2^-digits of the power of two
-below and errors are even in it (1/√12). Of normal values the root mean square is 1.37 times that of those powers of
-two, give or take 0.02 by where the deviation lies between two of them."""
+below and errors are even in it (1/√12). The root mean square of normal values is 1.36 times that of those powers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ MAD_TO_DEVIATION = 1.4826
 
 ROUNDED_AWAY = 0.5
 """More than half of the moved elements fell back to the base: the output mostly did not change."""
-CAST_LOSS = 1.0
-"""Rounding cost as much as the whole change: of the result no digit is left on average."""
+CAST_LOSS = 0.5
+"""Rounding cost half the length of the change. Where all of it is rounded away the loss is 1, not more."""
 UNRELATED = 0.5
 """Full weights of relatives have cosines above 0.9, of two initialisations about 0, whatever they were trained on."""
 UNRELATED_ELEMENTS = 256

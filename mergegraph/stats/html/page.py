@@ -23,6 +23,14 @@ MOST_ODD = 60
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 )
+_SECTIONS = {
+    "evidence": "Evidence",
+    "heat-map": "Heat map",
+    "odd": "Standing out",
+    "summary": "All metrics",
+    "tensors": "Tensors",
+    "in-full": "In full",
+}
 _TILES = ("relative", "asymmetry", "mass_conflict", "shrinkage", "cast_loss")
 
 
@@ -43,15 +51,9 @@ def report(record: Record, strengths: Strengths | None = None) -> str:
 def _parts(record: Record, total: Sums, found: Sequence[StandingOut], strengths: Strengths | None) -> Iterator[str]:
     table_of, chosen = grid(record), choose(record, found)
     series = all_series(record, table_of, total)
-    yield _head(record, total)
-    yield _evidence(advice(record), hints(record, strengths))
-    if series:
-        yield _pictures(record, table_of, total, series)
-    yield _odd(found, chosen)
-    if total.all is not None:
-        yield _summary(record, total)
-        yield _section("tensors", "Tensors", _note(chosen.note) + tensor_table(record, chosen, total))
-        yield _section("in-full", "Each tensor in full", in_full(record, chosen, found, total))
+    sections = list(_sections(record, total, found, strengths, table_of, chosen, series))
+    yield _head(record, total, [place for place, _ in sections])
+    yield from (section for _, section in sections)
     yield (
         '<p class="note">Statistics of weights say where to look. They do not predict how good a model is, and a merge '
         "holds no knowledge that none of its inputs has.</p>"
@@ -59,10 +61,29 @@ def _parts(record: Record, total: Sums, found: Sequence[StandingOut], strengths:
     yield f'<script type="application/json" id="data">{data(table_of, series)}</script><script>{SCRIPT}</script>'
 
 
-def _head(record: Record, total: Sums) -> str:
+def _sections(
+    record: Record,
+    total: Sums,
+    found: Sequence[StandingOut],
+    strengths: Strengths | None,
+    table_of: Grid,
+    chosen: Chosen,
+    series: Sequence[Series],
+) -> Iterator[tuple[str, str]]:
+    """Place and HTML of each section there is something for."""
+    yield "evidence", _evidence(advice(record), hints(record, strengths))
+    if series:
+        yield "heat-map", _pictures(record, table_of, total, series)
+    yield "odd", _odd(found, chosen)
+    if total.all is not None:
+        yield "summary", _summary(record, total)
+        yield "tensors", _section("tensors", "Tensors", _note(chosen.note) + tensor_table(record, chosen, total))
+        yield "in-full", _section("in-full", "Each tensor in full", in_full(record, chosen, found, total))
+
+
+def _head(record: Record, total: Sums, places: Sequence[str]) -> str:
     against = f" against {text(record.base)}" if record.base else ", without a base"
-    links = (("evidence", "Evidence"), ("heat-map", "Heat map"), ("odd", "Standing out"), ("summary", "All metrics"))
-    nav = "".join(f'<a href="#{place}">{name}</a>' for place, name in (*links, ("tensors", "Tensors")))
+    nav = "".join(f'<a href="#{place}">{_SECTIONS[place]}</a>' for place in places)
     return (
         f"<header><h1>{text(record.result or 'Models')}</h1>"
         f"<p>{text(', '.join(record.sources))}{against}</p>"
