@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import combinations_with_replacement
 
 import numpy as np
 
@@ -74,8 +73,3 @@ def inverse_diagonal(gram: Sequence[Sequence[float]]) -> tuple[float, ...]:
     size = len(gram)
     unit = [[float(row == column) for column in range(size)] for row in range(size)]
     return tuple(least_squares(gram, unit[i])[i] for i in range(size))
-
-
-def upper_triangle(size: int) -> list[tuple[int, int]]:
-    """The pairs of indices in the order of `TensorRecord.gram`."""
-    return list(combinations_with_replacement(range(size), 2))

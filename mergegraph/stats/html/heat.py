@@ -47,7 +47,7 @@ def heat_map(table: Grid, default: Series) -> str:
         f'<p class="formula" id="formula">{text(default.metric.formula)}</p>'
         f'<p id="reading">{text(default.metric.reading)}</p>'
         f'<div class="scroll"><table class="heat{" wide" if wide else ""}" id="heat">'
-        f"<thead>{_towers(layers)}<tr><td></td>{''.join(map(_head, rows))}</tr></thead>"
+        f"<thead>{_towers(layers)}<tr><td></td>{''.join(_head(row, wide) for row in rows)}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
         f"{_legend(default)}"
     )
@@ -101,8 +101,8 @@ def _cell(one: Series, number: int | None, wide: bool) -> str:
     )
 
 
-def _head(row: str) -> str:
-    label = "no layer" if row == OUTSIDE else row.rsplit(" ", 1)[-1]
+def _head(row: str, wide: bool) -> str:
+    label = ("no layer" if wide else "–") if row == OUTSIDE else row.rsplit(" ", 1)[-1]
     return f'<th scope="col" title="{text(_layer_words(row))}">{text(label)}</th>'
 
 

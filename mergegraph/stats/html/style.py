@@ -101,7 +101,7 @@ th[aria-sort=ascending] button::after{content:" ▲"}th[aria-sort=descending] bu
 .heat th{font-weight:400;color:var(--dim);padding:0 3px;text-align:center}
 .heat tbody th{text-align:right;padding-right:8px;position:sticky;left:0;background:var(--card);white-space:nowrap}
 .heat td{height:26px;min-width:17px;border-radius:4px;text-align:center}
-.heat.wide{width:100%}.heat.wide td{min-width:56px;height:34px}
+.heat:not(.wide) thead th{padding:0 1px;font-size:.72rem}.heat.wide{width:100%}.heat.wide td{min-width:56px;height:34px}
 .heat td.none{background:transparent;color:var(--dim)}
 .legend{display:flex;gap:8px;align-items:center;font-size:.82rem;color:var(--dim);margin-top:6px;
 font-variant-numeric:tabular-nums}

@@ -20,7 +20,8 @@ from mergegraph.stats.summary import Sums
 _SORTS: tuple[Per, ...] = ("change", "source", "pair", "tensor")
 ROWS = 400
 DETAILS = 60
-MOST_COLUMNS = 16
+MOST_ROWS = 16
+"""Pairs of a tensor in full; with ten sources there are 45."""
 
 _COLUMNS = (
     "relative", "share", "kurtosis", "density_90", "cosine", "sign_conflict", "weight_cosine", "asymmetry",
@@ -65,7 +66,7 @@ def tensor_table(record: Record, chosen: Chosen, total: Sums) -> str:
     head = ["tensor", "kind", "layer", "elements", *(_headed(metric, record) for metric in metrics)]
     rows = [
         [
-            f'<th scope="row">{_linked(tensor.name, chosen)}</th>',
+            f'<th scope="row">{linked(tensor.name, chosen)}</th>',
             f"<td>{text(tensor.role.kind)}</td>",
             _sorted(-1.0 if tensor.role.layer is None else float(tensor.role.layer), tensor.role.layer),
             _sorted(float(tensor.elements), f"{tensor.elements:,}"),
@@ -94,7 +95,8 @@ def in_full(record: Record, chosen: Chosen, found: Iterable[StandingOut], total:
 
 def linked(name: str, chosen: Chosen) -> str:
     """The tensor's name, as a link to it in full where it is there."""
-    return _linked(name, chosen)
+    place = chosen.details.get(name)
+    return text(name) if place is None else f'<a href="#t{place}">{text(name)}</a>'
 
 
 def _detail(record: Record, tensor: TensorRecord, number_: int, rules: Sequence[StandingOut], total: Sums) -> str:
@@ -108,26 +110,23 @@ def _detail(record: Record, tensor: TensorRecord, number_: int, rules: Sequence[
         f'<div class="two"><figure><figcaption>Elements by size of their change</figcaption>'
         f"{histogram(changes, tensor.elements)}</figure><figure><figcaption>Energy in the largest elements</figcaption>"
         f"{energy(changes, tensor.elements)}</figure></div>"
-        + "".join(values_table(record, tensor, total, per) for per in _SORTS)
+        + "".join(_values(record, tensor, total, per) for per in _SORTS)
         + "</details>"
     )
 
 
-def values_table(record: Record, tensor: TensorRecord, total: Sums, per: Per) -> str:
+def _values(record: Record, tensor: TensorRecord, total: Sums, per: Per) -> str:
     """The metrics of one sort, one row for each source or pair."""
     metrics = [metric for metric in METRICS.values() if metric.per == per and subjects(metric, record)]
     if not metrics:
         return ""
-    longest = max((subjects(metric, record) for metric in metrics), key=len)[:MOST_COLUMNS]
+    longest = max((subjects(metric, record) for metric in metrics), key=len)[:MOST_ROWS]
     head = ["", *(f'<span title="{text(metric.formula)}">{text(metric.label)}</span>' for metric in metrics)]
-    rows = [
-        [text(subject.label), *(_of(metric, tensor, subject, total, record) for metric in metrics)]
-        for subject in longest
-    ]
+    rows = [[text(subject.label), *(_of(metric, tensor, subject, total) for metric in metrics)] for subject in longest]
     return table(head, rows)
 
 
-def _of(metric: Metric, tensor: TensorRecord, subject: Subject, total: Sums, record: Record) -> str:
+def _of(metric: Metric, tensor: TensorRecord, subject: Subject, total: Sums) -> str:
     value = metric.value(tensor, subject, total.all)
     if isinstance(value, Missing):
         return f'<span title="{text(value.reason)}">–</span>'
@@ -164,11 +163,6 @@ def _measured(value: Value, metric: Metric) -> str:
 
 def _sorted(key: float, shown: object) -> str:
     return f'<td class="n" data-v="{number(key)}">{"–" if shown is None else text(shown)}</td>'
-
-
-def _linked(name: str, chosen: Chosen) -> str:
-    place = chosen.details.get(name)
-    return text(name) if place is None else f'<a href="#t{place}">{text(name)}</a>'
 
 
 def _moved(tensor: TensorRecord) -> float:
