@@ -14,7 +14,6 @@ from mergegraph.stats.record import Change, Outcome, Pair, Record, TensorRecord,
 
 Model = Mapping[str, Tensor]
 
-CODES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 MODELS = Path(__file__).resolve().parents[2] / "recipes/models"
 
 
@@ -42,7 +41,7 @@ def tensor_record(name: str, weights: Sequence[Tensor], base: Tensor | None, res
     changes = sources if result is None else [*sources, result.double() - start]
     return TensorRecord(
         name,
-        CODES[stored],
+        str(stored).removeprefix("torch."),
         tuple(weights[0].shape),
         tuple(float((a * b)[_finite(a, b)].sum()) for a, b in combinations_with_replacement([start, *changes], 2)),
         tuple(map(change, changes)),

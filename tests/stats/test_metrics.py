@@ -171,7 +171,7 @@ REASONS = [
     ("cast_loss", one([X + 1], X, X), "the result is the base"),
     ("weight_cosine", one([X[0] + 1, X[0]], X[0]), "not a matrix"),
     ("sign_conflict", one([X, X], X), "no element changed in both"),
-    ("norm", TensorRecord(NAME, "I64", (3, 4), skipped="integers"), "integers"),
+    ("norm", TensorRecord(NAME, "int64", (3, 4), skipped="integers"), "integers"),
 ]
 
 

@@ -87,7 +87,7 @@ def test_shares_of_the_change_add_up_to_one() -> None:
 
 
 def test_what_was_not_looked_at_is_said() -> None:
-    skipped = TensorRecord("buffer", "I64", (3,), skipped="integers")
+    skipped = TensorRecord("buffer", "int64", (3,), skipped="integers")
     whole = Record("base", ("a",), "", (*record().tensors, skipped), problems=("x is only in a",))
     assert list(coverage(whole)) == [
         "5 of 6 tensors, 233 of 236 parameters",
