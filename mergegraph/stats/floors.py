@@ -23,8 +23,9 @@ ROUNDING = {
     name: 2.0**-digits / math.sqrt(12.0) / 1.36
     for name, digits in (("float64", 52), ("float32", 23), ("float16", 10), ("bfloat16", 7))
 }
-"""The root mean square of rounding to a dtype by torch's name of it, against that of the values. A step is 2^-digits of the power of two
-below and errors are even in it (1/√12). The root mean square of normal values is 1.36 times that of those powers."""
+"""Torch's name of a dtype to the root mean square of rounding to it, against that of the values. A step is 2^-digits of
+the power of two below and errors are even in it (1/√12). The root mean square of normal values is 1.36 times that of
+those powers."""
 
 
 @dataclass(frozen=True, slots=True)
