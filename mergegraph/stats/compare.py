@@ -1,0 +1,112 @@
+"""Two records side by side: metric by metric for the whole, and the tensors where they differ most.
+
+Sources are matched by name, results with each other. The records may be of other recipes, strengths or models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mergegraph.stats.metrics import METRICS, Metric, Missing, Subject, Value, subjects
+from mergegraph.stats.record import Record, TensorRecord
+from mergegraph.stats.summary import Sums, sums
+
+SHOWN_TENSORS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One metric of one subject, of a tensor or (`tensor` "") of the whole model."""
+
+    metric: Metric
+    subject: str
+    tensor: str
+    a: Value
+    b: Value
+
+    @property
+    def difference(self) -> float | None:
+        """b - a; None where one has no value."""
+        return None if isinstance(self.a, Missing) or isinstance(self.b, Missing) else self.b - self.a
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`tensors`: of each metric the tensors with the largest differences, that have any."""
+
+    whole: tuple[Difference, ...]
+    tensors: tuple[Difference, ...]
+    only_a: tuple[str, ...]
+    only_b: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def compare(a: Record, b: Record) -> Comparison:
+    """Every metric that both records have."""
+    ours, theirs = ({t.name: t for t in record.tensors} for record in (a, b))
+    sums_a, sums_b = sums(a.tensors), sums(b.tensors)
+    wholes: list[Difference] = []
+    tensors: list[Difference] = []
+    for metric in METRICS.values():
+        in_b = {_key(metric, b, subject): subject for subject in subjects(metric, b)}
+        for subject in subjects(metric, a):
+            other = in_b.get(_key(metric, a, subject))
+            if other is None:
+                continue
+            values = _of_whole(metric, subject, sums_a), _of_whole(metric, other, sums_b)
+            wholes.append(Difference(metric, subject.label, "", *values))
+            each = [
+                Difference(
+                    metric, subject.label, name, metric.value(t, subject, sums_a.all),
+                    metric.value(theirs[name], other, sums_b.all),
+                )
+                for name, t in ours.items()
+                if name in theirs
+            ]  # fmt: skip
+            tensors += _largest(each)
+    return Comparison(
+        tuple(wholes),
+        tuple(tensors),
+        tuple(name for name in ours if name not in theirs),
+        tuple(name for name in theirs if name not in ours),
+        tuple(_notes(a, b, ours, theirs)),
+    )
+
+
+def _of_whole(metric: Metric, subject: Subject, total: Sums) -> Value:
+    asked = total.asked(metric)
+    return Missing("no tensor was looked at") if asked is None else metric.value(asked, subject, total.all)
+
+
+def _largest(differences: list[Difference]) -> list[Difference]:
+    having = [each for each in differences if each.difference]
+    return sorted(having, key=lambda each: -abs(each.difference or 0.0))[:SHOWN_TENSORS]
+
+
+def _key(metric: Metric, record: Record, subject: Subject) -> object:
+    """By what a subject is found in the other record: the names of sources, whatever their order, "" the result."""
+    if metric.per == "tensor":
+        return None
+    names = (*record.sources, "")
+    own = None if subject.i < 0 else names[subject.i]
+    if metric.per in ("source", "change"):
+        return own
+    both = own, names[subject.j]
+    return both if metric.per == "ordered pair" else frozenset(both)
+
+
+def _notes(a: Record, b: Record, ours: Mapping[str, TensorRecord], theirs: Mapping[str, TensorRecord]) -> list[str]:
+    notes: list[str] = []
+    if a.base != b.base:
+        notes.append(f"the bases are called {a.base or '(none)'} and {b.base or '(none)'}")
+    for mine, other, which in ((a, b, "first"), (b, a, "second")):
+        alone = [name for name in mine.sources if name not in other.sources]
+        if alone:
+            notes.append(f"only the {which} has {', '.join(alone)}")
+    shapes = [name for name, t in ours.items() if name in theirs and theirs[name].shape != t.shape]
+    if shapes:
+        notes.append(f"{len(shapes)} tensors have other shapes: {', '.join(shapes[:3])}")
+    if (a.result and not b.result) or (b.result and not a.result):
+        notes.append(f"only the {'first' if a.result else 'second'} has a result")
+    return notes

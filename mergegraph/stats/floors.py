@@ -1,0 +1,117 @@
+"""What pure noise would give, for the metrics where that is known: no number below its floor says anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mergegraph.stats import energy, gram
+from mergegraph.stats.measures import (
+    At,
+    NoValue,
+    base_energy,
+    both,
+    changed,
+    residual,
+    result,
+    some,
+    std,
+)
+
+ROUNDING = {
+    name: 2.0**-digits / math.sqrt(12.0) / 1.36
+    for name, digits in (("float64", 52), ("float32", 23), ("float16", 10), ("bfloat16", 7))
+}
+"""Torch's name of a dtype to the root mean square of rounding to it, against that of the values. A step is 2^-digits of
+the power of two below and errors are even in it (1/√12). The root mean square of normal values is 1.36 times that of
+those powers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """What pure noise gives: `expected`, give or take `spread` (one standard deviation)."""
+
+    expected: float
+    spread: float
+
+
+def cosine_floor(at: At) -> Floor:
+    return Floor(0.0, 1.0 / math.sqrt(both(at)))
+
+
+def projection_floor(at: At) -> Floor:
+    ratio = math.sqrt(at.energy(at.i) / changed(at.energy(at.j)))
+    return Floor(0.0, ratio / math.sqrt(both(at)))
+
+
+def z_floor(at: At) -> Floor:
+    return Floor(0.0, 1.0)
+
+
+def conflict_floor(at: At) -> Floor:
+    return Floor(0.5, 0.5 / math.sqrt(both(at) * at.sampled))
+
+
+def weight_cosine_floor(at: At) -> Floor:
+    return Floor(0.0, 1.0 / math.sqrt(some(at.tensor.elements)))
+
+
+def relative_floor(at: At) -> Floor:
+    """Weights that were only rounded once differ by this much."""
+    if at.tensor.dtype not in ROUNDING:
+        raise NoValue("rounding to this dtype has no known size")
+    base_energy(at)
+    return Floor(0.0, ROUNDING[at.tensor.dtype])
+
+
+def mean_floor(at: At) -> Floor:
+    return Floor(0.0, std(at) / math.sqrt(some(at.finite) * at.sampled))
+
+
+def kurtosis_floor(at: At) -> Floor:
+    return Floor(3.0, math.sqrt(24.0 / (some(at.finite) * at.sampled)))
+
+
+def winner_floor(at: At) -> Floor:
+    return Floor(1.0 / at.k, math.sqrt((at.k - 1) / (some(at.tensor.elements) * at.sampled)) / at.k)
+
+
+def mass_conflict_floor(at: At) -> Floor:
+    """Independent normal changes of these lengths: E|Σ τ_i| = √(2/π) √Σ‖τ_i‖²."""
+    energies = at.source_energies()
+    together = math.sqrt(sum(energies)) / changed(sum(map(math.sqrt, energies)))
+    return Floor(1.0 - together, 1.0 / math.sqrt(some(at.tensor.elements) * at.sampled))
+
+
+def retention_floor(at: At) -> Floor:
+    ratio = math.sqrt(at.energy(result(at)) / changed(at.energy(at.i)))
+    return Floor(0.0, ratio / math.sqrt(some(at.finite)))
+
+
+def attribution_floor(at: At) -> Floor:
+    """The standard error of the least squares."""
+    unexplained = residual(At(at.tensor)) * at.energy(result(at))
+    unsure = gram.inverse_diagonal(gram.between_sources(at.tensor))[at.i]
+    return Floor(0.0, math.sqrt(max(unexplained * unsure, 0.0) / some(at.finite)))
+
+
+def cast_floor(at: At) -> Floor:
+    """What rounding to the dtype costs the weights, against the size of the change."""
+    merged = result(at)
+    if at.tensor.dtype not in ROUNDING:
+        raise NoValue("rounding to this dtype has no known size")
+    weights = gram.weights_inner(at.tensor, merged + 1, merged + 1)
+    total = changed(at.energy(merged), "the result is the base")
+    return Floor(ROUNDING[at.tensor.dtype] * math.sqrt(max(weights, 0.0) / total), 0.0)
+
+
+def normal_density_floor(expected: float) -> Callable[[At], Floor]:
+    """Normal values; the spread is how far the histogram leaves it open (half the distance of its bounds)."""
+    wanted = {energy.NORMAL_90: 0.9, energy.NORMAL_99: 0.99}[expected]
+
+    def floor(at: At) -> Floor:
+        found = energy.density(at.change, at.tensor.elements, wanted)
+        return Floor(expected, (found.highest - found.lowest) / 2 if found else 0.0)
+
+    return floor

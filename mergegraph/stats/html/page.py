@@ -1,0 +1,203 @@
+"""A report from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mergegraph.stats.advice import Evidence, advice
+from mergegraph.stats.hints import Hint, Strengths, hints
+from mergegraph.stats.html.charts import Line, by_layer
+from mergegraph.stats.html.elements import prose, short, table, text
+from mergegraph.stats.html.heat import data, default_reading, heat_map, switch
+from mergegraph.stats.html.script import SCRIPT
+from mergegraph.stats.html.series import Series, all_series, left_out, line
+from mergegraph.stats.html.style import stylesheet
+from mergegraph.stats.html.tensors import Chosen, choose, in_full, linked, tensor_table
+from mergegraph.stats.metrics import METRICS, Missing, shown, subjects
+from mergegraph.stats.record import Record
+from mergegraph.stats.standing_out import StandingOut, standing_out
+from mergegraph.stats.summary import OUTSIDE, Grid, Sums, coverage, grid, overview, sums
+
+MOST_ODD = 60
+"""Tensors that stand out that are listed; the others are counted."""
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+)
+_SECTIONS = {
+    "evidence": "Evidence",
+    "heat-map": "Heat map",
+    "odd": "Standing out",
+    "summary": "All metrics",
+    "tensors": "Tensors",
+    "in-full": "In full",
+}
+_TILES = ("relative", "asymmetry", "mass_conflict", "shrinkage", "cast_loss")
+
+
+def report(record: Record, strengths: Strengths | None = None) -> str:
+    """One HTML file, as text. `strengths` of the recipe make hints about it, where they are known."""
+    total, found = sums(record.tensors), standing_out(record)
+    title = f"{record.result or 'models'}: merge statistics"
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>{text(title)}</title>'
+        f"<style>{stylesheet()}</style></head><body><main>"
+        + "".join(_parts(record, total, found, strengths))
+        + "</main></body></html>\n"
+    )
+
+
+def _parts(record: Record, total: Sums, found: Sequence[StandingOut], strengths: Strengths | None) -> Iterator[str]:
+    table_of, chosen = grid(record), choose(record, found)
+    series = all_series(record, table_of, total)
+    sections = list(_sections(record, total, found, strengths, table_of, chosen, series))
+    yield _head(record, total, [place for place, _ in sections])
+    yield from (section for _, section in sections)
+    yield (
+        '<p class="note">Statistics of weights say where to look. They do not predict how good a model is, and a merge '
+        "holds no knowledge that none of its inputs has.</p>"
+    )
+    yield f'<script type="application/json" id="data">{data(table_of, series)}</script><script>{SCRIPT}</script>'
+
+
+def _sections(
+    record: Record,
+    total: Sums,
+    found: Sequence[StandingOut],
+    strengths: Strengths | None,
+    table_of: Grid,
+    chosen: Chosen,
+    series: Sequence[Series],
+) -> Iterator[tuple[str, str]]:
+    """Place and HTML of each section there is something for."""
+    yield "evidence", _evidence(advice(record), hints(record, strengths))
+    if series:
+        yield "heat-map", _pictures(record, table_of, total, series)
+    yield "odd", _odd(found, chosen)
+    if total.all is not None:
+        yield "summary", _summary(record, total)
+        yield "tensors", _section("tensors", "Tensors", _note(chosen.note) + tensor_table(record, chosen, total))
+        yield "in-full", _section("in-full", "Each tensor in full", in_full(record, chosen, found, total))
+
+
+def _head(record: Record, total: Sums, places: Sequence[str]) -> str:
+    against = f" against {text(record.base)}" if record.base else ", without a base"
+    nav = "".join(f'<a href="#{place}">{_SECTIONS[place]}</a>' for place in places)
+    return (
+        f"<header><h1>{text(record.result or 'Models')}</h1>"
+        f"<p>{text(', '.join(record.sources))}{against}</p>"
+        + "".join(f'<p class="note">{text(line)}</p>' for line in coverage(record))
+        + f"<nav>{nav}</nav></header>"
+        + f'<div class="tiles">{"".join(_tiles(record, total))}</div>'
+    )
+
+
+def _tiles(record: Record, total: Sums) -> Iterator[str]:
+    """A few numbers of the whole."""
+    for name in _TILES:
+        metric = METRICS[name]
+        every = subjects(metric, record)
+        if not every or total.all is None:
+            continue
+        subject = every[-1]
+        value, floor = metric.value(total.all, subject), metric.floor(total.all, subject)
+        if isinstance(value, Missing):
+            continue
+        spread = "" if floor is None or not floor.spread else f" ± {shown(floor.spread, metric.unit)}"
+        noise = "" if floor is None else f"noise {shown(floor.expected, metric.unit)}{spread}"
+        of = f" of {subject.label}" if subject.label else ""
+        yield (
+            f'<div class="tile" title="{text(metric.formula)}"><b>{short(value, metric.unit)}</b>'
+            f"<span>{text(metric.label + of)}</span><small>{text(noise)}</small></div>"
+        )
+
+
+def _evidence(evidence: Sequence[Evidence], habits: Sequence[Hint]) -> str:
+    cards = "".join(
+        f'<div class="card"><h3>{text(each.topic)}</h3><p>{prose(each.says)}</p>'
+        + (f"<ul>{''.join(f'<li>{text(line)}</li>' for line in each.details)}</ul>" if each.details else "")
+        + f'<p class="dim">Noise: {text(each.noise)}.</p><p class="dim">{prose(each.people)}</p></div>'
+        for each in evidence
+    )
+    cards += "".join(
+        f'<div class="card"><h3>hint</h3><p>{text(each.says)}</p><p class="dim">{text(each.habit)}</p></div>'
+        for each in habits
+    )
+    return _section("evidence", "Evidence", f'<div class="evidence">{cards}</div>' if cards else "<p>None.</p>")
+
+
+def _pictures(record: Record, table_of: Grid, total: Sums, series: Sequence[Series]) -> str:
+    default = _default(record, series)
+    note = "Of metrics with many pairs the first are shown." if left_out(record) else ""
+    body = switch(series, default).replace('<select id="metric">', f'<select id="metric" data-series="{default.key}">')
+    body += heat_map(table_of, default).replace(text(default.metric.reading), text(default_reading(default)), 1)
+    if record.result:
+        body = body.replace('id="heat"', 'id="heat" data-last="y"', 1)
+    if sum(row != OUTSIDE for row in table_of.rows) > 1:
+        body += '<h2 style="margin-top:22px">By layer</h2>' + _lines(table_of, total, series, default)
+    return _section("heat-map", "Layers and kinds", body + _note(note))
+
+
+def _lines(table_of: Grid, total: Sums, series: Sequence[Series], default: Series) -> str:
+    """One chart a metric; only the default's is shown before the switch."""
+    layers = [row for row in table_of.rows if row != OUTSIDE]
+    charts: list[str] = []
+    for name in dict.fromkeys(one.metric.name for one in series):
+        lines: list[Line] = []
+        for one in (each for each in series if each.metric.name == name):
+            values = [value for _, value in line(one, table_of, total)]
+            points = tuple((float(i), None if isinstance(v, Missing) else v) for i, v in enumerate(values))
+            if any(y is not None for _, y in points):
+                lines.append(Line(one.subject.label or "all sources", len(lines), points))
+        hidden = "" if name == default.metric.name else " hidden"
+        drawn = by_layer(lines, layers, METRICS[name].unit, f"{METRICS[name].label} by layer") if lines else ""
+        charts.append(f'<figure data-lines="{name}"{hidden}>{drawn or "<p>No value in any layer.</p>"}</figure>')
+    return "".join(charts)
+
+
+def _odd(found: Sequence[StandingOut], chosen: Chosen) -> str:
+    items = "".join(
+        f'<li>{linked(each.tensor.name, chosen)} <span class="rule">{text(each.rule)}</span><br>{text(each.says)}<br>'
+        f'<span class="dim">{text(each.why)}</span></li>'
+        for each in found[:MOST_ODD]
+    )
+    more = f"and {len(found) - MOST_ODD:,} more" if len(found) > MOST_ODD else ""
+    body = f'<ul class="odd">{items}</ul>{_note(more)}' if found else "<p>None: no rule fired.</p>"
+    return _section("odd", "Tensors that stand out", body)
+
+
+def _summary(record: Record, total: Sums) -> str:
+    """Every metric of the whole model."""
+    assert total.all is not None
+    rows: list[list[str]] = []
+    for metric in METRICS.values():
+        for number, subject in enumerate(subjects(metric, record)[:16]):
+            over, floor = overview(record, total, metric, subject), metric.floor(total.all, subject)
+            numbers = (over.pooled, over.by_parameters, over.by_energy, over.lowest, over.highest)
+            noise = f"{shown(floor.expected, metric.unit)} ± {shown(floor.spread, metric.unit)}" if floor else ""
+            label = "" if number else f'<span title="{text(metric.formula)}">{text(metric.label)}</span>'
+            rows.append([label, text(subject.label), *(short(value, metric.unit) for value in numbers), text(noise)])
+    head = ["metric", "of", "whole", "mean by parameters", "mean by energy", "lowest", "highest", "noise"]
+    explained = (
+        "Whole: all tensors as one, exact. Means are over tensors, weighted by their parameters or by the energy of "
+        "their change."
+    )
+    return _section("summary", "All metrics", _note(explained) + table(head, rows, numbers_from=2))
+
+
+def _default(record: Record, series: Sequence[Series]) -> Series:
+    """The relative change of the result; without a base the cosines."""
+    for name in ("relative", "cosine", "norm"):
+        having = [one for one in series if one.metric.name == name]
+        if having:
+            return having[-1] if record.result else having[0]
+    return series[0]
+
+
+def _section(place: str, title: str, body: str) -> str:
+    return f'<section id="{place}"><h2>{title}</h2>{body}</section>'
+
+
+def _note(words: str) -> str:
+    return f'<p class="note">{text(words)}</p>' if words else ""

@@ -1,0 +1,251 @@
+"""Every metric: its name, formula, how to read it, and where it has a value. Whoever shows metrics goes by this table.
+
+A metric's value is a number or `Missing` with the reason; nothing is skipped in silence. On tensors that were added up
+(`summary.pooled`) the same formulas give the values of the whole, exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import combinations, permutations
+from typing import Literal
+
+from mergegraph.stats import floors, measures
+from mergegraph.stats.energy import NORMAL_90, NORMAL_99
+from mergegraph.stats.floors import Floor
+from mergegraph.stats.measures import BASE, At, NoValue
+from mergegraph.stats.record import Record, TensorRecord
+
+Per = Literal["tensor", "change", "source", "pair", "ordered pair", "models"]
+"""Of what there is one value: the tensor; every source and the result; every source; two sources; two sources in either
+order; two models, the base among them."""
+
+Unit = Literal["number", "share", "count"]
+
+Worth = Literal["high", "low", "far", "none"]
+"""Which values are worth a look: high, low, or far from `centre`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """No value, and why."""
+
+    reason: str
+
+
+Value = float | Missing
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a value is about: indices of changes as `At` takes them, and words for them."""
+
+    label: str
+    i: int = 0
+    j: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """`centre`: the value from which others lie on two sides. `matrices_only`: tensors of one dimension have none."""
+
+    name: str
+    label: str
+    per: Per
+    unit: Unit
+    formula: str
+    reading: str
+    worth: Worth
+    measure: Callable[[At], float]
+    noise: Callable[[At], Floor] | None = None
+    noise_text: str = ""
+    centre: float | None = None
+    matrices_only: bool = False
+
+    def value(self, tensor: TensorRecord, subject: Subject, whole: TensorRecord | None = None) -> Value:
+        """`whole` is all tensors as one; only shares of the whole need it."""
+        return _guarded(self.measure, tensor, subject, whole)
+
+    def floor(self, tensor: TensorRecord, subject: Subject) -> Floor | None:
+        """What noise would give here; None where that is not known."""
+        if self.noise is None or tensor.skipped:
+            return None
+        try:
+            found = self.noise(At(tensor, subject.i, subject.j))
+        except NoValue:
+            return None
+        return found if math.isfinite(found.expected) and math.isfinite(found.spread) else None
+
+
+def _guarded(
+    measure: Callable[[At], float], tensor: TensorRecord, subject: Subject, whole: TensorRecord | None
+) -> Value:
+    if tensor.skipped:
+        return Missing(tensor.skipped)
+    try:
+        value = measure(At(tensor, subject.i, subject.j, whole))
+    except NoValue as none:
+        return Missing(str(none))
+    except OverflowError:
+        value = math.inf
+    return value if math.isfinite(value) else Missing("too large for float64")
+
+
+def subjects(metric: Metric, record: Record) -> list[Subject]:
+    """What `metric` has a value for each of, in this record; empty where it needs a result, a base or two sources that
+    are not there."""
+    return list(_subjects(metric, record))
+
+
+def _subjects(metric: Metric, record: Record) -> Iterator[Subject]:
+    names = record.sources
+    if metric.name in AFTER and not record.result:
+        return
+    if (metric.name in BASED and not record.base) or (metric.name in SEVERAL and len(names) < 2):
+        return
+    if metric.per == "tensor":
+        yield Subject("")
+    elif metric.per in ("source", "change"):
+        yield from (Subject(name, i) for i, name in enumerate(names))
+        if metric.per == "change" and record.result:
+            yield Subject(record.result, len(names))
+    else:
+        if metric.per == "models" and record.base:
+            yield from (Subject(f"{record.base} and {name}", BASE, i) for i, name in enumerate(names))
+        indices = range(len(names))
+        ordered = metric.per == "ordered pair"
+        for i, j in permutations(indices, 2) if ordered else combinations(indices, 2):
+            yield Subject(f"{names[i]} {'on' if ordered else 'and'} {names[j]}", i, j)
+
+
+def shown(value: Value, unit: Unit = "number") -> str:
+    """For people: `12.3 %`, `1,234`, `0.00123`, `–` where there is no value."""
+    if isinstance(value, Missing):
+        return "–"
+    if unit == "count":
+        return f"{value:,.0f}"
+    if unit == "share":
+        return f"{value * 100:.{0 if abs(value) >= 0.9995 else 1 if abs(value) >= 0.0095 else 2}f} %"
+    if value == 0.0:
+        return "0"
+    if 1e-3 <= abs(value) < 9999.5:
+        return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value)) + 1e-9))}f}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+AFTER = frozenset(("retention", "attribution", "residual", "shrinkage", "outside_hull", "cast_loss", "rounded_away"))
+"""Metrics of a result."""
+BASED = frozenset(("relative", "base_norm"))
+"""Metrics of a base."""
+SEVERAL = frozenset(("asymmetry", "mass_conflict", "winner_share"))
+"""Metrics of two sources or more, though not of a pair."""
+
+_TABLE = (
+    Metric(
+        "relative", "relative change ρ", "change", "number", "‖τ‖ / ‖W0‖",
+        "How far a model moved, against the size of what it started from.",
+        "high", measures.relative, floors.relative_floor, "rounding to bf16 alone gives 0.0016, to fp16 0.0002",
+    ),
+    Metric(
+        "share", "share of the change", "change", "share", "‖τ^t‖² / Σ_t ‖τ^t‖²",
+        "Where the change is; compare it with the share of the parameters.", "high", measures.share_of_change,
+    ),
+    Metric("norm", "norm", "change", "number", "‖τ‖ = √Σ τ²", "The length of the change.", "none", measures.norm),
+    Metric("rms", "root mean square", "change", "number", "√(Σ τ² / n)",
+           "The size of a typical change of one element.", "high", measures.rms),
+    Metric("largest", "largest change", "change", "number", "max |τ|",
+           "One element far above the root mean square is an outlier or damage.", "high", measures.largest),
+    Metric("base_norm", "norm of the base", "tensor", "number", "‖W0‖",
+           "What a relative change is relative to.", "none", lambda at: measures.norm(At(at.tensor, BASE))),
+    Metric(
+        "mean", "mean", "change", "number", "Σ τ / n", "A shift of all elements in one direction.",
+        "far", measures.mean, floors.mean_floor, "0 ± std/√n", 0.0,
+    ),
+    Metric("std", "standard deviation", "change", "number", "√(Σ τ²/n − mean²)",
+           "The size of a typical change, without the shift.", "none", measures.std),
+    Metric(
+        "kurtosis", "kurtosis", "change", "number", "Σ (τ − mean)⁴ / n / std⁴",
+        "3 for normal values; far above it a few elements carry the change.",
+        "high", measures.kurtosis, floors.kurtosis_floor, "3 ± √(24/n)", 3.0,
+    ),
+    Metric("zeros", "unchanged elements", "change", "share", "#{τ = 0} / n",
+           "Elements that training did not move, or not beyond what the dtype can hold.", "high", measures.zeros),
+    Metric("nonfinite", "not finite", "change", "count", "#{τ is NaN or ∞}",
+           "Any at all is damage.", "high", measures.nonfinite),
+    Metric(
+        "density_90", "density of 90 % of the energy", "change", "share", "fewest elements with Σ τ² ≥ 0.9 of all",
+        "Low: few elements carry the change, and trimming the others loses little.",
+        "low", measures.density_holding(0.9), floors.normal_density_floor(NORMAL_90),
+        "44.5 % for normal values; ± is what the histogram leaves open", NORMAL_90,
+    ),
+    Metric(
+        "density_99", "density of 99 % of the energy", "change", "share", "fewest elements with Σ τ² ≥ 0.99 of all",
+        "As for 90 %, with less left behind.",
+        "low", measures.density_holding(0.99), floors.normal_density_floor(NORMAL_99),
+        "73.5 % for normal values; ± is what the histogram leaves open", NORMAL_99,
+    ),
+    Metric(
+        "cosine", "cosine of two changes", "pair", "number", "⟨τ_i, τ_j⟩ / (‖τ_i‖ ‖τ_j‖)",
+        "1: the same direction; 0: unrelated; below 0 they work against each other.",
+        "far", measures.cosine, floors.cosine_floor, "0 ± 1/√n, n the elements that both changed", 0.0,
+    ),
+    Metric(
+        "z", "z of the cosine", "pair", "number", "cos · √n, n the elements that both changed",
+        "The cosine in standard deviations of chance.", "far", measures.z_score, floors.z_floor, "0 ± 1", 0.0,
+    ),
+    Metric(
+        "projection", "projection", "ordered pair", "number", "⟨τ_i, τ_j⟩ / ‖τ_j‖²",
+        "How much of τ_j is contained in τ_i: adding τ_i at strength 1 adds this much τ_j.",
+        "far", measures.projection, floors.projection_floor, "0 ± ‖τ_i‖ / (‖τ_j‖ √n)", 0.0,
+    ),
+    Metric(
+        "sign_conflict", "sign conflict", "pair", "share", "#{τ_i τ_j < 0} / #{τ_i τ_j ≠ 0}",
+        "How often two changes pull an element in opposite directions; 50 % is chance.",
+        "high", measures.sign_conflict, floors.conflict_floor, "50 % ± 50 %/√n", 0.5,
+    ),
+    Metric(
+        "weight_cosine", "cosine of full weights", "models", "number", "⟨W_i, W_j⟩ / (‖W_i‖ ‖W_j‖), matrices only",
+        "Near 1 for models of one origin, near 0 for models of two: those have no common basis. Nothing else.",
+        "low", measures.weight_cosine, floors.weight_cosine_floor, "0 ± 1/√n", matrices_only=True,
+    ),
+    Metric("asymmetry", "asymmetry of size", "tensor", "number", "max_i ‖τ_i‖ / min_i ‖τ_i‖",
+           "Above 3 the largest change decides what a plain average is.", "high", measures.asymmetry),
+    Metric(
+        "mass_conflict", "conflict by mass", "tensor", "share", "1 − Σ |Σ_i τ_i| / Σ Σ_i |τ_i|",
+        "The share of all movement that cancels when the changes are added.",
+        "high", measures.mass_conflict, floors.mass_conflict_floor, "1 − √Σ‖τ_i‖² / Σ‖τ_i‖ for unrelated changes",
+    ),
+    Metric(
+        "winner_share", "share of largest changes", "source", "share", "#{|τ_i| is the largest} / n",
+        "How many elements a source would win by size.",
+        "far", measures.winner_share, floors.winner_floor, "1/k for changes of one size",
+    ),
+    Metric(
+        "retention", "retention", "source", "number", "⟨τ*, τ_i⟩ / ‖τ_i‖²",
+        "How much of a source's change is in the result: 1 all, 0 nothing, above 1 amplified.",
+        "far", measures.retention, floors.retention_floor, "0 ± ‖τ*‖ / (‖τ_i‖ √n)",
+    ),
+    Metric(
+        "attribution", "attribution", "source", "number", "c of the least squares τ* ≈ Σ c_i τ_i, c = G⁻¹g",
+        "The strength of each source that explains the result best.",
+        "far", measures.attribution, floors.attribution_floor, "0 ± its standard error",
+    ),
+    Metric("residual", "residual share", "tensor", "share", "‖τ* − Σ c_i τ_i‖² / ‖τ*‖²",
+           "The part of the result that no strengths explain: 0 for a linear merge.", "high", measures.residual),
+    Metric("shrinkage", "length of the result", "tensor", "number", "‖τ*‖ / mean_i ‖τ_i‖",
+           "An average of k unrelated changes has 1/√k, of equal ones 1.", "low", measures.shrinkage),
+    Metric("outside_hull", "outside the inputs", "tensor", "share", "#{W* outside [min_i W_i, max_i W_i]} / n",
+           "Elements that went beyond what any input (or the base) has.", "high", measures.outside_hull),
+    Metric(
+        "cast_loss", "cast loss", "tensor", "share", "‖cast(W*) − W*‖ / ‖τ*‖",
+        "How much of the change rounding to the dtype costs.",
+        "high", measures.cast_loss, floors.cast_floor, "rounding of the dtype · ‖W*‖ / ‖τ*‖",
+    ),
+    Metric("rounded_away", "rounded away", "tensor", "share", "#{cast(W*) = cast(W0), τ* ≠ 0} / #{τ* ≠ 0}",
+           "Elements that the merge moved and rounding moved back.", "high", measures.rounded_away),
+)  # fmt: skip
+
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _TABLE}

@@ -1,0 +1,130 @@
+"""What a linear merge would do, from the Gram matrix alone: no weight is read again, and nothing is estimated.
+
+τ* = Σ c_i τ_i, with coefficients of its own for each tensor. Norms, cosines, retention and attribution follow exactly;
+what needs single elements (sign conflict, hull, cast loss) does not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mergegraph.stats import gram
+from mergegraph.stats.record import Record, TensorRecord
+
+Coefficients = Callable[[TensorRecord], Sequence[float]]
+"""c_1 … c_k of a tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """A result that was not made, of one tensor or of several together. `cosines`, `retention` and `attribution` are by
+    source, None where a source did not change (a cosine also where nothing is left of the result)."""
+
+    norm: float
+    relative: float | None
+    """‖τ*‖ / ‖W0‖; None without a base."""
+    cosines: tuple[float | None, ...]
+    retention: tuple[float | None, ...]
+    attribution: tuple[float | None, ...]
+    shrinkage: float | None
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Inner products of tensors, added up."""
+
+    base: float
+    result: float
+    with_result: list[float]
+    between: list[list[float]]
+
+
+def predict(tensor: TensorRecord, coefficients: Sequence[float]) -> Predicted:
+    """One tensor.
+
+    >>> predict(tensor, (0.5, 0.5)).retention                                                        # doctest: +SKIP
+    (0.51, 0.49)
+    """
+    sums = _nothing(gram.source_count(tensor))
+    _add(sums, tensor, coefficients)
+    return _predicted(sums)
+
+
+def predict_whole(tensors: Sequence[TensorRecord], coefficients: Coefficients) -> Predicted | None:
+    """All tensors together, each with coefficients of its own; None where none was looked at."""
+    counted = [tensor for tensor in tensors if not tensor.skipped]
+    if not counted:
+        return None
+    sums = _nothing(gram.source_count(counted[0]))
+    for tensor in counted:
+        _add(sums, tensor, coefficients(tensor))
+    return _predicted(sums)
+
+
+def predict_each(record: Record, coefficients: Coefficients) -> dict[str, Predicted]:
+    """Every tensor that was looked at, by name."""
+    return {t.name: predict(t, coefficients(t)) for t in record.tensors if not t.skipped}
+
+
+def matched_norms(tensor: TensorRecord, strengths: Sequence[float], reference: int) -> tuple[float, ...]:
+    """What `match_norm` to source `reference` makes of the strengths: every change gets the norm that it has there."""
+    energies = [gram.inner(tensor, i, i) for i in range(1, gram.source_count(tensor) + 1)]
+    wanted = energies[reference]
+    return tuple(
+        c * math.sqrt(wanted / energy) if energy > 0 else 0.0 for c, energy in zip(strengths, energies, strict=True)
+    )
+
+
+def equal_contributions(tensor: TensorRecord, strength: float = 1.0) -> tuple[float, ...]:
+    """Coefficients with equal c_i ‖τ_i‖ that add up to `strength`; a source that did not change gets 0."""
+    energies = [gram.inner(tensor, i, i) for i in range(1, gram.source_count(tensor) + 1)]
+    inverse = [1.0 / math.sqrt(energy) if energy > 0 else 0.0 for energy in energies]
+    total = math.fsum(inverse)
+    return tuple(strength * each / total if total else 0.0 for each in inverse)
+
+
+def dare_variance(density: float) -> float:
+    """The variance that dropping and rescaling adds, against the energy of the change: p / (1 - p), p = 1 - density."""
+    return (1.0 - density) / density
+
+
+def constant(strengths: Sequence[float]) -> Coefficients:
+    """The same coefficients for every tensor."""
+    return lambda _: strengths
+
+
+def by_kind(strengths: Mapping[str, Sequence[float]], otherwise: Sequence[float]) -> Coefficients:
+    """Coefficients for each kind of tensor."""
+    return lambda tensor: strengths.get(tensor.role.kind, otherwise)
+
+
+def _nothing(k: int) -> _Sums:
+    return _Sums(0.0, 0.0, [0.0] * k, [[0.0] * k for _ in range(k)])
+
+
+def _add(sums: _Sums, tensor: TensorRecord, c: Sequence[float]) -> None:
+    between = gram.between_sources(tensor)
+    with_result = [math.fsum(c[j] * row[j] for j in range(len(c))) for row in between]
+    sums.base += gram.inner(tensor, 0, 0)
+    sums.result += max(math.fsum(c[i] * with_result[i] for i in range(len(c))), 0.0)
+    for i, row in enumerate(between):
+        sums.with_result[i] += with_result[i]
+        for j, value in enumerate(row):
+            sums.between[i][j] += value
+
+
+def _predicted(sums: _Sums) -> Predicted:
+    energies = [sums.between[i][i] for i in range(len(sums.between))]
+    cosines = [gram.cosine_of(g, sums.result, own) for g, own in zip(sums.with_result, energies, strict=True)]
+    solved = gram.least_squares(sums.between, sums.with_result)
+    norm, lengths = math.sqrt(sums.result), math.fsum(map(math.sqrt, energies))
+    return Predicted(
+        norm,
+        norm / math.sqrt(sums.base) if sums.base > 0 else None,
+        tuple(None if math.isnan(cosine) else cosine for cosine in cosines),
+        tuple(g / own if own > 0 else None for g, own in zip(sums.with_result, energies, strict=True)),
+        tuple(c if own > 0 else None for c, own in zip(solved, energies, strict=True)),
+        norm / (lengths / len(energies)) if lengths > 0 else None,
+    )

@@ -1,0 +1,102 @@
+"""A record on a terminal: 80 columns are enough, a pipe gets shades instead of colours, and names are never obeyed."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from mergegraph.cli.stats_views import show_comparison, show_record
+from mergegraph.errors import RecipeError
+from mergegraph.stats.compare import compare
+from mergegraph.stats.metrics import METRICS
+from mergegraph.stats.record import Record
+from tests.stats.shown import healthy, hostile, unrelated
+
+TENSOR = "model.layers.1.mlp.up_proj.weight"
+
+
+def drawn(show: Callable[[Console], None], *, width: int = 80, colour: bool = False) -> str:
+    out = io.StringIO()
+    show(Console(file=out, width=width, force_terminal=colour, color_system="truecolor" if colour else None))
+    return out.getvalue()
+
+
+VIEWS: dict[str, Callable[[Console], None]] = {
+    "record": lambda c: show_record(c, healthy()),
+    "unrelated": lambda c: show_record(c, unrelated()),
+    "tensor": lambda c: show_record(c, healthy(), tensor=TENSOR),
+    "table": lambda c: show_record(c, healthy(), sort="kurtosis"),
+    "comparison": lambda c: show_comparison(c, compare(healthy(), healthy())),
+    "other names": lambda c: show_comparison(c, compare(healthy(), unrelated())),
+    "hostile": lambda c: show_record(c, hostile()),
+    "empty": lambda c: show_record(c, Record("base", ("a",), "merged", ())),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_line_is_wider_than_the_terminal(view: str, width: int) -> None:
+    text = drawn(VIEWS[view], width=width)
+    assert text.strip()
+    assert max(map(cell_len, text.split("\n"))) <= width
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_nothing_that_a_terminal_would_obey_is_sent(view: str) -> None:
+    assert not [c for c in drawn(VIEWS[view]) if c != "\n" and not c.isprintable()]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_metric_has_a_heat_map(metric: str) -> None:
+    text = drawn(lambda c: show_record(c, healthy(), metric=metric), width=200)
+    assert METRICS[metric].formula in text
+    assert re.search(r"\n\s*3 .*\d", text), "a row for layer 3"
+
+
+def test_a_pipe_gets_shades_and_a_terminal_colours() -> None:
+    show = VIEWS["record"]
+    assert "█" in drawn(show)
+    coloured = drawn(show, colour=True)
+    assert "\x1b[" in coloured
+    assert "█" not in coloured
+
+
+def test_a_tensor_is_shown_with_histogram_and_energy() -> None:
+    text = drawn(VIEWS["tensor"])
+    assert "512 × 192" in text
+    assert "2^-9 ████" in text
+    assert "energy in the largest elements" in text
+
+
+def test_what_stands_out_comes_with_its_rule() -> None:
+    text = drawn(VIEWS["unrelated"])
+    assert "near-orthogonal weights" in text
+    assert re.search(r"and \d+ more", text)
+
+
+def test_a_table_is_sorted_by_its_metric() -> None:
+    lines = drawn(lambda c: show_record(c, healthy(), sort="asymmetry", limit=9), width=120).split("\n")
+    values = [float(line.split()[-1]) for line in lines if line.startswith("model.")]
+    assert len(values) == 9
+    assert values == sorted(values, reverse=True)
+
+
+def test_a_comparison_shows_both_values_and_the_difference() -> None:
+    text = drawn(lambda c: show_comparison(c, compare(healthy(), unrelated()), metric="residual"))
+    assert re.search(r"residual share +0.00 % +0.00 %", text)
+    assert "only in the first: 38 tensors" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [({"metric": "cosin"}, "Did you mean cosine?"), ({"tensor": "model.norm"}, "model.norm.weight")],
+)
+def test_a_misspelt_name_is_refused_with_the_nearest(options: dict[str, str], says: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(says)):
+        drawn(lambda c: show_record(c, healthy(), **options))  # type: ignore[arg-type]
