@@ -240,6 +240,10 @@ def stats(
     exact: Annotated[
         bool, typer.Option("--exact", help="Count every element of large tensors, not a sample; slower.")
     ] = False,
+    metric: Annotated[str, typer.Option("--metric", metavar="NAME", help="What the heat map shows.")] = "",
+    tensor: Annotated[str, typer.Option("--tensor", metavar="NAME", help="Show one tensor in full.")] = "",
+    sort: Annotated[str, typer.Option("--sort", metavar="METRIC", help="Show the tensors, largest first.")] = "",
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Rows of a table.")] = 20,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report to look at.")] = None,
     to_json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers as JSON.")] = None,
     to_csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a row for each tensor.")] = None,
@@ -252,11 +256,11 @@ def stats(
 ) -> None:
     """Measure, layer by layer, what a recipe would make, what models changed, or compare two records."""
     with reporting():
-        from mergegraph.cli.stats import Asked, Files, show_stats
+        from mergegraph.cli.stats import Asked, Files, Shown, show_stats
 
         asked = Asked(tuple(sources), base, exact, budget_bytes(budget), threads, tuple(sets or ()), allow_unrelated,
                       max_header_mb * 1_000_000)  # fmt: skip
-        show_stats(asked, Files(html, to_json, to_csv), quiet=quiet)
+        show_stats(asked, Files(html, to_json, to_csv), Shown(metric, tensor, sort, limit), quiet=quiet)
 
 
 @app.command("import")

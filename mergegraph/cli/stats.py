@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import shlex
-from collections.abc import Sequence
+import shutil
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
 
 from mergegraph.cli.checking import show_warnings
 from mergegraph.cli.source import recipe_from_file
-from mergegraph.cli.terminal import say, say_text
+from mergegraph.cli.stats_views import known_metric, show_comparison, show_record
+from mergegraph.cli.terminal import has_colour, say, say_styled, say_text
 from mergegraph.cli.verifying import progress_line
 from mergegraph.errors import InputError, OutputError, Problem, RecipeError
 from mergegraph.methods.load import Load
@@ -18,15 +24,22 @@ from mergegraph.pipeline import look, model_name, plan, plan_models
 from mergegraph.plan.outputs import Stats
 from mergegraph.plan.plan import Plan
 from mergegraph.recipe.model import Recipe
+from mergegraph.stats.compare import compare
 from mergegraph.stats.files import is_record, load, to_csv, to_json
+from mergegraph.stats.html import report
 from mergegraph.stats.record import Record
+from mergegraph.stats.strengths import strengths_of
 from mergegraph.tensors.checkpoint import Checkpoint, open_checkpoint
 from mergegraph.tensors.disk import replace_file
-from mergegraph.units import format_bytes, format_count, format_seconds
+from mergegraph.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from mergegraph.execute.events import Publisher
     from mergegraph.execute.surveying import Surveyed
+
+
+_WIDTH: Final = 100
+"""Of what no terminal shows."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,17 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """What is shown of a record: a heat map of `metric`; only one tensor; only the table sorted by a metric, of at most
+    `limit` rows."""
+
+    metric: str = ""
+    tensor: str = ""
+    sort: str = ""
+    limit: int = 20
+
+
+@dataclass(frozen=True)
 class Files:
     """What is written beside what is shown; of several records, with the name of the save before the suffix."""
 
@@ -52,13 +76,17 @@ class Files:
     csv: Path | None = None
 
 
-def show_stats(asked: Asked, files: Files, *, quiet: bool) -> None:
+def show_stats(asked: Asked, files: Files, shown: Shown, *, quiet: bool) -> None:
     """Raises what finding, planning and measuring raise."""
     _refuse_bad_files(asked, files)
+    known_metric(shown.metric)
+    known_metric(shown.sort)
     if _are_records(asked):
         records = [load(path) for path in asked.sources]
         if len(records) == 2:
-            _show_comparison(records[0], records[1])
+            _refuse_files_of_comparison(files)
+            comparison = compare(records[0], records[1])
+            _draw(lambda console: show_comparison(console, comparison, metric=shown.metric, limit=shown.limit))
             return
     else:
         planned = _plan(asked)
@@ -71,7 +99,7 @@ def show_stats(asked: Asked, files: Files, *, quiet: bool) -> None:
     _write(records, files)
     if not quiet:
         for record in records:
-            _show(record)
+            _show(record, shown)
 
 
 def _are_records(asked: Asked) -> bool:
@@ -159,6 +187,8 @@ def _write(records: Sequence[Record], files: Files) -> None:
             replace_file(_beside(files.json, name), to_json(record), sync=False)
         if files.csv is not None:
             replace_file(_beside(files.csv, name), to_csv(record).encode(), sync=False)
+        if files.html is not None:
+            replace_file(_beside(files.html, name), report(record, strengths_of(record)).encode(), sync=False)
 
 
 def _beside(path: Path, name: str) -> Path:
@@ -173,15 +203,27 @@ def _show_cost(surveyed: Surveyed) -> None:
     )
 
 
-def _show(record: Record) -> None:
-    measured = [tensor for tensor in record.tensors if not tensor.skipped]
-    say(f"{record.result or 'models'}: {format_count(len(measured), 'tensor')} measured, "
-        f"{len(record.tensors) - len(measured):,} not; base {record.base or 'none'}, "
-        f"sources {', '.join(record.sources)}")  # fmt: skip
+def _show(record: Record, shown: Shown) -> None:
     for problem in record.problems:
-        say(f"  {problem}")
+        say(problem)
+    _draw(
+        lambda console: show_record(
+            console, record, metric=shown.metric, tensor=shown.tensor, sort=shown.sort, limit=shown.limit,
+            strengths=strengths_of(record),
+        )
+    )  # fmt: skip
 
 
-def _show_comparison(one: Record, other: Record) -> None:
-    _show(one)
-    _show(other)
+def _draw(draws: Callable[[Console], None]) -> None:
+    """In colour on a terminal, in shades elsewhere; a reader that goes away ends nothing."""
+    drawn = io.StringIO()
+    is_coloured = has_colour(sys.stdout)
+    width = shutil.get_terminal_size((_WIDTH, 24)).columns if sys.stdout.isatty() else _WIDTH
+    draws(Console(file=drawn, force_terminal=is_coloured, no_color=not is_coloured, width=width, highlight=False,
+                  color_system="auto" if is_coloured else None))  # fmt: skip
+    say_styled(drawn.getvalue().rstrip("\n"))
+
+
+def _refuse_files_of_comparison(files: Files) -> None:
+    if any((files.html, files.json, files.csv)):
+        raise RecipeError(Problem("Files are written of one record, and two were named.", fix="name one of them"))

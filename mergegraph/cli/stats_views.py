@@ -63,6 +63,12 @@ def show_record(
     show_advice(console, record, strengths)
 
 
+def known_metric(name: str) -> None:
+    """RecipeError where there is no such metric."""
+    if name:
+        _named(name, METRICS, "metric", "metrics")
+
+
 def default_metric(record: Record) -> str:
     """What a heat map shows unless something is asked for."""
     return "relative" if record.base else "cosine" if len(record.sources) > 1 else "norm"

@@ -138,7 +138,8 @@ class Plan:
 
 MOST_TILE_WORKERS = 8
 """More workers wait for memory and files. Measured on 16 processors, 1.1 B bf16: soup of 2 in 2.8, 1.7, 1.1, 1.1 and
-1.4 s with 1, 2, 4, 8 and 16 workers; ties in 18.3, 9.9, 8.8 and 11.2 s with 2, 4, 8 and 16; dare in 5.6, 3.4, 2.4 and 2.1."""
+1.4 s with 1, 2, 4, 8 and 16 workers; ties in 18.3, 9.9, 8.8 and 11.2 s with 2, 4, 8 and 16; dare in 5.6, 3.4, 2.4
+and 2.1."""
 
 
 def default_workers(groups: Iterable[Group]) -> int:

@@ -77,3 +77,47 @@ def test_what_cannot_be_measured_is_refused(folder: Path, arguments: tuple[str, 
     assert ran.returncode == 2, why
     assert said in ran.stderr, why
     assert "This is a bug" not in ran.stderr, why
+
+
+SHOWN = [
+    ((), "Tensors that stand out", "everything"),
+    (("--metric", "cosine"), "cosine of two changes of a and b", "a heat map of another metric"),
+    (("--sort", "relative", "--limit", "2"), "and ", "a table, and how many rows are left out"),
+    (("--tensor", "model.norm.weight"), "model.norm.weight float32", "one tensor"),
+]
+
+
+@pytest.mark.parametrize(("options", "said", "why"), SHOWN, ids=[row[2] for row in SHOWN])
+def test_a_record_is_shown(folder: Path, options: tuple[str, ...], said: str, why: str) -> None:
+    ran = command(folder, "stats", "t.yaml", *options)
+    assert ran.returncode == 0, ran.stderr
+    assert said in ran.stdout, why
+    assert "\x1b" not in ran.stdout
+    assert max(map(len, ran.stdout.splitlines())) <= 100
+
+
+def test_a_report_is_one_file_for_each_record(folder: Path) -> None:
+    ran = command(folder, "stats", "t.yaml", "--html", "report.html", "--quiet")
+    assert (ran.returncode, ran.stdout) == (0, ""), ran.stderr
+    assert "model.norm.weight" in (folder / "report.html").read_text()
+
+
+def test_two_records_are_compared(folder: Path) -> None:
+    for name, strength in (("one", "0.6"), ("two", "0.9")):
+        (folder / f"{name}.yaml").write_text(RECIPE.replace("0.6", strength))
+        assert command(folder, "stats", f"{name}.yaml", "--json", f"{name}.json", "--quiet").returncode == 0
+    ran = command(folder, "stats", "one.json", "two.json", "--metric", "attribution")
+    assert ran.returncode == 0, ran.stderr
+    assert "0.600" in ran.stdout
+    assert "0.900" in ran.stdout
+    assert "+0.300" in ran.stdout
+    refused = command(folder, "stats", "one.json", "two.json", "--html", "x.html")
+    assert refused.returncode == 2
+    assert not (folder / "x.html").exists()
+
+
+def test_a_metric_that_is_none_is_refused_before_anything_is_read(folder: Path) -> None:
+    ran = command(folder, "stats", "t.yaml", "--metric", "cosin", "--json", "never.json")
+    assert ran.returncode == 2
+    assert "cosine" in ran.stderr
+    assert not (folder / "never.json").exists()
