@@ -21,9 +21,9 @@ from mergegraph.plan.steps import Accumulate, Call, Fetch, Scaled, Step, Store, 
 
 _WITH_NUMBER: Final = frozenset({"lt", "le", "gt", "ge", "eq", "hardshrink"})
 """Operations that take a number as it is; the others take it as a tensor."""
-OPERATIONS: Final = _WITH_NUMBER | {"mul", "add", "sub", "div", "abs", "sign", "sqrt", "minimum", "maximum"}
+OPERATIONS: Final = _WITH_NUMBER | {"mul", "add", "sub", "div", "abs", "sign", "sqrt", "minimum", "maximum", "lerp"}
 IN_PLACE: Final = frozenset(
-    {"mul_", "add_", "sub_", "div_", "abs_", "sqrt_", "clamp_", "copy_", "zero_", "fill_", "neg_", "addcdiv_"}
+    {"mul_", "add_", "sub_", "div_", "abs_", "sqrt_", "clamp_", "copy_", "zero_", "fill_", "neg_", "reciprocal_"}
 )
 
 

@@ -34,6 +34,7 @@ class ArceeFusion(Combination):
     https://www.arcee.ai/blog/meet-mergekit-v0-1-arcee-fusion-expanded-model-support-multi-gpu-acceleration
     """
 
+    in_pieces = True
     gives = "weights"
     scratch = 1
     example = "fused: {op: arcee_fusion, a: base, b: tuned}"

@@ -22,6 +22,7 @@ class Clamp(Combination):
     sd-mecha, the method `clamp`, https://github.com/ljleb/sd-mecha
     """
 
+    in_pieces = True
     gives = "weights"
     scratch = 1
     example = "safe: {op: clamp, input: merged, within: [base, a, b]}"

@@ -25,6 +25,7 @@ class Consensus(OverDeltas):
     Wang et al., "Localizing task information for improved model merging and compression", ICML 2024, arXiv 2405.07813.
     """
 
+    in_pieces = True
     scratch = 3
     example = "shared: {op: consensus, inputs: [d_code, d_chat, d_math]}"
 

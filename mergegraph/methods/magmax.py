@@ -25,6 +25,7 @@ class MagMax(OverDeltas):
     Marczak et al., "MagMax: leveraging model merging for seamless continual learning", ECCV 2024, arXiv 2407.06322.
     """
 
+    in_pieces = True
     scratch = 2
     example = "strongest: {op: magmax, inputs: [d_code, d_chat]}"
 

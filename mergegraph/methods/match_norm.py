@@ -30,6 +30,7 @@ class MatchNorm(Combination):
     2016, arXiv 1602.07868, tell them apart.
     """
 
+    in_pieces = True
     example = "m: {op: match_norm, input: merged, to: tuned}"
 
     op: Literal["match_norm"] = "match_norm"

@@ -25,6 +25,7 @@ class NearSwap(Combination):
     alchemonaut, "QuartetAnemoi", https://huggingface.co/alchemonaut/QuartetAnemoi-70B-t0.0001
     """
 
+    in_pieces = True
     gives = "weights"
     scratch = 1
     example = "near: {op: nearswap, a: base, b: tuned, t: 0.001}"

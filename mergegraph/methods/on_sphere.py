@@ -44,6 +44,7 @@ class OnSphere(OverDeltas):
 class MeanOnSphere(OnSphere):
     """A mean direction at the mean length. Its weights are divided by their sum."""
 
+    in_pieces = True
     scratch = 1
 
     def objection(self, p: Parameters) -> Problem | None:

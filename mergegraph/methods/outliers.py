@@ -31,6 +31,7 @@ class Outliers(Thinning):
     arXiv 2312.06795.
     """
 
+    in_pieces = True
     scratch = 3
     example = "crumbs: {op: outliers, input: d_code, density: 0.6, gamma: 0.05}"
 

@@ -27,6 +27,7 @@ class Perpendicular(OverDeltas):
     sd-mecha, the method `perpendicular_component`, https://github.com/ljleb/sd-mecha
     """
 
+    in_pieces = True
     scratch = 1
     example = "rest: {op: perpendicular, input: d_code, along: d_chat}"
 

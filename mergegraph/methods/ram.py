@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 class OnAlone(Piece):
     """1 where the operand number `which` is on and no other is; or, if `shared`, on together with others."""
 
+    in_pieces = True
     name = "on_alone"
     scratch = 2
 
@@ -45,6 +46,7 @@ class OnAlone(Piece):
 class Unique(Piece):
     """The mean of the operands that are on; where one is alone, it times its factor."""
 
+    in_pieces = True
     name = "mean_of_those_on"
     scratch = 3
 

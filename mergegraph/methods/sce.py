@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 class Variance(Piece):
     """The population variance of each element across the operands."""
 
+    in_pieces = True
     name = "variance"
     scratch = 2
 
@@ -44,6 +45,7 @@ class Variance(Piece):
 class Selected(Piece):
     """The first operand where the second, a variance, is at the threshold or above (of equals a random share)."""
 
+    in_pieces = True
     name = "where_varied"
     scratch = 1
 
@@ -59,6 +61,7 @@ class Selected(Piece):
 class Erased(Piece):
     """The weighted mean of the operands whose sign is that of the sum of all; weights are their mean squares."""
 
+    in_pieces = True
     name = "erased"
     scratch = 3
 
