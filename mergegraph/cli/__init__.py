@@ -23,6 +23,7 @@ import atexit
 import gc
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -43,19 +44,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: object = app(args=arguments, prog_name="mergegraph", standalone_mode=False)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except OSError as error:
+        terminal.note(f"What was to be shown could not be written: {error.strerror}.")
+        return 1
     except Exception as error:
         return usage_error(error)
     return code if isinstance(code, int) and code else int(bool(terminal.lost))
 
 
 def command() -> NoReturn:
-    """The command line as a process of its own. Ends without taking apart what torch and the plan have made, once the
-    streams are flushed and what is registered with `atexit` has run: that takes 0.2 s, for what the kernel frees."""
+    """The command line as a process of its own. Ends without taking apart what torch and the plan have made, once
+    threads have ended, what is registered with `atexit` has run and the streams are flushed: that takes 0.2 s, for what
+    the kernel frees."""
     from mergegraph.cli.lean import lighten_torch
 
     gc.set_threshold(_SELDOM)
     lighten_torch()
     code = main()
+    threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType]
     sys.stdout.flush()
     sys.stderr.flush()

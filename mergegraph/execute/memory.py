@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from mergegraph.errors import DoesNotFit, MergegraphError, Problem
+from mergegraph.execute import script
 from mergegraph.units import format_bytes
 
 _ARENA_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -8, -3, -1
@@ -112,6 +113,7 @@ def warm_up(device: torch.device | None = None) -> None:
         out.sum().isfinite()
         out.to(dtype)
     _select(torch.linspace(-1, 1, 4096))
+    script.warm_up()
 
 
 def _select(value: Tensor) -> None:

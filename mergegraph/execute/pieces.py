@@ -26,8 +26,6 @@ from mergegraph.plan.steps import Fetch, Reduce, Step, Store
 from mergegraph.statistic import CHUNK_ELEMENTS
 
 _MAGNITUDE_BITS = 31
-_COUNTED_AT_ONCE = 4 * CHUNK_ELEMENTS
-"""What falls into a quantile's window is held until they are through: at most 12 bytes for each."""
 
 
 @dataclass
@@ -128,15 +126,14 @@ def _take_in(part: _Part, tallies: list[int], chosen: list[Tensor], elements: in
 
 
 def _longest(parts: Sequence[_Part], elements: int) -> int:
-    """How many elements may go through a part at once."""
-    if any(part.fed for part in parts):
-        return CHUNK_ELEMENTS
-    return _COUNTED_AT_ONCE if any(part.counted for part in parts) else elements
+    """How many elements may go through a part at once: what falls into a quantile's window is held until then, and what
+    is fed lies in the slots."""
+    return CHUNK_ELEMENTS if any(part.fed or part.counted for part in parts) else max(elements, CHUNK_ELEMENTS + 1)
 
 
 def _runs(start: int, elements: int, longest: int) -> Iterator[tuple[int, int]]:
     """Parts of a tile that end where a run, or a block of random numbers, does."""
-    if longest >= elements:
+    if longest > CHUNK_ELEMENTS:
         yield 0, elements
         return
     first = 0

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from mergegraph.execute.noise import BLOCK_ELEMENTS, SCALE, block_key, drawn_below
 from mergegraph.execute.quantile import Counting
-from mergegraph.execute.script import Script, signed
+from mergegraph.execute.script import MAGNITUDE, Script, signed
 from mergegraph.methods.registry import kernels
 from mergegraph.plan.steps import Accumulate, Call, Fetch, Scaled, Step, Store, Zero
 
@@ -25,10 +25,6 @@ OPERATIONS: Final = _WITH_NUMBER | {"mul", "add", "sub", "div", "abs", "sign", "
 IN_PLACE: Final = frozenset(
     {"mul_", "add_", "sub_", "div_", "abs_", "sqrt_", "clamp_", "copy_", "zero_", "fill_", "neg_", "reciprocal_"}
 )
-
-
-_MAGNITUDE: Final = (1 << 31) - 1
-"""All bits of a float32 but its sign; larger than those of any."""
 
 
 class Name:
@@ -44,6 +40,14 @@ class Name:
 
     def __str__(self) -> str:
         return self._script.name("s", self.slot)
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("a kernel that works in pieces compares tiles by torch.eq, with `out`")
+
+    def __bool__(self) -> bool:
+        raise TypeError("a kernel that works in pieces does not see what a tile holds")
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
 
     def _called(self, name: str, *arguments: Any, **named: Any) -> Name:
         _line(self._script, f"{self}.{name}", arguments, named, self._script.number)
@@ -70,6 +74,7 @@ class _Operations:
 def _line(
     script: Script, call: str, arguments: Sequence[Any], named: dict[str, Any], number: Callable[[float], str]
 ) -> None:
+    assert not any(isinstance(each, bool) for each in (*arguments, *named.values())), "numbers only"
     given = [str(each) if isinstance(each, Name) else number(float(each)) for each in arguments]
     given += [f"{k}={v if isinstance(v, Name) else script.number(float(v))}" for k, v in named.items()]
     script.lines.append(f"{call}({', '.join(given)})")
@@ -84,7 +89,7 @@ class _Kernel:
     p: Any
     spare: list[Name]
     stats: Sequence[Any]
-    noise: int
+    noise: tuple[str, str]
     free: int
     ops: Any = field(init=False)
 
@@ -103,27 +108,18 @@ class _Kernel:
 
     def draw_equal(self, operand: Name, size: float, share: float) -> None:
         """On the bits: a product would make NaN of what is not finite."""
-        if not size or not share:
-            return
         words, equal = self.spare[0].slot, self.free
-        self._words(words, equal)
-        w, e = self.script.name("w", words), self.script.name("w", equal)
-        given, out = self.script.name("w", operand.slot), self.script.name("w", self.out.slot)
-        self.script.lines += [
-            f"torch.lt({w}, {self.script.integer(drawn_below(share))}, out={w})",
-            f"torch.bitwise_and({given}, {_MAGNITUDE}, out={e})",
-            f"torch.eq({e}, {self.script.integer(struct.unpack('<i', struct.pack('<f', size))[0])}, out={e})",
-            f"{w}.mul_({e})",
-            f"{w}.neg_()",
-            f"{w}.bitwise_and_({given})",
-            f"{out}.bitwise_or_({w})",
-        ]
+        name, integer = self.script.name, self.script.integer
+        limit = drawn_below(share) if size and share else 0
+        bits = struct.unpack("<i", struct.pack("<f", size))[0]
+        tiles = [name("w", slot) for slot in (self.out.slot, operand.slot, words, equal)]
+        numbers = ["m", *self.noise, integer(limit), integer(bits)]
+        self.script.lines.append(f"draw_equal({', '.join([*tiles, *numbers])})")
 
     def _words(self, words: int, spare: int) -> None:
-        """The 24-bit numbers of the elements; the keys of a noise follow one another, two for each block."""
-        first = f"k[{self.noise} + b]", f"k[{self.noise + 1} + b]"
+        """The 24-bit numbers of the elements."""
         w, v = self.script.name("w", words), self.script.name("w", spare)
-        self.script.lines.append(f"words_of({w}, {v}, m, {first[0]}, {first[1]})")
+        self.script.lines.append(f"words_of({w}, {v}, m, {self.noise[0]}, {self.noise[1]})")
 
 
 @dataclass
@@ -179,17 +175,17 @@ class Recorder:
         operands: Any = map(named, step.sources)
         kernels()[step.kernel].tile(given, *operands)  # pyright: ignore[reportArgumentType]
 
-    def _noise(self, noise: int | None) -> int:
-        """Where the keys of a noise begin among the script's numbers."""
+    def _noise(self, noise: int | None) -> tuple[str, str]:
+        """The two numbers of this piece's block among the keys of a noise, which are added to the script's."""
         if noise is None:
-            return 0
-        begin = len(self.script.keys)
+            return "", ""
+        begin = self.script.integer(len(self.script.keys))
         blocks = range(self.start // BLOCK_ELEMENTS, (self.start + max(self.elements, 1) - 1) // BLOCK_ELEMENTS + 1)
         for block in blocks:
             key = block_key(self.noises[noise], block)
             self.script.keys += [signed(key), signed(key >> 32)]
         self.script.noises += 1
-        return begin
+        return f"q[{begin} + b]", f"q[{begin} + b + 1]"
 
     def _store(self, slot: int, dtype: str) -> None:
         """Round, and count what is not finite: whatever is not, before or after, shows in the sum."""
@@ -226,34 +222,20 @@ class Recorder:
     def count(self, counting: Counting, slot: int) -> None:
         """What `quantile.Quantile` counts of a piece: numbers in `tallies`, then a tensor in `chosen`. That holds the
         counts of the window's bins, with one before them; where the window is sparse, the places in it, from 1."""
-        window, integer, self._held = counting.window, self.script.integer, []
+        window, self._held = counting.window, []
+        span = window.high - window.low if window.high <= MAGNITUDE else 0
+        bins = window.bins + 1 if window.is_dense else 0
+        heavy = [value - window.low for value in window.heavy]
         bits, inside, spare = (self.script.name("x", index) for index in range(3))
-        lines = [f"torch.bitwise_and({self.script.name('w', slot)}, {_MAGNITUDE}, out={bits})"]
-        if counting.nonzero:
-            lines.append(f"tallies.append(int({bits}.count_nonzero()))")
-        is_cut = window.high <= _MAGNITUDE
-        lines.append(f"{bits}.sub_({integer(window.low)})")
-        if is_cut:
-            lines.append(f"torch.lt({bits}, {integer(window.high - window.low)}, out={inside})")
-        if counting.over:
-            lines.append(f"tallies.append(n - int({inside}.sum(dtype=torch.int32)))")
-        lines.append(f"{bits}.clamp_(min=-1)")
-        for value in window.heavy:
-            lines += [
-                f"torch.eq({bits}, {integer(value - window.low)}, out={spare})",
-                f"tallies.append(int({spare}.sum(dtype=torch.int32)))",
-                f"{spare}.mul_({integer(value - window.low + 1)})",
-                f"{bits}.sub_({spare})",
-            ]
-        lines += [f"{bits}.bitwise_right_shift_({integer(window.shift)})", f"{bits}.add_(1)"]
-        if is_cut:
-            lines.append(f"{bits}.mul_({inside})")
-        if window.is_dense:
-            lines.append(f"chosen.append(torch.bincount({bits}, minlength={integer(window.bins + 1)}))")
-        else:
-            lines.append(f"chosen.append(torch.index_select({bits}, 0, torch.nonzero({bits}).view(-1)))")
-        self.script.lines += lines
-        self.script.tallies += counting.nonzero + counting.over + len(window.heavy)
+        self.script.lines += [
+            f"found, part = count_bits({self.script.name('w', slot)}, {bits}, {inside}, {spare}, "
+            f"c[{len(self.script.counting)}])",
+            "tallies.extend(found)",
+            "chosen.append(part)",
+        ]
+        self.script.counting.append(
+            [window.low, span, int(counting.nonzero), int(counting.over), window.shift, bins, *heavy]
+        )
 
     def _double(self, slot: int, keep: int) -> str:
         if slot not in self._held:

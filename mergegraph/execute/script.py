@@ -9,7 +9,9 @@ TorchScript any more, the same text runs as a function of Python's, slower, with
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
@@ -18,10 +20,11 @@ import torch
 from torch import Tensor
 
 from mergegraph.execute.noise import BLOCK_ELEMENTS, FIRST, SECOND
+from mergegraph.plan.memory import TEXTS_KEPT
 
 _SIGN: Final = 1 << 31
-_KEPT: Final = 512
-"""A process that merges thousands of recipes must not keep all their texts."""
+MAGNITUDE: Final = (1 << 31) - 1
+"""All bits of a float32 but its sign; larger than those of any."""
 
 
 def signed(word: int) -> int:
@@ -44,9 +47,49 @@ def words_of(x: Tensor, v: Tensor, mixed: Tensor, low: int, high: int):
     x.bitwise_and_({(1 << 24) - 1})
 
 
+def draw_equal(out: Tensor, given: Tensor, words: Tensor, equal: Tensor, mixed: Tensor, low: int, high: int,
+               limit: int, size: int):
+    if limit > 0:
+        words_of(words, equal, mixed, low, high)
+        torch.lt(words, limit, out=words)
+        torch.bitwise_and(given, {MAGNITUDE}, out=equal)
+        torch.eq(equal, size, out=equal)
+        words.mul_(equal)
+        words.neg_()
+        words.bitwise_and_(given)
+        out.bitwise_or_(words)
+
+
+def count_bits(w: Tensor, bits: Tensor, inside: Tensor, spare: Tensor, c: List[int]) -> Tuple[List[int], Tensor]:
+    found: List[int] = []
+    torch.bitwise_and(w, {MAGNITUDE}, out=bits)
+    if c[2] > 0:
+        found.append(int(bits.count_nonzero()))
+    bits.sub_(c[0])
+    if c[1] > 0:
+        torch.lt(bits, c[1], out=inside)
+    if c[3] > 0:
+        found.append(w.numel() - int(inside.sum(dtype=torch.int32)))
+    bits.clamp_(min=-1)
+    for value in c[6:]:
+        torch.eq(bits, value, out=spare)
+        found.append(int(spare.sum(dtype=torch.int32)))
+        spare.mul_(value + 1)
+        bits.sub_(spare)
+    bits.bitwise_right_shift_(c[4])
+    bits.add_(1)
+    if c[1] > 0:
+        bits.mul_(inside)
+    if c[5] > 0:
+        part = torch.bincount(bits, minlength=c[5])
+    else:
+        part = torch.index_select(bits, 0, torch.nonzero(bits).view(-1))
+    return found, part
+
+
 def run_pieces(s: List[Tensor], w: List[Tensor], r: List[Tensor], o: List[Tensor], d: List[Tensor], x: List[Tensor],
-               mixed: Tensor, t: List[Tensor], f: List[float], k: List[int], start: int, first: int, last: int,
-               step: int) -> Tuple[List[int], List[float], List[int], List[Tensor]]:
+               mixed: Tensor, t: List[Tensor], f: List[float], k: List[int], q: List[int], c: List[List[int]],
+               start: int, first: int, last: int, step: int) -> Tuple[List[int], List[float], List[int], List[Tensor]]:
     counts: List[int] = []
     sums: List[float] = []
     tallies: List[int] = []
@@ -62,16 +105,18 @@ class Script:
     """What is done to a piece, in lines, and the numbers that the lines take.
 
     The lines see `n` elements from `i` on of what they name: s<slot>, w<slot> (its bits as int32), r<raw>, o<out>,
-    d<run of float64>, x<run of int32>; f, t (as a tensor without dimensions, float32) and k (integers) hold the
-    numbers.
+    d<run of float64>, x<run of int32>. f, t (as a tensor without dimensions, float32) and k (integers) hold the
+    numbers, q the keys of random numbers, two for each block, and c what quantiles count: equal programs give equal
+    lines, whatever their numbers.
     """
 
     lines: list[str] = field(default_factory=list[str])
     names: set[str] = field(default_factory=set[str])
     floats: list[float] = field(default_factory=list[float])
     scalars: list[float] = field(default_factory=list[float])
+    integers: list[int] = field(default_factory=list[int])
     keys: list[int] = field(default_factory=list[int])
-    tallies: int = 0
+    counting: list[list[int]] = field(default_factory=list[list[int]])
     sums: int = 0
     stores: int = 0
     noises: int = 0
@@ -93,8 +138,8 @@ class Script:
 
     def integer(self, value: int) -> str:
         """A whole number in a line."""
-        self.keys.append(value)
-        return f"k[{len(self.keys) - 1}]"
+        self.integers.append(value)
+        return f"k[{len(self.integers) - 1}]"
 
     @property
     def text(self) -> str:
@@ -148,21 +193,45 @@ def runner(script: Script, given: Buffers, start: int, step: int) -> Runner:
     function = _function(script.text)
     scalars = [torch.tensor(value, dtype=torch.float32) for value in script.scalars]
     buffers = [list(each) for each in (given.slots, given.words, given.raw, given.out, given.doubles, given.integers)]
-    numbers = (_mixed(), scalars, script.floats, script.keys, start)
-    return lambda first, last: function(*buffers, *numbers, first, last, step)
+    numbers = (_mixed(), scalars, script.floats, script.integers, script.keys, script.counting, start)
+
+    def run(first: int, last: int) -> Counts:
+        with _unoptimised():
+            return function(*buffers, *numbers, first, last, step)
+
+    return run
 
 
-_functions: dict[str, Callable[..., Counts]] = {}
+_functions: OrderedDict[str, Callable[..., Counts]] = OrderedDict()
 _lock = threading.Lock()
 
 
 def _function(text: str) -> Callable[..., Counts]:
     with _lock:
         if text not in _functions:
-            if len(_functions) >= _KEPT:
-                _functions.clear()
-            _functions[text] = (compiled if hasattr(torch.jit, "CompilationUnit") else interpreted)(text)
+            if len(_functions) >= TEXTS_KEPT:
+                _functions.popitem(last=False)
+            _functions[text] = (compiled if _jit("CompilationUnit") else interpreted)(text)
+        _functions.move_to_end(text)
         return _functions[text]
+
+
+def _jit(name: str) -> Any:
+    """Something of `torch.jit`; None where it is no more."""
+    return getattr(getattr(torch, "jit", None), name, None)
+
+
+def _unoptimised() -> AbstractContextManager[None]:
+    """Nothing here can be fused: to look for it takes 30 ms for each text and thread, and as much memory again."""
+    context = _jit("optimized_execution")
+    return context(False) if context else nullcontext()
+
+
+def warm_up() -> None:
+    """Run the smallest script, so that what torch sets up for the first one is there before anything is measured."""
+    slot = torch.zeros(1)
+    given = Buffers([slot], [slot.view(torch.int32)], [], [], [], [])
+    runner(Script(["s0.zero_()"], {"s0"}), given, 0, 1)(0, 1)
 
 
 def compiled(text: str) -> Callable[..., Counts]:

@@ -111,8 +111,9 @@ class Method(FieldModel):
     scratch: ClassVar[int] = 0
     """Tiles a kernel takes from the pool beyond its operands and its result."""
     granularity: ClassVar[Granularity] = "element"
-    in_pieces: ClassVar[bool] = False
     """What a tile of its kernel is; see `mergegraph.methods.kernel`."""
+    in_pieces: ClassVar[bool] = False
+    """Whether its kernel works on any part of a tile (see `methods.kernel.Piece`)."""
     random: ClassVar[bool] = False
     """Whether it draws random numbers: `p.noises` has some for each edge."""
     matrices_only: ClassVar[bool] = False

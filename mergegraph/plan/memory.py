@@ -12,13 +12,19 @@ from dataclasses import dataclass, replace
 
 from mergegraph.plan.rooms import room_bytes
 from mergegraph.plan.steps import Program, Reduce
-from mergegraph.statistic import SPARSE_BINS
+from mergegraph.statistic import CHUNK_ELEMENTS, SPARSE_BINS
 
 BLOCK_ELEMENTS = 65_536
 """A tile is whole blocks, so that checksums do not depend on the tile."""
 TILE_ELEMENTS = 1_048_576
-"""4 MiB of float32. Smaller tiles stay in the L2 cache, but workers wait for the interpreter's lock between any two
-operations: with two workers, tiles of 262,144 take a soup from 1.6 s to 2.3 s. With larger ones the pool grows."""
+"""4 MiB of float32. What a worker does between two tiles holds the interpreter's lock: with two workers, tiles of
+262,144 take a soup from 1.4 s to 2.4 s. Larger ones gain nothing, and the pool grows."""
+TEXTS_KEPT = 16
+"""So many compiled passes are kept (see `execute.script`), the last that were used."""
+TEXT_BYTES = 1 << 20
+"""What one takes: 0.8 MiB measured."""
+COUNTED_BYTES = 12 * CHUNK_ELEMENTS
+"""What may fall into a quantile's window of a run, with its places."""
 POOL_CEILING = 128 << 20
 DEFAULT_BUDGET = 2 << 30
 REDUCE_BYTES = 2 << 20
@@ -100,8 +106,16 @@ def piece_bytes(program: Program) -> int:
     for index, steps in enumerate(program.passes):
         slots, elements = program.piece(index)
         reduces = any(isinstance(step, Reduce) for step in steps)
-        needed.append(4 * slots * elements + REDUCE_BYTES * reduces)
+        quantiles = sum(program.reductions[n].kind == "abs_quantile" for n in program.fed_in(index))
+        counted = COUNTED_BYTES * max(0, quantiles - 1)  # the room to reduce in has that of one
+        needed.append(4 * slots * elements + REDUCE_BYTES * reduces + counted)
     return max(needed, default=0)
+
+
+def text_bytes(programs: Iterable[Program]) -> int:
+    """What the compiled passes of programs in pieces take, for all workers together."""
+    passes = {(each.passes[index]) for each in programs if each.in_pieces for index in range(len(each.passes))}
+    return TEXT_BYTES * min(len(passes), TEXTS_KEPT)
 
 
 def histogram_bytes(program: Program) -> int:

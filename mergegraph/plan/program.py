@@ -223,7 +223,7 @@ def _sized(
         out_bits=max(out, default=0),
         reductions=reductions,
         granularity=granularity,
-        in_pieces=_in_pieces(steps, compute_bits, granularity) and sum(all_at_once) <= _MOST_STAGED_BITS,
+        in_pieces=_in_pieces(steps, compute_bits, granularity) and max(sum(all_at_once), sum(out)) <= _MOST_STAGED_BITS,
         slots_of=tuple([each.count for each in emitted]),
         staged=tuple(all_at_once),
         stored=tuple(out),
@@ -231,7 +231,7 @@ def _sized(
 
 
 _MOST_STAGED_BITS = 1_024
-"""Of an element of all inputs: with more of them a tile of 65,536 elements would take more than 8 MiB at once."""
+"""Of an element of all inputs, or of all outputs: with more a tile of 65,536 elements would take more than 8 MiB."""
 _PLAIN = frozenset({"F32", "F16", "BF16"})
 
 

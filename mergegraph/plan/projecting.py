@@ -16,6 +16,7 @@ from mergegraph.plan.memory import (
     Projection,
     histogram_bytes,
     project,
+    text_bytes,
     tile_shape,
     with_special,
 )
@@ -33,7 +34,8 @@ def projection(groups: Sequence[Group], gathered: Sequence[Gathering], budget_by
     sized += [(work.program, extent) for each in gathered for work, extent in each.members]
     plain = [(program, extent) for program, extent in sized if program.granularity == "element"]
     special = {(program, extent) for program, extent in sized if program.granularity != "element"}
-    shared = _shared_bytes({program for program, _ in sized}, gathered, workers)
+    programs = {program for program, _ in sized}
+    shared = _shared_bytes(programs, gathered, workers) + text_bytes(programs)
     projected = project(
         tile_shape({program for program, _ in plain}),
         budget_bytes,

@@ -131,7 +131,7 @@ def test_threads_give_the_reference_s_files_for_every_tiling(nodes: str, models:
 
 def test_a_small_budget_shrinks_tiles_and_changes_no_byte(models: Path) -> None:
     nodes = LOADS + RECIPES["nested deltas"]
-    roomy, tight = planned(models, nodes), planned(models, nodes, budget_bytes=6 << 20)
+    roomy, tight = planned(models, nodes), planned(models, nodes, budget_bytes=8 << 20)
     assert tight.projection.tile_elements < roomy.projection.tile_elements
     merged(roomy, overwrite=True)
     reference = tree(models / "out")

@@ -4,6 +4,7 @@ tensors, and of any tile; what is not finite is counted."""
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import torch
 from mergegraph.execute import script
 from mergegraph.execute.executors.for_loop import for_loop
 from mergegraph.execute.noise import draw_equal, fill_uniform
-from mergegraph.execute.recording import Recorder
+from mergegraph.execute.recording import Name, Recorder
 from mergegraph.execute.run import Options, run
 from mergegraph.execute.script import Buffers, Script, compiled, interpreted, runner
 from mergegraph.methods.registry import kernels
+from mergegraph.plan.memory import TEXTS_KEPT
 from mergegraph.plan.plan import Plan
 from mergegraph.plan.steps import Call, Store
 from tests.plan.small_plans import planned
@@ -33,6 +35,13 @@ NODES = {
     "m: base + t",
     "dare": "t: {op: dare, base: base, input: a, density: 0.5}\nm: base + t",
     "dare, l1": "t: {op: dare, base: base, input: a, density: 0.5, rescale: l1}\nm: base + t",
+    "consensus": "t: {op: consensus, base: base, inputs: [a, b]}\nm: base + t",
+    "magmax": "t: {op: magmax, base: base, inputs: [a, b]}\nm: base + t",
+    "nearswap": "m: {op: nearswap, a: a, b: b, t: 0.001}",
+    "outliers": "t: {op: outliers, base: base, input: a, gamma: 0.01, density: 0.4}\nm: base + t",
+    "sce": "t: {op: sce, base: base, inputs: [a, b], select_topk: 0.5}\nm: base + t",
+    "ram": "t: {op: ram, base: base, inputs: [a, b]}\nm: base + t",
+    "multislerp": "m: {op: multislerp, inputs: [a, b]}",
     "trim of dare": "d: {op: dare, base: base, input: a, density: 0.5}\nt: {op: trim, input: d, density: 0.3}\n"
     "m: base + t",
 }  # fmt: skip
@@ -66,7 +75,7 @@ def test_pieces_give_the_bits_of_whole_tensors(
     assert all(group.computation.program.in_pieces for group in plans["compiled"].groups)
     run(plans["compiled"], Options(sync=False))
     run(plans["reference"], Options(sync=False, executor=for_loop))
-    monkeypatch.setattr(script, "_functions", {})
+    monkeypatch.setattr(script, "_functions", OrderedDict())
     monkeypatch.setattr(script, "compiled", interpreted)
     run(plans["read"], Options(sync=False))
     assert content(tmp_path / "compiled") == content(tmp_path / "reference") == content(tmp_path / "read")
@@ -120,7 +129,8 @@ def test_random_numbers_are_those_of_whole_tiles(way: Callable[[str], object], s
         text: Script = recorder.script
         way(text.text)(  # type: ignore[operator]
             list(given.slots), list(given.words), [], [], [], [], script._mixed(),
-            [torch.tensor(x) for x in text.scalars], text.floats, text.keys, start, first, last, 65_536,
+            [torch.tensor(x) for x in text.scalars],
+            text.floats, text.integers, text.keys, [], start, first, last, 65_536,
         )  # fmt: skip
         uniform = torch.empty(last - first)
         fill_uniform(uniform, noise, start + first, torch.empty(last - first))
@@ -143,3 +153,46 @@ def test_elements_at_a_threshold_are_drawn_as_in_whole_tiles() -> None:
     runner(recorder.script, given, 0, 65_536)(0, values.numel())
     assert torch.equal(given.slots[1][: values.numel()].view(torch.int32), expected.view(torch.int32))
     assert 0 < int((expected.abs() == 2).sum()) < 10_000
+
+
+def test_equal_programs_have_one_text_whatever_the_tile_and_the_numbers() -> None:
+    texts: set[str] = set()
+    for start, count, share in ((0, 100, 0.5), (65_536, 300_000, 0.0), (5, 1_000_000, 0.9)):
+
+        class Found:
+            value, share_of_equal = 2.0 + share, share
+
+        recorder = Recorder(start, count, [77, 78], [Found, Found], 5)
+        for slot, noise in ((1, 0), (3, 1)):
+            recorder.record(Call(slot, "keep_largest", (0,), (("scale", 1.0),), (2,), (noise,), noise))
+        texts.add(recorder.script.text)
+    assert len(texts) == 1
+
+
+def test_texts_are_kept_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "_functions", OrderedDict())
+    given = buffers(torch.ones(3), torch.float32, 1)
+    for number in range(TEXTS_KEPT + 5):
+        text = Script(["s0.zero_()"] * (number + 1), {"s0"})
+        runner(text, given, 0, 3)(0, 3)
+    assert len(script._functions) == TEXTS_KEPT
+
+
+@pytest.mark.parametrize(
+    "misuse", [lambda tile: tile == tile, lambda tile: tile != 0, bool, lambda tile: tile.item(), lambda tile: tile * 2]
+)
+def test_what_cannot_be_written_down_is_refused(misuse: Callable[[Name], object]) -> None:
+    with pytest.raises((TypeError, AttributeError)):
+        misuse(Name(Script(), 0))
+
+
+def test_a_sample_over_random_masks_changes_no_bit(tmp_path: Path) -> None:
+    """A tensor that is large enough to be sampled, in runs that begin inside blocks of random numbers."""
+    generator = torch.Generator().manual_seed(5)
+    base = torch.randn(1_300_001, generator=generator)
+    write_model(tmp_path / "base", {"w": base.bfloat16()})
+    write_model(tmp_path / "a", {"w": (base + 0.1 * torch.randn(1_300_001, generator=generator)).bfloat16()})
+    plans = [plan_of(tmp_path, NODES["trim of dare"], way) for way in ("tiles", "whole")]
+    run(plans[0], Options(sync=False))
+    run(plans[1], Options(sync=False, executor=for_loop))
+    assert content(tmp_path / "tiles") == content(tmp_path / "whole")

@@ -49,7 +49,7 @@ def test_a_matrix_that_does_not_fit_is_named_with_what_would_help(tmp_path: Path
     work = kernels()["tsv"].workspace(512, 700, 2) * 4
     slots = next(g.computation.program.slots for g in plan.groups if g.extent.columns == 700)
     assert slots >= 4, "two deltas, the base that is added, the result"
-    assert needed(plan, "layers.0.up.weight") == plan.projection.pool_bytes == slots * buffer + buffer + work
+    assert needed(plan, "layers.0.up.weight") == plan.projection.tile_set_bytes == slots * buffer + buffer + work
     total = plan.projection.pool_bytes / MIB
     assert str(problem) == (
         f"The plan needs {total:.1f} MiB; the budget is 8.0 MiB.\n"
@@ -98,7 +98,7 @@ def test_a_convolution_takes_that_of_the_matrix_of_its_outputs(tmp_path: Path) -
 def test_tensors_of_one_dimension_need_no_matrix(tmp_path: Path) -> None:
     """Their deltas are averaged, tile by tile."""
     write_vectors(tmp_path, ("base", "a", "b"), long=({"w": vector(9)}))
-    plan = planned(tmp_path, TSV + NODES, budget_bytes=2 * MIB, workers=1)
+    plan = planned(tmp_path, TSV + NODES, budget_bytes=3 * MIB, workers=1)
     assert [g.computation.program.granularity for g in plan.groups] == ["element"]
     assert plan.problems == ()
 

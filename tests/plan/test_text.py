@@ -59,7 +59,7 @@ def test_the_text_of_a_plan(tmp_path: Path) -> None:
         "test",
         "  reads    5.5 KiB of 6.7 KiB in 2 files: a, b",
         "  writes   5.1 KiB",
-        "  memory   2.8 MiB (2 workers, tiles of 65,536 elements) of a budget of 6.0 MiB",
+        "  memory   3.8 MiB (2 workers, tiles of 65,536 elements) of a budget of 6.0 MiB",
         "  passes   1, 3 groups of tensors read once for several outputs",
         "  compares 1 tensor that are not floating point, before the run",
         "",
