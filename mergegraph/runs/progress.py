@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ def _is_like(value: object, default: object) -> bool:
     if isinstance(default, str):
         return isinstance(value, str)
     wanted = int if isinstance(default, int) else (int, float)
-    return isinstance(value, wanted) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, wanted) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def _pairs(value: object) -> tuple[tuple[str, float], ...] | None:
