@@ -13,6 +13,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LLAMAS = REPOSITORY / "recipes" / "models" / "tiny-llama"
+PYTHON = sys.executable
 PATHS = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tui")])
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ class Workshop:
         self.partial = folder / "out.partial"
         self.recipe = self.write("merge.yaml", "out")
         python = folder / "python"
-        python.write_text(f'#!/bin/sh\nshift 3\nexec {sys.executable} -P {REPOSITORY}/tests/runs/gated.py "$@"\n')
+        python.write_text(f'#!/bin/sh\nshift 3\nexec {PYTHON} -P {REPOSITORY}/tests/runs/gated.py "$@"\n')
         python.chmod(0o755)
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
         patch.setenv("PYTHONPATH", PATHS)
@@ -48,6 +49,10 @@ class Workshop:
     def close(self, open_for: int = 0) -> None:
         self.gate.touch()
         self.patch.setenv("OPEN_FOR", str(open_for))
+
+    def is_reached(self) -> bool:
+        """Whether a run waits at the gate."""
+        return (self.folder / "reached").exists()
 
     def open(self) -> None:
         self.gate.unlink()

@@ -1,4 +1,4 @@
-"""The command, whose tiles wait while a file lies at $GATE, once $OPEN_FOR of them are through. A child of tests."""
+"""The command, whose tiles wait while a file lies at $GATE, once $OPEN_FOR are through; `reached` says so."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _GATE, _OPEN_FOR = Path(os.environ["GATE"]), int(os.environ.get("OPEN_FOR", "0")
 def _waiting(self: Work, *arguments: Any) -> None:
     if next(_through) >= _OPEN_FOR:
         while _GATE.exists():
+            _GATE.with_name("reached").touch()
             time.sleep(0.005)
     _perform(self, *arguments)
 
