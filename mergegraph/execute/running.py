@@ -21,6 +21,7 @@ from mergegraph.tensors.partial import PROGRESS
 from mergegraph.tensors.writer import OutputFolder
 
 _PROGRESS_FILE_SECONDS = 0.1
+"""Written each time it takes 0.2 ms of a processor: 2 ms a second."""
 
 
 @dataclass(frozen=True)

@@ -47,12 +47,17 @@ def make_folder(arguments: Sequence[str], outputs: Mapping[str, Path], started_i
     folder = runs / f"{moment:%Y%m%dT%H%M%S.%f}-{os.getpid()}-{os.urandom(2).hex()}"
     folder.mkdir(mode=0o700)
     fd = os.open(folder / ALIVE, os.O_RDWR | os.O_CREAT, 0o600)
-    with suppress(OSError):  # where there are no locks, the pid decides
-        fcntl.flock(fd, fcntl.LOCK_EX)
-    put(folder / RUN, {"arguments": list(arguments), "folder": str(started_in), "began": began,
-                       "host": socket.gethostname()})  # fmt: skip
-    if outputs:
-        put_outputs(folder, outputs)
+    try:
+        with suppress(OSError):  # where there are no locks, the pid decides
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        put(folder / RUN, {"arguments": list(arguments), "folder": str(started_in), "began": began,
+                           "host": socket.gethostname()})  # fmt: skip
+        if outputs:
+            put_outputs(folder, outputs)
+    except OSError:
+        os.close(fd)
+        forget(folder)
+        raise
     return folder, fd
 
 
@@ -124,7 +129,11 @@ def forget_old(runs: Path) -> None:
     """Delete the folders of runs that ended, but for the newest ones: their ends may still be asked for."""
     for folder in newest_first(runs)[_ENDED_RUNS_KEPT:]:
         if not is_alive(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+            forget(folder)
+
+
+def forget(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def newest_first(runs: Path) -> list[Path]:

@@ -11,6 +11,7 @@ import signal
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -67,27 +68,31 @@ class RegisteredRun:
 
     folder: Path
 
+    @cached_property
+    def _started(self) -> dict[str, object]:
+        return read(self.folder / RUN)
+
     @property
     def arguments(self) -> tuple[str, ...]:
         """What stood behind `mergegraph`."""
-        arguments = read(self.folder / RUN).get("arguments")
+        arguments = self._started.get("arguments")
         return tuple(map(str, cast("list[object]", arguments))) if isinstance(arguments, list) else ()
 
     @property
     def started_in(self) -> Path:
         """The current folder of whoever started it."""
-        return Path(str(read(self.folder / RUN).get("folder", "")))
+        return Path(str(self._started.get("folder", "")))
 
     @property
     def began(self) -> float:
         """Seconds since the epoch."""
-        began = read(self.folder / RUN).get("began")
+        began = self._started.get("began")
         return began if isinstance(began, float) else 0.0
 
     @property
     def is_here(self) -> bool:
         """Whether it was started on this machine; a home folder may be shared."""
-        return read(self.folder / RUN).get("host") == socket.gethostname()
+        return self._started.get("host") == socket.gethostname()
 
     @property
     def outputs(self) -> tuple[Path, ...]:

@@ -16,6 +16,7 @@ from mergegraph_tui.model import runs
 from mergegraph_tui.model.runs import Done, Failed, Lost, Options, Progress, RegisteredRun, Run, Stopped
 from safetensors.torch import load_file, save_file
 
+from mergegraph.errors import OutputError
 from mergegraph.runs.folder import ALIVE, END, STDOUT
 from mergegraph.tensors.lock import FolderLock
 from tests.runs.children import LLAMAS, PYTHON, Workshop, wait_for
@@ -198,6 +199,16 @@ def test_a_run_that_only_its_lock_tells_of(workshop: Workshop) -> None:
     assert not run.is_alive()
     assert run.end() == Stopped((), 130)
     assert runs.find(workshop.output) is None
+
+
+def test_what_cannot_be_started_leaves_nothing(workshop: Workshop) -> None:
+    with pytest.raises(OutputError, match="was not started"):
+        runs.start(workshop.recipe, folder=workshop.folder / "gone")
+    assert runs.known() == []
+    (workshop.folder / "file").touch()
+    workshop.patch.setenv("XDG_STATE_HOME", str(workshop.folder / "file"))
+    with pytest.raises(OutputError, match="set XDG_STATE_HOME"):
+        runs.start(workshop.recipe)
 
 
 def test_torn_ends_are_no_ends(tmp_path: Path) -> None:

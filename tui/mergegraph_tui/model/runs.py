@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mergegraph.errors import OutputError, Problem
 from mergegraph.runs.ending import Done, End, Failed, Lost, Stopped
-from mergegraph.runs.folder import RUN_FOLDER, STDERR, STDOUT, make_folder, put_pid
+from mergegraph.runs.folder import RUN_FOLDER, STDERR, STDOUT, forget, make_folder, put_pid
 from mergegraph.runs.following import (
     RegisteredRun,
     Run,
@@ -82,7 +82,7 @@ def start(
 
 def start_again(run: RegisteredRun) -> RegisteredRun:
     """The same command in the same place: it goes on behind what is on disk."""
-    return _started(run.arguments, run.started_in, {path.name: path for path in run.outputs})
+    return _started(run.arguments, run.started_in, {str(path): path for path in run.outputs})
 
 
 def _started(arguments: Sequence[str], started_in: Path, outputs: Mapping[str, Path]) -> RegisteredRun:
@@ -104,6 +104,7 @@ def _started(arguments: Sequence[str], started_in: Path, outputs: Mapping[str, P
         with suppress(OSError):
             put_pid(alive, child.pid)
     except OSError as error:
+        forget(folder)
         raise OutputError(Problem("The run was not started.", why=str(error))) from error
     finally:
         os.close(alive)
