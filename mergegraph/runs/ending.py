@@ -51,8 +51,8 @@ def end_from_json(said: Mapping[str, object]) -> End | None:
     match said:
         case {"kind": "done"}:
             return Done(said)
-        case {"kind": "error", "exit_code": int(code), "problems": list() as problems}:
-            listed = cast("list[object]", problems)
+        case {"kind": "error", "exit_code": int(code), "problems": list()}:
+            listed = cast("list[object]", said["problems"])
             told = tuple([problem_from_json(cast("dict[str, object]", x)) for x in listed if isinstance(x, dict)])
             return Stopped(told, code) if code in _STOPPED else Failed(told, code)
         case _:
