@@ -14,7 +14,7 @@ A `Problem` says what, where, why, and what to type. Stages collect problems and
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -136,6 +136,37 @@ def did_you_mean(word: str, known: Iterable[str], what: str = "known") -> str:
         return f"Did you mean {close[0]}?"
     shown = ", ".join(names[:12]) + (f", and {len(names) - 12} more" if len(names) > 12 else "")
     return f"{what}: {shown}" if names else f"there are none ({what})"
+
+
+def problem_json(problem: Problem) -> dict[str, object]:
+    """A problem's parts by name; `line` is 0 where only the file is known."""
+    return {
+        "fact": problem.fact,
+        "where": problem.where,
+        "file": problem.at.file if problem.at else "",
+        "line": problem.at.line if problem.at else 0,
+        "node": problem.node,
+        "tensor": problem.tensor,
+        "model": problem.model,
+        "why": problem.why,
+        "fix": problem.fix,
+        "severity": problem.severity,
+    }
+
+
+def problem_from_json(said: Mapping[str, object]) -> Problem:
+    """What `problem_json` wrote; "" for a part that is missing or no text."""
+
+    def text(name: str) -> str:
+        value = said.get(name, "")
+        return value if isinstance(value, str) else ""
+
+    line = said.get("line")
+    at = Location(text("file"), line if isinstance(line, int) else 0) if text("file") else None
+    return Problem(
+        text("fact"), at, text("node"), text("tensor"), text("model"), text("why"), text("fix"),
+        "warning" if said.get("severity") == "warning" else "error",
+    )  # fmt: skip
 
 
 def printable(text: str) -> str:

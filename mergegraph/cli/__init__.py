@@ -7,6 +7,7 @@ reporting.py   errors to messages and exit codes
 running.py     `run`: the plan is executed under a reporter
 reporters.py   what a run says on its way: text, JSON lines, or nothing
 progress.py    the bar on a terminal, and how fast a run is
+watching.py    `watch`: a run of another process
 checking.py    `check` and `plan`
 drawing.py     `graph`: nodes folded and described; rail.py draws the wires
 converting.py  `convert`

@@ -197,6 +197,19 @@ def graph(
 
 
 @app.command()
+def watch(
+    output: Annotated[
+        Path | None, typer.Argument(metavar="OUTPUT", help="What the run writes. Default: the only run there is.")
+    ] = None,
+) -> None:
+    """Follow a run that goes on in another process. Ends as the run does; Ctrl-C leaves it alone."""
+    with reporting():
+        from mergegraph.cli.watching import watch as watch_run
+
+        watch_run(output)
+
+
+@app.command()
 def verify(
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The folder that a run wrote, or its .partial.")],
     as_json: Json = False,

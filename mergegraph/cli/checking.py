@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from mergegraph.cli.reporting import problem_json
 from mergegraph.cli.terminal import note, say, say_json, say_text
-from mergegraph.errors import Problem
+from mergegraph.errors import Problem, problem_json
 from mergegraph.units import format_count
 
 if TYPE_CHECKING:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from mergegraph.cli.checking import show_warnings
-from mergegraph.cli.reporting import problem_json
 from mergegraph.cli.terminal import say, say_json, say_text
 from mergegraph.cli.verifying import progress_line
-from mergegraph.errors import OutputError, Problem
+from mergegraph.errors import OutputError, Problem, problem_json
 from mergegraph.provenance.opening import OpenedOutput, is_output, is_unfinished, open_output
 from mergegraph.provenance.record import AnyProvenance, Conversion, Provenance
 from mergegraph.provenance.unfinished import recorded_tensors

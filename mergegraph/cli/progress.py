@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from mergegraph.execute.events import Progress
+    from mergegraph.runs.progress import Progress
 
 _WINDOW_SECONDS = 5.0
 

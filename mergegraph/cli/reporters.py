@@ -12,8 +12,8 @@ from typing import Protocol
 
 from mergegraph.cli.checking import show_warnings
 from mergegraph.cli.progress import Bar, Pace, observe, progress_json
-from mergegraph.cli.reporting import problem_json
 from mergegraph.cli.terminal import say, say_json
+from mergegraph.errors import problem_json
 from mergegraph.execute.events import Progress
 from mergegraph.execute.memory import resident_bytes
 from mergegraph.execute.run import Report

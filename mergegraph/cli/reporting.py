@@ -20,6 +20,7 @@ import typer
 
 from mergegraph.cli.terminal import note, say_json
 from mergegraph.errors import DoesNotFit, Interrupted, MergegraphError, Problem, RunError, on_one_line
+from mergegraph.runs.ending import error_json
 
 
 @contextmanager
@@ -45,27 +46,10 @@ def reporting(*, as_json: bool = False) -> Generator[None]:
         _bug(error, as_json=as_json)
 
 
-def problem_json(problem: Problem) -> dict[str, object]:
-    """A problem's parts by name; `line` is 0 where only the file is known."""
-    return {
-        "fact": problem.fact,
-        "where": problem.where,
-        "file": problem.at.file if problem.at else "",
-        "line": problem.at.line if problem.at else 0,
-        "node": problem.node,
-        "tensor": problem.tensor,
-        "model": problem.model,
-        "why": problem.why,
-        "fix": problem.fix,
-        "severity": problem.severity,
-    }
-
-
 def _end(error: MergegraphError, *, as_json: bool) -> NoReturn:
     note(str(error))
     if as_json:
-        problems = [problem_json(problem) for problem in error.problems]
-        say_json({"kind": "error", "exit_code": error.exit_code, "problems": problems})
+        say_json(error_json(error.problems, error.exit_code))
     raise typer.Exit(error.exit_code) from error
 
 
@@ -75,7 +59,7 @@ def _bug(error: Exception, *, as_json: bool) -> NoReturn:
     # Indented, so that no line of a message looks like one of ours.
     note(textwrap.indent("".join(traceback.format_exception(error)).rstrip("\n"), "    "))
     if as_json:
-        say_json({"kind": "error", "exit_code": 1, "problems": [problem_json(Problem(fact))]})
+        say_json(error_json((Problem(fact),), 1))
     raise typer.Exit(1) from error
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 
-from mergegraph.cli.reporters import reporter
+from mergegraph.cli.reporters import report_json, reporter
+from mergegraph.errors import MergegraphError
 from mergegraph.execute.devices import devices_for
 from mergegraph.execute.events import Publisher
 from mergegraph.execute.run import Options
 from mergegraph.pipeline import execute
 from mergegraph.plan.plan import Plan
+from mergegraph.runs.ending import error_json
+from mergegraph.runs.registering import registered
 
 
 def execute_plan(
@@ -28,7 +32,7 @@ def execute_plan(
     """Run it and report. Raises what the run raises, and RecipeError for a device that is not there."""
     devices = devices_for(device, device_budget_bytes)
     publisher = Publisher()
-    with ExitStack() as stack:
+    with registered(sys.argv[1:], {o.node: o.path for o in plan.outputs}) as registration, ExitStack() as stack:
         telling = reporter(stack, as_json=as_json, quiet=quiet)
         telling.planned(plan)
         options = Options(
@@ -40,5 +44,10 @@ def execute_plan(
             devices=devices,
             on_tick=lambda: telling.tick(publisher.progress),
         )
-        report = execute(plan, options, publisher)
+        try:
+            report = execute(plan, options, publisher)
+        except MergegraphError as error:
+            registration.end(error_json(error.problems, error.exit_code))
+            raise
+        registration.end(report_json(plan, report))
         telling.done(plan, report)

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mergegraph.cli.checking import show_warnings
-from mergegraph.cli.reporting import problem_json
 from mergegraph.cli.terminal import say_json, say_text
+from mergegraph.errors import problem_json
 from mergegraph.provenance.unfinished import Verified
 from mergegraph.provenance.verify import Tick, verify
 from mergegraph.units import format_bytes, format_count, format_seconds

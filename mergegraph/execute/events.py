@@ -6,39 +6,16 @@ it is drawn.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import deque
-from dataclasses import asdict, dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
 
 from mergegraph.plan.plan import Plan
+from mergegraph.runs.progress import Progress, State
 
-State = Literal["starting", "checking", "merging", "paused", "finishing", "done", "failed", "stopped"]
 _EVENTS_KEPT = 1_000
 _PUBLISH_SECONDS = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a run is. Bytes are of outputs; `held`, `peak` and `budget` are bytes of the tile pool."""
-
-    state: State = "starting"
-    bytes_done: int = 0
-    bytes_total: int = 0
-    tensors_done: int = 0
-    tensors_total: int = 0
-    held_bytes: int = 0
-    peak_bytes: int = 0
-    budget_bytes: int = 0
-    tensor: str = ""
-    node: str = ""
-    seconds: float = 0.0
-    node_seconds: tuple[tuple[str, float], ...] = ()
-
-    def as_json(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
 
 
 @dataclass(frozen=True, slots=True)

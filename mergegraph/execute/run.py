@@ -39,6 +39,7 @@ from mergegraph.plan.plan import Output, Plan
 from mergegraph.plan.staging import has_device_form
 from mergegraph.provenance.verify import verify
 from mergegraph.stats.files import STATS, to_json
+from mergegraph.tensors.partial import PAUSE
 from mergegraph.tensors.reader import FileReader
 from mergegraph.tensors.writer import OutputFolder
 from mergegraph.units import format_count
@@ -134,7 +135,7 @@ def _claim(running: Running, plan: Plan, identities: Mapping[str, Identity], sta
         _refuse_kept_nonfinite(output, folder, options)
         for name, content in sidecar_contents(plan, output):
             folder.write_sidecar(name, content)
-    running.control.begin(tuple(folder.partial / "pause" for folder in running.folders))
+    running.control.begin(tuple(folder.partial / PAUSE for folder in running.folders))
 
 
 def _refuse_kept_nonfinite(output: Output, folder: OutputFolder, options: Options) -> None:

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mergegraph.errors import Interrupted, Problem
 from mergegraph.execute.control import Control
@@ -14,12 +14,14 @@ from mergegraph.execute.devices import ON_CPU, DeviceReport, Devices
 from mergegraph.execute.events import Publisher
 from mergegraph.execute.executors import Executor
 from mergegraph.execute.executors.threads import threads
+from mergegraph.execute.memory import resident_bytes
 from mergegraph.plan.plan import Plan
 from mergegraph.tensors.disk import replace_file
 from mergegraph.tensors.partial import PROGRESS
 from mergegraph.tensors.writer import OutputFolder
 
-_PROGRESS_FILE_SECONDS = 0.2
+_PROGRESS_FILE_SECONDS = 0.1
+"""Written each time it takes 0.2 ms of a processor: 2 ms a second."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,15 @@ class Running:
         now = time.monotonic()
         if now - self.progress_written >= _PROGRESS_FILE_SECONDS:
             self.progress_written = now
+            shown = self.shown()
             for folder in self.folders:
-                folder.publish_progress(self.publisher.progress.as_json())
+                folder.publish_progress(shown)
         self.options.on_tick()
+
+    def shown(self) -> bytes:
+        """The progress file: the record, which run it is of, and what the process holds."""
+        progress = replace(self.publisher.progress, began=self.began, resident_bytes=resident_bytes())
+        return progress.as_json()
 
     def tick_or_end(self) -> None:
         """For whatever reads long outside the executor: a signal ends it."""
@@ -140,5 +148,5 @@ class Running:
             for folder in self.folders:
                 if folder.partial.is_dir():
                     with suppress(OSError):
-                        replace_file(folder.partial / PROGRESS, self.publisher.progress.as_json(), sync=False)
+                        replace_file(folder.partial / PROGRESS, self.shown(), sync=False)
             raise

@@ -62,6 +62,16 @@ class FolderLock:
         self._fd = -1
 
 
+def holder(path: Path) -> int:
+    """The process that wrote itself into the lock file at `path`, on this machine; 0 where none did. It may be dead."""
+    try:
+        held_by = _holder(path.read_bytes()[:4096])
+    except OSError:
+        return 0
+    pid = held_by.get("pid")
+    return pid if isinstance(pid, int) and held_by.get("host") == socket.gethostname() else 0
+
+
 def _opened(path: Path, flags: int, undo: ExitStack) -> int:
     fd = os.open(path, flags, 0o666)
     undo.callback(os.close, fd)

@@ -28,6 +28,8 @@ from mergegraph.units import format_bytes, format_count
 
 LOCK = "lock"
 PROGRESS = "progress.json"
+PAUSE = "pause"
+"""Made by whoever wants the run to wait."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
