@@ -45,12 +45,13 @@ def words_of(x: Tensor, v: Tensor, mixed: Tensor, low: int, high: int):
 
 
 def run_pieces(s: List[Tensor], w: List[Tensor], r: List[Tensor], o: List[Tensor], d: List[Tensor], x: List[Tensor],
-               mixed: Tensor, t: List[Tensor], f: List[float], k: List[int], start: int, first: int, last: int,
-               step: int) -> Tuple[List[int], List[float], List[int], List[Tensor]]:
+               mixed: Tensor, t: List[Tensor], f: List[float], k: List[int], e: List[Tensor], start: int, first: int,
+               last: int, step: int) -> Tuple[List[int], List[float], List[int], List[Tensor], List[Tensor]]:
     counts: List[int] = []
     sums: List[float] = []
     tallies: List[int] = []
     chosen: List[Tensor] = []
+    looked: List[Tensor] = []
     i = first
     while i < last:
         n = min(step, last - i)
@@ -63,7 +64,7 @@ class Script:
 
     The lines see `n` elements from `i` on of what they name: s<slot>, w<slot> (its bits as int32), r<raw>, o<out>,
     d<run of float64>, x<run of int32>; f, t (as a tensor without dimensions, float32) and k (integers) hold the
-    numbers.
+    numbers, e tensors. `above` is the text of functions that they call.
     """
 
     lines: list[str] = field(default_factory=list[str])
@@ -71,6 +72,8 @@ class Script:
     floats: list[float] = field(default_factory=list[float])
     scalars: list[float] = field(default_factory=list[float])
     keys: list[int] = field(default_factory=list[int])
+    tensors: list[Tensor] = field(default_factory=list[Tensor])
+    above: str = ""
     tallies: int = 0
     sums: int = 0
     stores: int = 0
@@ -96,13 +99,18 @@ class Script:
         self.keys.append(value)
         return f"k[{len(self.keys) - 1}]"
 
+    def tensor(self, value: Tensor) -> str:
+        """A tensor in a line."""
+        self.tensors.append(value)
+        return f"e[{len(self.tensors) - 1}]"
+
     @property
     def text(self) -> str:
         """The function's source."""
         views = [_VIEW[name[0]].format(name=name, index=name[1:]) for name in sorted(self.names)]
         begin = _NOISE_VIEWS if self.noises else []
         body = "\n".join(" " * 8 + line for line in (*begin, *views, *self.lines, "i += n"))
-        return f"{_PRELUDE}{body}\n    return counts, sums, tallies, chosen\n"
+        return f"{self.above}{_PRELUDE}{body}\n    return counts, sums, tallies, chosen, looked\n"
 
 
 _VIEW: Final = {
@@ -134,9 +142,9 @@ class Buffers:
     integers: Sequence[Tensor]
 
 
-Counts = tuple[list[int], list[float], list[int], list[Tensor]]
-"""For each piece in turn: how many values are not finite and how many did not fit, for each store; the sums; and what
-quantiles count, as numbers and as tensors."""
+Counts = tuple[list[int], list[float], list[int], list[Tensor], list[Tensor]]
+"""For each piece in turn: how many values are not finite and how many did not fit, for each store; the sums; what
+quantiles count, as numbers and as tensors; and what `counting.look_at` finds."""
 
 
 Runner = Callable[[int, int], Counts]
@@ -148,7 +156,7 @@ def runner(script: Script, given: Buffers, start: int, step: int) -> Runner:
     function = _function(script.text)
     scalars = [torch.tensor(value, dtype=torch.float32) for value in script.scalars]
     buffers = [list(each) for each in (given.slots, given.words, given.raw, given.out, given.doubles, given.integers)]
-    numbers = (_mixed(), scalars, script.floats, script.keys, start)
+    numbers = (_mixed(), scalars, script.floats, script.keys, script.tensors, start)
     return lambda first, last: function(*buffers, *numbers, first, last, step)
 
 

@@ -97,7 +97,7 @@ class _Looking(Work):
     def _groups(self) -> Iterator[Job]:
         for group in self.plan.groups:
             work = group.computation
-            fed = tuple([self._measure(place, group.extent, work) for place in group.measured])
+            fed = tuple([self._measure(place, work) for place in group.measured])
             yield Job(work, group.extent, self._tile(work, group.extent), (), self._shared(work), fed)
 
     def perform(self, tile: Tile, memory: object) -> None:

@@ -22,7 +22,8 @@ from mergegraph.execute.evaluate import evaluate
 from mergegraph.execute.events import Progress, Publisher, TensorDone
 from mergegraph.execute.finished import Finished
 from mergegraph.execute.jobs import Job, Sampling, Stage, Tile
-from mergegraph.execute.measuring import Measure, measure_of, unmeasured
+from mergegraph.execute.measured import measured_as, unmeasured
+from mergegraph.execute.measuring import Measure
 from mergegraph.execute.quantile import Quantile
 from mergegraph.execute.reduce import Accumulator
 from mergegraph.execute.views import Source, WithMeans
@@ -144,7 +145,7 @@ class Work:
         """A group keeps only its unfinished members."""
         for members, group in self.unfinished():
             work, measured = self._computation(members, group), self._measured(members, group)
-            fed = tuple([self._measure(place, group.extent, work) for place in measured])
+            fed = tuple([self._measure(place, work) for place in measured])
             yield Job(work, group.extent, self._tile(work, group.extent), members, self._shared(work), fed)
 
     def _computation(self, members: tuple[Place, ...], group: Group) -> Computation:
@@ -157,12 +158,10 @@ class Work:
     def _measured(self, members: tuple[Place, ...], group: Group) -> tuple[Place, ...]:
         return tuple([place for place in group.measured if place in members])
 
-    def _measure(self, place: Place, cut: Extent, work: Computation) -> Measure:
+    def _measure(self, place: Place, work: Computation) -> Measure:
         """The accumulator of a tensor's statistics."""
-        self.measures[place] = measure_of(
-            looked_at(self.plan.surveys, place), cut.leaf, is_double=work.program.double,
-            is_sampled=not self.every_element,
-        )  # fmt: skip
+        looked, double = looked_at(self.plan.surveys, place), work.program.double
+        self.measures[place] = Measure(measured_as(looked, is_double=double, is_sampled=not self.every_element))
         return self.measures[place]
 
     def record(self, output: int) -> Record:

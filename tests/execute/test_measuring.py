@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mergegraph.execute.measuring import LEAST_SAMPLE, Measure, Measured, sampled
+from mergegraph.execute.measured import Measured
+from mergegraph.execute.measuring import LEAST_SAMPLE, Measure, sampled
 from mergegraph.execute.reduce import Scratch
 from mergegraph.stats.record import TensorRecord
 
@@ -57,7 +58,7 @@ CASES = [
 def test_every_sum_is_that_of_plain_float64(elements: int, k: int, dtype: torch.dtype) -> None:
     fed = tensors(elements, k, dtype)
     before = [each.clone() for each in fed]
-    found = measured(described(elements, k, is_sampled=False), fed, 2 * RUN)
+    found = measured(described(elements, k, is_sampled=False, is_double=dtype == torch.float64), fed, 2 * RUN)
     assert all(map(torch.equal, fed, before)), "what is stored next was written to"
     base, *changes, result = fed
     merged = result - base
