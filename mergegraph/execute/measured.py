@@ -92,7 +92,7 @@ class Runs:
 
     def __init__(self) -> None:
         self._open: dict[int, list[Numbers]] = {}
-        self._closed: list[list[float]] = []
+        self._closed: list[Numbers] = []
         self._lock = threading.Lock()
         self._largest: Numbers | None = None
 
@@ -103,7 +103,7 @@ class Runs:
             held = self._open.setdefault(block, [])
             held.append(sums)
             if len(held) == min(RUNS_TOGETHER, of - block * RUNS_TOGETHER):
-                self._closed.append(_added([each.tolist() for each in self._open.pop(block)]))
+                self._closed.append(np.array(_added(self._open.pop(block))))
 
     def at_most(self, largest: Numbers) -> None:
         """The largest of what one run sums."""
@@ -112,7 +112,7 @@ class Runs:
 
     def total(self) -> list[float]:
         """The sum of each number over all runs; nothing where there were none."""
-        return _added([*self._closed, *[each.tolist() for held in self._open.values() for each in held]])
+        return _added([*self._closed, *[each for held in self._open.values() for each in held]])
 
     def largest(self) -> list[float]:
         """Of each number over all runs."""
@@ -199,8 +199,8 @@ def _energy(squares: int, exponent: int) -> float:
         return math.inf
 
 
-def _added(sums: list[list[float]]) -> list[float]:
-    return [_exact_sum(column) for column in zip(*sums, strict=True)]
+def _added(sums: list[Numbers]) -> list[float]:
+    return [_exact_sum(column) for column in zip(*[each.tolist() for each in sums], strict=True)]
 
 
 def _exact_sum(values: Sequence[float]) -> float:

@@ -25,7 +25,7 @@ REDUCE_BYTES = 2 << 20
 """Two runs of 65,536 float64, and as much again for what torch takes to count a run."""
 WORKER_BYTES = 1 << 20
 """What a worker takes beside its tile set: its stack, and what torch, numpy and Python hold while a step runs."""
-RUNS_TOGETHER = 256
+RUNS_TOGETHER = 64
 """The sums of so many runs are added up as soon as all are there."""
 _ARRAY_BYTES = 256
 """What a small tensor takes beside its numbers."""
