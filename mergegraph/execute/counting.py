@@ -30,104 +30,91 @@ SOURCE = f"""
 def multiplied(rows: Tensor) -> Tensor:
     n = rows.size(1)
     whole = n // {CHUNK}
-    found: List[Tensor] = []
-    if whole > 0:
-        cut = rows.narrow(1, 0, whole * {CHUNK}).view(rows.size(0), whole, {CHUNK}).transpose(0, 1)
-        found.append(torch.bmm(cut, cut.transpose(1, 2)))
+    if whole == 0:
+        return torch.mm(rows, rows.t()).unsqueeze(0)
+    cut = rows.narrow(1, 0, whole * {CHUNK}).view(rows.size(0), whole, {CHUNK}).transpose(0, 1)
+    found = torch.bmm(cut, cut.transpose(1, 2))
     if n > whole * {CHUNK}:
         rest = rows.narrow(1, whole * {CHUNK}, n - whole * {CHUNK})
-        found.append(torch.mm(rest, rest.t()).unsqueeze(0))
-    return torch.cat(found)
+        found = torch.cat([found, torch.mm(rest, rest.t()).unsqueeze(0)])
+    return found
 
 
-def carefully(rows: List[Tensor], changes: bool, width: int, missing: Tensor) -> Tensor:
-    total = torch.zeros(len(rows), len(rows), dtype=torch.float64)
+def carefully(rows: List[Tensor], changes: bool, width: int) -> Tensor:
+    total = torch.zeros(len(rows) + 1, len(rows), dtype=torch.float64)
     for first in range(0, rows[0].numel(), width):
         matrix = torch.stack([row[first : first + width] for row in rows])
         if changes:
             matrix[-1].sub_(matrix[0])
-        missing.add_(torch.isfinite(matrix).logical_not_().sum(1))
+        total[-1].add_(torch.isfinite(matrix).logical_not_().sum(1))
         finite = matrix.to(torch.float64).nan_to_num_(0.0, 0.0, 0.0)
-        total.add_(torch.mm(finite, finite.t()))
+        total[:-1].add_(torch.mm(finite, finite.t()))
     return total
+
+
+def is_zero(rows: List[Tensor], changes: bool, i: int) -> bool:
+    if changes and i == len(rows) - 1:
+        return not bool((rows[i] != rows[0]).any())
+    return not bool((rows[i] != 0).any())
 
 
 def checked(chunks: Tensor, rows: List[Tensor], changes: bool, width: int) -> Tensor:
     total = chunks.sum(0, dtype=torch.float64)
-    missing = torch.zeros(len(rows), dtype=torch.float64)
-    squares = total.diagonal()
-    if not bool(torch.logical_and(squares >= 1e-30, squares < 1e300).all()):
-        is_plain = bool(torch.isfinite(total).all())
-        if is_plain:
-            for i in range(len(rows)):
-                if float(squares[i]) < 1e-30:
-                    if changes and i == len(rows) - 1:
-                        is_plain = is_plain and not bool((rows[i] != rows[0]).any())
-                    else:
-                        is_plain = is_plain and not bool((rows[i] != 0).any())
-        if not is_plain:
-            total = carefully(rows, changes, width, missing)
-    return torch.cat([total.view(-1), missing])
-
-
-def strips(rows: List[Tensor], inner: int, number: int, block: int, blocks: int) -> List[Tensor]:
-    strip = {PIECE_ELEMENTS} // inner
-    first = number % inner * strip
-    return [row.narrow(0, block * {PIECE_ELEMENTS}, blocks * {PIECE_ELEMENTS}).view(blocks, {PIECE_ELEMENTS})
-            .narrow(1, first, strip) for row in rows]
+    least, most = torch.aminmax(total.diagonal())
+    if float(least) >= 1e-30 and float(most) < 1e300:
+        return total
+    squares, is_plain = total.diagonal(), bool(torch.isfinite(total).all())
+    for i in range(len(rows)):
+        if is_plain and float(squares[i]) < 1e-30:
+            is_plain = is_zero(rows, changes, i)
+    return total if is_plain else carefully(rows, changes, width)
 
 
 def counted(rows: Tensor, words: Tensor, bins: Tensor, has_base: bool, has_result: bool, k: int, like: Tensor,
             limit: float, tolerance: float) -> Tensor:
-    count, is_double = rows.size(1), rows.dtype == torch.float64
     base, result = rows[0], rows[-1]
-    changes = rows.narrow(0, int(has_base), k + int(has_result))
+    changes, words = rows[int(has_base) :], words[int(has_base) :]
     if has_base and has_result:
         result = result.clone()
-        changes[k].sub_(base)
-    n = changes.size(0)
-    missing, finite = torch.zeros(n, dtype=torch.float64), bool(torch.isfinite(changes.sum()))
-    if not finite:
-        missing = torch.isfinite(changes).logical_not_().sum(1).to(torch.float64)
+        changes[-1].sub_(base)
+    n, missing, probe = changes.size(0), torch.zeros(changes.size(0)), float(changes.sum())
+    if probe - probe != 0.0:
+        missing = torch.isfinite(changes).logical_not_().sum(1).to(torch.float32)
         changes.nan_to_num_(0.0, 0.0, 0.0)
-    size, signs, wide = changes.abs(), torch.sign(changes), changes.to(torch.float64)
-    there = signs.abs()
-    squares = wide * wide
-    cubes = squares * wide
-    found = [wide.sum(1), size.sum(1, dtype=torch.float64), cubes.sum(1),
-             torch.mul(squares, squares, out=cubes).sum(1), size.amax(1).to(torch.float64)]
-    both, signed = torch.mm(there, there.t()).to(torch.float64), torch.mm(signs, signs.t()).to(torch.float64)
-    found += [count - missing - both.diagonal(), missing]
-    found += [both.narrow(0, 0, k).narrow(1, 0, k).reshape(-1), signed.narrow(0, 0, k).narrow(1, 0, k).reshape(-1)]
-    found.append(wide.narrow(0, 0, k).sum(0).abs_().sum().view(1))
-    sizes = size.narrow(0, 0, k)
-    largest = sizes.amax(0)
-    won = (sizes == largest).to(rows.dtype)
-    if k > 1:
-        won.mul_(won.cumsum(0) == 1.0)
-    found.append(won.mul_(torch.sign(largest)).sum(1).to(torch.float64))
+    wide, signs = changes.to(torch.float64), torch.sign(changes)
+    size, there, squares = wide.abs(), signs.abs(), wide * wide
+    found = [wide.sum(1), size.sum(1)]
+    sources, sizes = wide[:k], size[:k]
+    largest, winner = sizes.max(0)
+    found += [size.amax(1), missing, torch.mm(there, there.t()).view(-1), torch.mm(signs, signs.t()).view(-1)]
+    found += [sources.sum(0).abs_().sum().view(1), torch.bincount(winner, minlength=k),
+              torch.count_nonzero(largest).view(1)]
+    cubes = torch.mul(squares, wide, out=size)
+    found.append(cubes.sum(1))
+    found.append(squares.mul_(squares).sum(1))
     if has_result:
-        sources, change = changes.narrow(0, 0, k), changes[k]
-        low, high, slack = sources.amin(0), sources.amax(0), result.abs()
+        change = changes[-1]
+        low, high = torch.aminmax(changes[:k], dim=0)
+        beyond, slack = change.clone(), result.abs()
         if has_base:
             low.clamp_(max=0.0)
             high.clamp_(min=0.0)
             slack.add_(base.abs())
-        beyond = torch.maximum(change - high, low.sub_(change))
-        found.append((beyond > slack.mul_(tolerance)).sum().to(torch.float64).view(1))
-        given = result if limit == 0.0 else result.clamp(-limit, limit)
-        rounded = given.to(like.dtype).to(rows.dtype)
+        beyond.clamp_(low, high).sub_(change).abs_()
+        found.append((beyond > slack.mul_(tolerance)).sum().view(1))
+        rounded = (result if limit == 0.0 else result.clamp(-limit, limit)).to(like.dtype).to(rows.dtype)
         error = (result - rounded).to(torch.float64)
-        if not finite or not bool(torch.isfinite(rounded.sum())):
+        lost = torch.dot(error, error)
+        if float(lost) - float(lost) != 0.0:
             error.nan_to_num_(0.0, 0.0, 0.0)
-        found.append(torch.dot(error, error).view(1))
+            lost = torch.dot(error, error)
+        found.append(lost.view(1))
         if has_base:
             before = (base if limit == 0.0 else base.clamp(-limit, limit)).to(like.dtype).to(rows.dtype)
-            found.append(torch.dot((rounded == before).to(rows.dtype), there[k]).to(torch.float64).view(1))
+            found.append(torch.dot(torch.eq(rounded, before, out=beyond), there[-1]).view(1))
         else:
-            found.append(torch.zeros(1, dtype=torch.float64))
-    words = words.narrow(0, int(has_base), n)
-    if is_double:
+            found.append(torch.zeros(1))
+    if rows.dtype == torch.float64:
         place = words.bitwise_right_shift(52).bitwise_and_(2047)
         place.add_(2048 * torch.arange(n).view(-1, 1))
         words.bitwise_and_(0xFFFFFFFFFFFFF).bitwise_or_(0x3FF0000000000000)
@@ -135,37 +122,45 @@ def counted(rows: Tensor, words: Tensor, bins: Tensor, has_base: bool, has_resul
         place = words.bitwise_right_shift(23).bitwise_and_(255)
         place.add_(256 * torch.arange(n, dtype=torch.int32).view(-1, 1))
         words.bitwise_and_(0x7FFFFF).bitwise_or_(0x3F800000)
-    torch.mul(changes, changes, out=wide) if is_double else wide.copy_(changes).mul_(wide)
-    wide.mul_({SQUARES}.0).round_().add_({ONE}.0)
+    wide.copy_(changes).mul_(wide).mul_({SQUARES}.0).round_().add_({ONE}.0)
     packed = torch.bincount(place.view(-1), wide.view(-1), minlength=bins.size(1)).to(torch.int64)
     bins[0].add_(packed.bitwise_right_shift(40))
     bins[1].add_(packed.bitwise_and_({ONE - 1}))
     return torch.cat(found)
 
 
-def count_run(rows: List[Tensor], room: Tensor, words: Tensor, bins: Tensor, like: Tensor, number: int, inner: int,
-              width: int, has_base: bool, has_result: bool, k: int, limit: float, tolerance: float,
+def count_run(matrix: Tensor, rows: List[Tensor], room: Tensor, words: Tensor, bins: Tensor, like: Tensor, number: int,
+              inner: int, width: int, has_base: bool, has_result: bool, k: int, limit: float, tolerance: float,
               found: List[Tensor]):
-    n, count = k + int(has_result), rows[0].numel()
-    totals = torch.zeros(7 * n + 2 * k * k + k + 1 + 3 * int(has_result), dtype=torch.float64)
-    largest = torch.zeros_like(totals)
-    together = width
+    count, together, strip, n = matrix.size(1), width, 1, matrix.size(0)
+    if len(rows) > 0:
+        count, n = rows[0].numel(), len(rows)
     if inner > 1:
-        together = max(width * inner // {PIECE_ELEMENTS}, 1)
-        count = count // {PIECE_ELEMENTS}
+        strip = {PIECE_ELEMENTS} // inner
+        together, count = max(width // strip, 1), count // {PIECE_ELEMENTS}
+    begin = number % inner * strip
+    totals, largest = torch.zeros(0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64)
     for first in range(0, count, together):
         here = min(together, count - first)
-        if inner > 1:
-            cut = strips(rows, inner, number, first, here)
+        m = here * strip
+        sample, bits = room[: n * m].view(n, m), words[: n * m].view(n, m)
+        if len(rows) > 0:
+            for i in range(n):
+                if inner > 1:
+                    blocks = rows[i].narrow(0, first * {PIECE_ELEMENTS}, here * {PIECE_ELEMENTS})
+                    sample[i].view(here, strip).copy_(blocks.view(here, {PIECE_ELEMENTS}).narrow(1, begin, strip))
+                else:
+                    sample[i].copy_(rows[i].narrow(0, first, here))
+        elif inner > 1:
+            blocks = matrix.narrow(1, first * {PIECE_ELEMENTS}, here * {PIECE_ELEMENTS})
+            sample.view(n, here, strip).copy_(blocks.view(n, here, {PIECE_ELEMENTS}).narrow(2, begin, strip))
         else:
-            cut = [row[first : first + here] for row in rows]
-        m = cut[0].numel()
-        sample, bits = room[: len(rows) * m].view(len(rows), m), words[: len(rows) * m].view(len(rows), m)
-        for i in range(len(rows)):
-            sample[i].view_as(cut[i]).copy_(cut[i])
+            sample.copy_(matrix.narrow(1, first, here))
         sums = counted(sample, bits, bins, has_base, has_result, k, like, limit, tolerance)
-        totals.add_(sums)
-        largest = torch.maximum(largest, sums)
+        if first == 0:
+            totals, largest = sums, sums
+        else:
+            totals, largest = totals + sums, torch.maximum(largest, sums)
     found.append(totals)
     found.append(largest)
 
@@ -173,13 +168,13 @@ def count_run(rows: List[Tensor], room: Tensor, words: Tensor, bins: Tensor, lik
 def look_at(rows: Tensor, room: Tensor, words: Tensor, bins: Tensor, like: Tensor, number: int, inner: int, every: int,
             width: int, has_base: bool, has_result: bool, k: int, limit: float, tolerance: float,
             found: List[Tensor]):
-    cut = rows.unbind(0)
     if number % every == 0:
-        count_run(cut, room, words, bins, like, number // every, inner, width, has_base, has_result, k, limit,
+        nothing: List[Tensor] = []
+        count_run(rows, nothing, room, words, bins, like, number // every, inner, width, has_base, has_result, k, limit,
                   tolerance, found)
     if has_base and has_result:
         rows[-1].sub_(rows[0])
-    found.append(checked(multiplied(rows), cut, False, width))
+    found.append(checked(multiplied(rows), rows.unbind(0), False, width))
 
 
 def look_at_tile(rows: List[Tensor], leaf: int, block: Tensor, room: Tensor, words: Tensor, bins: Tensor, like: Tensor,
@@ -195,8 +190,8 @@ def look_at_tile(rows: List[Tensor], leaf: int, block: Tensor, room: Tensor, wor
         for first in range(begin, end, {RUN_ELEMENTS}):
             cut = [row[first : min(first + {RUN_ELEMENTS}, end)] for row in rows]
             if number % every == 0:
-                count_run(cut, room, words, bins, like, number // every, inner, width, has_base, has_result, k, limit,
-                          tolerance, found)
+                count_run(block.view(1, -1), cut, room, words, bins, like, number // every, inner, width, has_base,
+                          has_result, k, limit, tolerance, found)
             chunks: List[Tensor] = []
             for i in range(0, cut[0].numel(), most):
                 n = min(most, cut[0].numel() - i)
@@ -210,6 +205,10 @@ def look_at_tile(rows: List[Tensor], leaf: int, block: Tensor, room: Tensor, wor
             number += 1
     return found
 """
+"""What `counted` gives, in this order, n changes of k sources: Σ τ, Σ |τ|, max |τ|, what is missing (n each); elements
+where two are not zero, Σ of the product of their signs (n² each); Σ |Σ τ_i|; how often each is the largest (k), the
+first where all are zero; elements where any is not zero; Σ τ³, Σ τ⁴ (n each); where there is a result elements outside,
+Σ of squared rounding, elements rounded away."""
 
 _unit: Any = None
 

@@ -122,7 +122,7 @@ class Runs:
 def record_of(of: Measured, products: Runs, sums: Runs, bins: Numbers, counted: int) -> TensorRecord:
     """`products`: of each run the matrix of inner products, then what is not finite in each row. `sums`: what
     `counting.counted` finds, of `counted` elements. `bins`: exponents of each change, how many and their squares."""
-    read = _Reader(sums, of.elements / counted if counted else 1.0, of)
+    read = _Reader(sums, counted, of)
     total = products.total() or [0.0] * (of.rows**2 + of.rows)
     return TensorRecord(
         name=of.name,
@@ -147,43 +147,50 @@ def _change(sums: _Reader, index: int, bins: Numbers, nonfinite: int) -> Change:
         int(e) - bias: (round(int(counts[e]) * scale), _energy(int(squares[e]), int(e) - bias) * scale)
         for e in np.flatnonzero(counts[1:]) + 1
     }
-    total, absolute, third, fourth = [float(sums.of_change(what, index)) for what in range(4)]
+    total, absolute, third, fourth = [
+        float(each[index] * scale) for each in (sums.total, sums.absolute, sums.third, sums.fourth)
+    ]
     return Change(
-        total=total, absolute=absolute, third=third, fourth=fourth, largest=sums.largest(index),
-        zeros=round(sums.of_change(5, index)), nonfinite=nonfinite, exponents=exponents,
+        total=total, absolute=absolute, third=third, fourth=fourth, largest=float(sums.largest[index]),
+        zeros=sums.zeros(index), nonfinite=nonfinite, exponents=exponents,
     )  # fmt: skip
 
 
 class _Reader:
     """The sums by what they are; `scale` brings those of a sample up to the tensor."""
 
-    def __init__(self, runs: Runs, scale: float, of: Measured) -> None:
-        self.scale, self.of = scale, of
-        nothing = [0.0] * (7 * of.changes + 2 * of.sources**2 + 1 + of.sources + 3)
-        self._sums, self._largest = runs.total() or nothing, runs.largest() or nothing
+    def __init__(self, runs: Runs, counted: int, of: Measured) -> None:
+        self.scale, self.of, self._counted = of.elements / counted if counted else 1.0, of, counted
+        n, k = of.changes, of.sources
+        lengths = (n, n, n, n, n * n, n * n, 1, k, 1, n, n, 1, 1, 1)
+        ends = [sum(lengths[: index + 1]) for index in range(len(lengths))]
+        nothing = [0.0] * ends[-1]
+        (self.total, self.absolute, _, self._missing, self._both, self._signed, self._of_sum, self._winners,
+         self._anywhere, self.third, self.fourth, *self._outcome) = _cut(runs.total() or nothing, ends)  # fmt: skip
+        self.largest = _cut(runs.largest() or nothing, ends)[2]
 
-    def of_change(self, what: int, index: int) -> float:
-        return self._sums[what * self.of.changes + index] * self.scale
-
-    def largest(self, index: int) -> float:
-        return self._largest[4 * self.of.changes + index]
+    def zeros(self, index: int) -> int:
+        there = self._both[index * self.of.changes + index]
+        return round((self._counted - self._missing[index] - there) * self.scale)
 
     def pair(self, i: int, j: int) -> Pair:
-        k, at = self.of.sources, 7 * self.of.changes
-        both, signed = self._sums[at + i * k + j], self._sums[at + k * k + i * k + j]
+        at = i * self.of.changes + j
+        both, signed = self._both[at], self._signed[at]
         return Pair(round(both * self.scale), round((both - signed) / 2 * self.scale))
 
     def together(self) -> Together:
-        k = self.of.sources
-        at = 7 * self.of.changes + 2 * k * k
-        winners = [round(count * self.scale) for count in self._sums[at + 1 : at + 1 + k]]
-        return Together(self._sums[at] * self.scale, tuple(winners))
+        first, *others = self._winners
+        first -= self._counted - self._anywhere[0]
+        winners = [round(count * self.scale) for count in (first, *others)]
+        return Together(self._of_sum[0] * self.scale, tuple(winners))
 
     def outcome(self) -> Outcome:
-        k = self.of.sources
-        at = 7 * self.of.changes + 2 * k * k + 1 + k
-        outside, error, away = self._sums[at : at + 3]
-        return Outcome(round(outside * self.scale), error * self.scale, round(away * self.scale))
+        outside, error, away = [each[0] * self.scale for each in self._outcome]
+        return Outcome(round(outside), error, round(away))
+
+
+def _cut(numbers: Sequence[float], ends: Sequence[int]) -> list[Sequence[float]]:
+    return [numbers[begin:end] for begin, end in zip((0, *ends), ends, strict=False)]
 
 
 def _gram(total: Sequence[float], of: Measured) -> tuple[float, ...]:

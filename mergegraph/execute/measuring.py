@@ -95,11 +95,16 @@ class Measure:
         products. `runs`: of the tensor, where leaves are not 65,536 elements."""
         of = run_count(self.of.elements, RUN_ELEMENTS) if runs is None else runs
         if number % self.every == 0:
-            self._sums.add(number // self.every, -(-of // self.every), _numbers(next(found)))
-            self._sums.at_most(_numbers(next(found)))
+            sums, largest = _numbers(next(found)), _numbers(next(found))
+            if len(sums):  # a short run may have no strip
+                self._sums.add(number // self.every, -(-of // self.every), sums)
+                self._sums.at_most(largest)
             with self._lock:
                 self._counted += self._sampled_of(length)
-        self._products.add(number, of, _numbers(next(found)))
+        products, rows = _numbers(next(found)).reshape(-1), self.of.rows
+        if len(products) == rows * rows:  # nothing is missing
+            products = np.append(products, np.zeros(rows))
+        self._products.add(number, of, products)
 
     def end_tile(self, tile: Counters, elements: int) -> None:
         """All runs of a tile were taken."""
