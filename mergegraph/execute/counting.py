@@ -58,11 +58,13 @@ def is_zero(rows: List[Tensor], changes: bool, i: int) -> bool:
     return not bool((rows[i] != 0).any())
 
 
-def checked(chunks: Tensor, rows: List[Tensor], changes: bool, width: int) -> Tensor:
+def checked(chunks: Tensor, matrix: Tensor, rows: List[Tensor], changes: bool, width: int) -> Tensor:
     total = chunks.sum(0, dtype=torch.float64)
     least, most = torch.aminmax(total.diagonal())
     if float(least) >= 1e-30 and float(most) < 1e300:
         return total
+    if len(rows) == 0:
+        rows = matrix.unbind(0)
     squares, is_plain = total.diagonal(), bool(torch.isfinite(total).all())
     for i in range(len(rows)):
         if is_plain and float(squares[i]) < 1e-30:
@@ -94,7 +96,7 @@ def counted(rows: Tensor, words: Tensor, bins: Tensor, has_base: bool, has_resul
     found.append(squares.mul_(squares).sum(1))
     if has_result:
         change = changes[-1]
-        low, high = torch.aminmax(changes[:k], dim=0)
+        low, high = changes[:k].amin(0), changes[:k].amax(0)
         beyond, slack = change.clone(), result.abs()
         if has_base:
             low.clamp_(max=0.0)
@@ -168,13 +170,13 @@ def count_run(matrix: Tensor, rows: List[Tensor], room: Tensor, words: Tensor, b
 def look_at(rows: Tensor, room: Tensor, words: Tensor, bins: Tensor, like: Tensor, number: int, inner: int, every: int,
             width: int, has_base: bool, has_result: bool, k: int, limit: float, tolerance: float,
             found: List[Tensor]):
+    nothing: List[Tensor] = []
     if number % every == 0:
-        nothing: List[Tensor] = []
         count_run(rows, nothing, room, words, bins, like, number // every, inner, width, has_base, has_result, k, limit,
                   tolerance, found)
     if has_base and has_result:
         rows[-1].sub_(rows[0])
-    found.append(checked(multiplied(rows), rows.unbind(0), False, width))
+    found.append(checked(multiplied(rows), rows, nothing, False, width))
 
 
 def look_at_tile(rows: List[Tensor], leaf: int, block: Tensor, room: Tensor, words: Tensor, bins: Tensor, like: Tensor,
@@ -201,7 +203,7 @@ def look_at_tile(rows: List[Tensor], leaf: int, block: Tensor, room: Tensor, wor
                 if changes:
                     matrix[-1].sub_(matrix[0])
                 chunks.append(multiplied(matrix))
-            found.append(checked(torch.cat(chunks), cut, changes, width))
+            found.append(checked(torch.cat(chunks), block, cut, changes, width))
             number += 1
     return found
 """

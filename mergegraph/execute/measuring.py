@@ -21,9 +21,9 @@ from mergegraph.execute.reduce import Scratch
 from mergegraph.statistic import Found
 from mergegraph.stats.record import TensorRecord
 
-LEAST_SAMPLE = 32_768
-"""So many elements of a tensor are counted at least, or all: a share of one half is then known to 0.3 percent."""
-_LARGEST_STRIDE = 256
+LEAST_SAMPLE = 16_384
+"""So many elements of a tensor are counted at least, or all: a share of one half is then known to 0.4 percent."""
+_LARGEST_STRIDE = 512
 _PARTS = 16
 """A run gives a piece of each of its sixteenths; of a larger tensor only some runs do."""
 _SINGLE, _DOUBLE = 2.0**-22, 2.0**-50

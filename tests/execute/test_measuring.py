@@ -126,8 +126,8 @@ def test_rows_that_end_anywhere_are_cut_alike() -> None:
         (2 * LEAST_SAMPLE - 1, (1, 1), "all of a small tensor"),
         (2 * LEAST_SAMPLE, (2, 1), "half"),
         (16 * LEAST_SAMPLE, (16, 1), "a sixteenth of every run"),
-        (4 << 20, (16, 8), "of every eighth run"),
-        (1 << 30, (16, 16), "never fewer than one in 256"),
+        (4 << 20, (16, 16), "of every sixteenth run"),
+        (1 << 30, (16, 32), "never fewer than one in 512"),
     ],
 )
 def test_a_large_tensor_is_sampled(elements: int, wanted: tuple[int, int], why: str) -> None:
