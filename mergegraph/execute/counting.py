@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
+from mergegraph.execute.script import functions
 
 RUN_ELEMENTS = 65_536
 """Products are summed over runs of so many elements; the runs are added exactly."""
@@ -219,5 +219,5 @@ def compiled() -> Any:
     """The functions. Made when first asked for, in a moment (10 ms)."""
     global _unit
     if _unit is None:
-        _unit = torch.jit.CompilationUnit(SOURCE)
+        _unit = functions(SOURCE)
     return _unit

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from types import SimpleNamespace
 from typing import Any, Final
 
 import torch
@@ -180,9 +181,18 @@ def compiled(text: str) -> Callable[..., Counts]:
 
 def interpreted(text: str) -> Callable[..., Counts]:
     """The function as Python runs it."""
+    return _executed(text).run_pieces
+
+
+def functions(text: str) -> Any:
+    """All functions of a text, compiled where that is possible."""
+    return torch.jit.CompilationUnit(text) if hasattr(torch.jit, "CompilationUnit") else _executed(text)
+
+
+def _executed(text: str) -> SimpleNamespace:
     known: dict[str, Any] = {"torch": torch, "Tensor": Tensor, "List": list, "Tuple": tuple}
     exec(compile(text, "<pieces>", "exec"), known)
-    return known["run_pieces"]
+    return SimpleNamespace(**known)
 
 
 @cache

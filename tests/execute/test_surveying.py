@@ -11,7 +11,9 @@ import torch
 
 from mergegraph import pipeline
 from mergegraph.errors import Interrupted, RecipeError
+from mergegraph.execute import script
 from mergegraph.execute.run import Options, run
+from mergegraph.execute.script import interpreted
 from mergegraph.execute.surveying import survey_plan
 from mergegraph.plan.memory import REDUCE_BYTES, measure_bytes
 from mergegraph.plan.outputs import Stats
@@ -142,6 +144,13 @@ def test_a_record_is_the_same_bytes_for_any_threads_tiles_and_budget(models: Pat
     ]
     plans.append(planned(models, TIES, Stats(writes=False), budget_bytes=20 << 20))
     assert len({to_json(survey_plan(plan).records[0]) for plan in plans}) == 1
+
+
+def test_a_record_is_the_same_where_nothing_is_compiled(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = survey_plan(planned(models, ADDED, Stats(writes=False)))
+    monkeypatch.setattr(script, "_functions", {})
+    monkeypatch.setattr(script, "compiled", interpreted)
+    assert survey_plan(planned(models, ADDED, Stats(writes=False))).records == looked.records
 
 
 def test_a_copied_tensor_is_measured_and_stays_a_copy(models: Path) -> None:
