@@ -27,7 +27,7 @@ from mergegraph.cli.options import (
 from mergegraph.cli.reporting import reporting
 from mergegraph.cli.source import recipe_from_expression, recipe_from_file
 from mergegraph.cli.terminal import say, say_text
-from mergegraph.errors import Problem, RecipeError
+from mergegraph.errors import Location, Problem, RecipeError
 
 # Without markup, typer leaves rich alone: with it, --help takes 0.15 s more.
 app = typer.Typer(
@@ -355,7 +355,8 @@ def _for_stats(device: str) -> str:
     if device in ("auto", "cpu"):
         return "cpu"
     why = "the processor counts them while it computes the tiles"
-    raise RecipeError(Problem(f"--stats does not go with --device {device}.", why=why, fix="--device cpu"))
+    at = Location(f"--device {device}")
+    raise RecipeError(Problem("--stats does not go with a device.", at, why=why, fix="--device cpu"))
 
 
 def _only_expression(recipe: Path | None, sets: Sets, sweeps: Sweeps) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from mergegraph.dtypes import BY_CODE
 from mergegraph.execute.arena import Arena
 from mergegraph.execute.factors import byte_view
 from mergegraph.execute.finished import Finished, Sink, Statistics
+from mergegraph.execute.measuring import Counters, Measure
 from mergegraph.execute.quantile import Counting, Quantile
 from mergegraph.execute.recording import Recorder
 from mergegraph.execute.reduce import Accumulator, Sum, feed_in_runs
@@ -35,6 +37,7 @@ class _Part:
     script: Script
     sums: list[Accumulator]
     counted: list[tuple[Quantile, Counting]]
+    looking: list[tuple[Measure, Counters]]
     fed: list[tuple[Accumulator, tuple[int, ...]]]
 
 
@@ -44,9 +47,11 @@ class _Recorded:
 
     recorder: Recorder
     accumulators: dict[int, Accumulator]
+    block: int
     parts: list[_Part] = field(default_factory=list[_Part])
     _sums: list[Accumulator] = field(default_factory=list[Accumulator])
     _counted: list[tuple[Quantile, Counting]] = field(default_factory=list[tuple[Quantile, Counting]])
+    _looking: list[tuple[Measure, Counters]] = field(default_factory=list[tuple[Measure, Counters]])
     _fed: list[tuple[Accumulator, tuple[int, ...]]] = field(default_factory=list[tuple[Accumulator, tuple[int, ...]]])
 
     def all(self, steps: Sequence[Step]) -> list[_Part]:
@@ -69,12 +74,17 @@ class _Recorded:
         elif isinstance(into, Quantile) and not (counting := into.counting(_MAGNITUDE_BITS)).is_sampling:
             self.recorder.count(counting, step.sources[0])
             self._counted.append((into, counting))
+        elif isinstance(into, Measure):
+            tile = into.tile()
+            self.recorder.look(into, tile, step, self.block)
+            self._looking.append((into, tile))
         elif into is not None:
             self._fed.append((into, step.sources))
 
     def _end_part(self) -> None:
-        self.parts.append(_Part(self.recorder.next_script(), self._sums, self._counted, self._fed))
-        self._sums, self._counted, self._fed = [], [], []
+        script = self.recorder.next_script()
+        self.parts.append(_Part(script, self._sums, self._counted, self._looking, self._fed))
+        self._sums, self._counted, self._looking, self._fed = [], [], [], []
 
 
 def evaluate_in_pieces(
@@ -86,26 +96,29 @@ def evaluate_in_pieces(
     buffers = _buffers(work, start, elements, arena, source, index)
     own = work.program.slots_of[index]
     recorder = Recorder(start, elements, [noise.key for noise in work.noises], statistics.found, own)
-    parts = _Recorded(recorder, dict(statistics.fed)).all(steps)
+    block = work.program.piece(index)[0] - work.program.block(index)
+    parts = _Recorded(recorder, dict(statistics.fed), block).all(steps)
     counts, step = [[0, 0] for _ in buffers.out], work.program.piece(index)[1]
     runners = [runner(part.script, buffers, start, step) for part in parts]
     for first, last in _runs(start, elements, _longest(parts, elements)):
         stored = 0
         for part, run in zip(parts, runners, strict=True):
-            _run(part, run, counts[stored:], first, last)
+            _run(part, run, counts[stored:], start, first, last)
             stored += part.script.stores
             if part.fed:
                 feedings = [(into, tuple([buffers.slots[n][: last - first] for n in at])) for into, at in part.fed]
                 feed_in_runs(feedings, start + first, CHUNK_ELEMENTS, arena.reduction)
+    for into, tile in chain.from_iterable([part.looking for part in parts]):
+        into.end_tile(tile, elements)
     roots = [each.root for each in steps if isinstance(each, Store)]
     for root, rounded, (nonfinite, overflowed) in zip(roots, buffers.out, counts, strict=True):
         sink(Finished(root, byte_view(rounded.view(torch.uint8)), nonfinite, overflowed))
 
 
-def _run(part: _Part, run: Runner, counts: list[list[int]], first: int, last: int) -> None:
-    """Elements `first … last` through one part."""
+def _run(part: _Part, run: Runner, counts: list[list[int]], start: int, first: int, last: int) -> None:
+    """Elements `first … last` of a tile that begins at `start` through one part."""
     script = part.script
-    counted, sums, tallies, chosen = run(first, last)
+    counted, sums, tallies, chosen, looked = run(first, last)
     for index in range(script.stores):
         counts[index][0] += sum(counted[2 * index :: 2 * script.stores])
         counts[index][1] += sum(counted[2 * index + 1 :: 2 * script.stores])
@@ -113,6 +126,7 @@ def _run(part: _Part, run: Runner, counts: list[list[int]], first: int, last: in
         assert isinstance(into, Sum)
         into.add(sums[index :: script.sums])
     _take_in(part, tallies, chosen, last - first)
+    _take_looks(part, looked, start + first, last - first)
 
 
 def _take_in(part: _Part, tallies: list[int], chosen: list[Tensor], elements: int) -> None:
@@ -123,6 +137,14 @@ def _take_in(part: _Part, tallies: list[int], chosen: list[Tensor], elements: in
         for into, counting in part.counted:
             own = [next(numbers) for _ in range(counting.nonzero + counting.over + len(counting.window.heavy))]
             into.add_counted(counting, min(CHUNK_ELEMENTS, elements - first), own, next(tensors))
+
+
+def _take_looks(part: _Part, looked: list[Tensor], start: int, elements: int) -> None:
+    """What measures saw, run after run."""
+    found = iter(looked)
+    for first in range(0, elements if part.looking else 0, CHUNK_ELEMENTS):
+        for into, _ in part.looking:
+            into.take_run((start + first) // CHUNK_ELEMENTS, min(CHUNK_ELEMENTS, elements - first), found)
 
 
 def _longest(parts: Sequence[_Part], elements: int) -> int:

@@ -13,11 +13,14 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final
 
+from mergegraph.execute.counting import SOURCE
+from mergegraph.execute.measuring import Counters, Measure
 from mergegraph.execute.noise import BLOCK_ELEMENTS, SCALE, block_key, drawn_below
 from mergegraph.execute.quantile import Counting
 from mergegraph.execute.script import MAGNITUDE, Script, signed
 from mergegraph.methods.registry import kernels
-from mergegraph.plan.steps import Accumulate, Call, Fetch, Scaled, Step, Store, Zero
+from mergegraph.plan.steps import Accumulate, Call, Fetch, Reduce, Scaled, Step, Store, Zero
+from mergegraph.statistic import CHUNK_ELEMENTS
 
 _WITH_NUMBER: Final = frozenset({"lt", "le", "gt", "ge", "eq", "hardshrink"})
 """Operations that take a number as it is; the others take it as a tensor."""
@@ -235,6 +238,24 @@ class Recorder:
         ]
         self.script.counting.append(
             [window.low, span, int(counting.nonzero), int(counting.over), window.shift, bins, *heavy]
+        )
+
+    def look(self, into: Measure, tile: Counters, step: Reduce, block: int) -> None:
+        """All of `into`'s rows as one matrix: the sources where they lie so, else copies from slot `block` on."""
+        script, name, of = self.script, self.script.name, into.of
+        self._held, script.above = [], SOURCE
+        first = step.sources[0] if step.is_block else block
+        if not step.is_block:
+            script.lines += [
+                f"{name('s', block + index)}.copy_({name('s', source)})" for index, source in enumerate(step.sources)
+            ]
+        rows = f"{name('s', first)}.as_strided([{of.rows}, n], [s[{first}].size(0), 1])"
+        sampling = ", ".join([script.integer(into.inner), script.integer(into.every)])
+        has = f"{into.width}, {of.has_base}, {of.rounded_to is not None}, {of.sources}"
+        tensors = ", ".join([script.tensor(each) for each in (*tile.tensors, into.like)])
+        script.lines.append(
+            f"look_at({rows}, {tensors}, (start + i) // {CHUNK_ELEMENTS}, "
+            f"{sampling}, {has}, {script.number(of.limit)}, {script.number(into.tolerance)}, looked)"
         )
 
     def _double(self, slot: int, keep: int) -> str:

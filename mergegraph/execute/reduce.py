@@ -44,7 +44,8 @@ class Scratch:
         """`storage`: uint8, `plan.memory.REDUCE_BYTES`; new memory without one."""
         if storage is None:
             storage = torch.empty(2 * CHUNK_ELEMENTS * 8, dtype=torch.uint8)
-        doubles = storage[: 2 * CHUNK_ELEMENTS * 8].view(torch.float64)
+        self.both = storage[: 2 * CHUNK_ELEMENTS * 8]
+        doubles = self.both.view(torch.float64)
         self.first, self.second = doubles[:CHUNK_ELEMENTS], doubles[CHUNK_ELEMENTS:]
         self._held: list[Tensor | None] = [None, None]
 

@@ -33,7 +33,7 @@ from mergegraph.execute.memory import (
 from mergegraph.execute.preflight import left_behind, require_space
 from mergegraph.execute.records import inputs_of, write_records
 from mergegraph.execute.running import DEFAULTS, Options, Report, Running
-from mergegraph.execute.standing import Wanted, is_done, taken
+from mergegraph.execute.standing import Wanted, is_done, not_measured, taken
 from mergegraph.execute.work import NonFinite, Work
 from mergegraph.plan.plan import Output, Plan
 from mergegraph.plan.staging import has_device_form
@@ -161,6 +161,8 @@ def _find_finished(running: Running, identities: Mapping[str, Identity]) -> None
         wanted = Wanted(running.plan, output, identities[output.node], running.kind)
         if is_done(wanted, allow_non_finite=running.options.allow_non_finite):
             running.already[output.node] = len(output.tensors)
+            if running.plan.surveys and not (output.path / STATS).exists():
+                running.warnings.append(not_measured(wanted))
         elif output.path.exists():
             problems.append(taken(wanted))
     if problems:
@@ -201,7 +203,7 @@ def _publish(running: Running, plan: Plan, work: Work, identities: Mapping[str, 
     for index, (output, folder) in enumerate(zip(plan.outputs, running.folders, strict=True)):
         folder.commit()
         if plan.surveys:
-            folder.write_sidecar(STATS, to_json(work.record(index)))
+            folder.write_sidecar(STATS, to_json(work.surveys.record(index)))
         write_records(
             plan, output, folder, identities[output.node], work.facts(index), {**found.inputs, **found.outputs[index]},
             started=running.began, verified=running.options.verify_output, kind=running.kind,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
+from types import SimpleNamespace
 from typing import Any, Final
 
 import torch
@@ -89,11 +90,13 @@ def count_bits(w: Tensor, bits: Tensor, inside: Tensor, spare: Tensor, c: List[i
 
 def run_pieces(s: List[Tensor], w: List[Tensor], r: List[Tensor], o: List[Tensor], d: List[Tensor], x: List[Tensor],
                mixed: Tensor, t: List[Tensor], f: List[float], k: List[int], q: List[int], c: List[List[int]],
-               start: int, first: int, last: int, step: int) -> Tuple[List[int], List[float], List[int], List[Tensor]]:
+               e: List[Tensor], start: int, first: int, last: int,
+               step: int) -> Tuple[List[int], List[float], List[int], List[Tensor], List[Tensor]]:
     counts: List[int] = []
     sums: List[float] = []
     tallies: List[int] = []
     chosen: List[Tensor] = []
+    looked: List[Tensor] = []
     i = first
     while i < last:
         n = min(step, last - i)
@@ -106,8 +109,8 @@ class Script:
 
     The lines see `n` elements from `i` on of what they name: s<slot>, w<slot> (its bits as int32), r<raw>, o<out>,
     d<run of float64>, x<run of int32>. f, t (as a tensor without dimensions, float32) and k (integers) hold the
-    numbers, q the keys of random numbers, two for each block, and c what quantiles count: equal programs give equal
-    lines, whatever their numbers.
+    numbers, q the keys of random numbers, two for each block, c what quantiles count, and e tensors: equal programs
+    give equal lines, whatever their numbers. `above` is the text of functions that they call.
     """
 
     lines: list[str] = field(default_factory=list[str])
@@ -117,6 +120,8 @@ class Script:
     integers: list[int] = field(default_factory=list[int])
     keys: list[int] = field(default_factory=list[int])
     counting: list[list[int]] = field(default_factory=list[list[int]])
+    tensors: list[Tensor] = field(default_factory=list[Tensor])
+    above: str = ""
     sums: int = 0
     stores: int = 0
     noises: int = 0
@@ -141,13 +146,18 @@ class Script:
         self.integers.append(value)
         return f"k[{len(self.integers) - 1}]"
 
+    def tensor(self, value: Tensor) -> str:
+        """A tensor in a line."""
+        self.tensors.append(value)
+        return f"e[{len(self.tensors) - 1}]"
+
     @property
     def text(self) -> str:
         """The function's source."""
         views = [_VIEW[name[0]].format(name=name, index=name[1:]) for name in sorted(self.names)]
         begin = _NOISE_VIEWS if self.noises else []
         body = "\n".join(" " * 8 + line for line in (*begin, *views, *self.lines, "i += n"))
-        return f"{_PRELUDE}{body}\n    return counts, sums, tallies, chosen\n"
+        return f"{self.above}{_PRELUDE}{body}\n    return counts, sums, tallies, chosen, looked\n"
 
 
 _VIEW: Final = {
@@ -179,9 +189,9 @@ class Buffers:
     integers: Sequence[Tensor]
 
 
-Counts = tuple[list[int], list[float], list[int], list[Tensor]]
-"""For each piece in turn: how many values are not finite and how many did not fit, for each store; the sums; and what
-quantiles count, as numbers and as tensors."""
+Counts = tuple[list[int], list[float], list[int], list[Tensor], list[Tensor]]
+"""For each piece in turn: how many values are not finite and how many did not fit, for each store; the sums; what
+quantiles count, as numbers and as tensors; and what `counting.look_at` finds."""
 
 
 Runner = Callable[[int, int], Counts]
@@ -193,7 +203,7 @@ def runner(script: Script, given: Buffers, start: int, step: int) -> Runner:
     function = _function(script.text)
     scalars = [torch.tensor(value, dtype=torch.float32) for value in script.scalars]
     buffers = [list(each) for each in (given.slots, given.words, given.raw, given.out, given.doubles, given.integers)]
-    numbers = (_mixed(), scalars, script.floats, script.integers, script.keys, script.counting, start)
+    numbers = (_mixed(), scalars, script.floats, script.integers, script.keys, script.counting, script.tensors, start)
 
     def run(first: int, last: int) -> Counts:
         with _unoptimised():
@@ -241,9 +251,18 @@ def compiled(text: str) -> Callable[..., Counts]:
 
 def interpreted(text: str) -> Callable[..., Counts]:
     """The function as Python runs it."""
+    return _executed(text).run_pieces
+
+
+def functions(text: str) -> Any:
+    """All functions of a text, compiled where that is possible."""
+    return torch.jit.CompilationUnit(text) if hasattr(torch.jit, "CompilationUnit") else _executed(text)
+
+
+def _executed(text: str) -> SimpleNamespace:
     known: dict[str, Any] = {"torch": torch, "Tensor": Tensor, "List": list, "Tuple": tuple}
     exec(compile(text, "<pieces>", "exec"), known)
-    return known["run_pieces"]
+    return SimpleNamespace(**known)
 
 
 @cache

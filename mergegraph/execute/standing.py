@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -48,6 +49,21 @@ def taken(wanted: Wanted) -> Problem:
     else:
         return _not_finite(output, there)
     return Problem(fact, at=output.at, node=output.node, why=why, fix="--overwrite, or another path with -o")
+
+
+def not_measured(wanted: Wanted) -> Problem:
+    """A warning: the result stands there without the statistics that were asked for."""
+    output, again = wanted.output, "--overwrite, to make it again with them"
+    file = output.at.file
+    is_recipe = file.endswith((".yaml", ".yml"))
+    return Problem(
+        f"The output is complete and has no statistics: {output.path}",
+        at=output.at,
+        node=output.node,
+        why="an earlier run made it without --stats, and nothing is read again",
+        fix=f"{shlex.join(['mergegraph', 'stats', file])}, or {again}" if is_recipe else again,
+        severity="warning",
+    )
 
 
 def _not_finite(output: Output, there: Completed) -> Problem:

@@ -69,7 +69,7 @@ def survey_plan(
         if control.signal is not None:
             raise Interrupted(Problem("Stopped: nothing was written.", fix="run the same command again"))
     return Surveyed(
-        records=tuple([work.record(index) for index in range(len(plan.surveys))]),
+        records=tuple([work.surveys.record(index) for index in range(len(plan.surveys))]),
         read_bytes=plan.read_bytes,
         reserved_bytes=reserved,
         budget_bytes=plan.projection.budget_bytes,
@@ -97,7 +97,7 @@ class _Looking(Work):
     def _groups(self) -> Iterator[Job]:
         for group in self.plan.groups:
             work = group.computation
-            fed = tuple([self._measure(place, group.extent, work) for place in group.measured])
+            fed = self.surveys.begin(group.measured, work)
             yield Job(work, group.extent, self._tile(work, group.extent), (), self._shared(work), fed)
 
     def perform(self, tile: Tile, memory: object) -> None:

@@ -22,9 +22,9 @@ from mergegraph.execute.evaluate import evaluate
 from mergegraph.execute.events import Progress, Publisher, TensorDone
 from mergegraph.execute.finished import Finished
 from mergegraph.execute.jobs import Job, Sampling, Stage, Tile
-from mergegraph.execute.measuring import Measure, measure_of, unmeasured
 from mergegraph.execute.quantile import Quantile
 from mergegraph.execute.reduce import Accumulator
+from mergegraph.execute.surveys import Surveys
 from mergegraph.execute.views import Source, WithMeans
 from mergegraph.expr import Stat
 from mergegraph.plan.extent import Extent
@@ -33,7 +33,6 @@ from mergegraph.plan.groups import read_bytes as bytes_read
 from mergegraph.plan.plan import Output, Plan
 from mergegraph.plan.program import Computation, computation
 from mergegraph.statistic import Found
-from mergegraph.stats.record import Record
 from mergegraph.tensors.checksum import BLOCK_ELEMENTS, block_digests, bytes_per_block, tensor_checksum
 from mergegraph.tensors.writer import OutputFolder
 
@@ -78,8 +77,7 @@ class Work:
         self._elements_left: dict[Place, int] = {}
         self._lock = threading.Lock()
         self._reserved: list[Tensor] = []
-        self.every_element = every_element
-        self.measures: dict[Place, Measure] = {}
+        self.surveys = Surveys(plan.surveys, every_element=every_element)
         self._start_progress()
 
     def _start_progress(self) -> None:
@@ -143,8 +141,8 @@ class Work:
     def _groups(self) -> Iterator[Job]:
         """A group keeps only its unfinished members."""
         for members, group in self.unfinished():
-            work, measured = self._computation(members, group), self._measured(members, group)
-            fed = tuple([self._measure(place, group.extent, work) for place in measured])
+            work = self._computation(members, group)
+            fed = self.surveys.begin(self._measured(members, group), work)
             yield Job(work, group.extent, self._tile(work, group.extent), members, self._shared(work), fed)
 
     def _computation(self, members: tuple[Place, ...], group: Group) -> Computation:
@@ -156,25 +154,6 @@ class Work:
 
     def _measured(self, members: tuple[Place, ...], group: Group) -> tuple[Place, ...]:
         return tuple([place for place in group.measured if place in members])
-
-    def _measure(self, place: Place, cut: Extent, work: Computation) -> Measure:
-        """The accumulator of a tensor's statistics."""
-        self.measures[place] = measure_of(
-            looked_at(self.plan.surveys, place), cut.leaf, is_double=work.program.double,
-            is_sampled=not self.every_element,
-        )  # fmt: skip
-        return self.measures[place]
-
-    def record(self, output: int) -> Record:
-        """The statistics of an output's tensors, as far as this run computed them."""
-        survey = self.plan.surveys[output]
-        tensors = [
-            self.measures[output, index].record()
-            if (output, index) in self.measures
-            else unmeasured(looked, looked.skipped or "an earlier run wrote it; `mergegraph stats RECIPE` reads it")
-            for index, looked in enumerate(survey.tensors)
-        ]
-        return Record(survey.base, survey.sources, survey.result, tuple(tensors), survey.recipe, survey.problems)
 
     def _shared(self, work: Computation) -> tuple[Found, ...]:
         return tuple([self.populations[stat] for stat in work.shared])

@@ -169,7 +169,8 @@ class Emitter:
     def reduce(self, stat: int, expressions: Sequence[Expr]) -> None:
         """Feed a statistic."""
         sources = tuple([self.value(each) for each in expressions])
-        self.steps.append(Reduce(stat, sources))
+        follow = sources == tuple(range(sources[0], sources[0] + len(sources)))
+        self.steps.append(Reduce(stat, sources, follow and self.uses[expressions[-1]] == 1))
         for each in expressions:
             self.release(each)
 

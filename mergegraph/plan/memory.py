@@ -31,6 +31,10 @@ REDUCE_BYTES = 2 << 20
 """Two runs of 65,536 float64, and as much again for what torch takes to count a run."""
 WORKER_BYTES = 1 << 20
 """What a worker takes beside its tile set: its stack, and what torch, numpy and Python hold while a step runs."""
+RUNS_TOGETHER = 64
+"""The sums of so many runs are added up as soon as all are there."""
+_ARRAY_BYTES = 256
+"""What a small tensor takes beside its numbers."""
 HISTOGRAM_BYTES = 4 * SPARSE_BINS
 """What a quantile is counted in: 32 bits a bin, or 64 where there are few."""
 
@@ -124,6 +128,13 @@ def histogram_bytes(program: Program) -> int:
         sum(program.reductions[n].kind == "abs_quantile" for n in program.fed_in(i)) for i in range(len(program.passes))
     ]
     return HISTOGRAM_BYTES * max(fed, default=0)
+
+
+def measure_bytes(rows: int, *, double: bool) -> int:
+    """What the statistics of a tensor are counted in until it is finished: exponents, and the sums of runs that are
+    not added up yet."""
+    exponents = 16 * (2_048 if double else 256) * rows
+    return exponents + 2 * RUNS_TOGETHER * (8 * (rows * rows + rows) + _ARRAY_BYTES)
 
 
 def project(

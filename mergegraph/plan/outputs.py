@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mergegraph.alignment import config_with_rows, vocabulary_rows, vocabulary_tensors
 from mergegraph.dtypes import BY_CODE, DType, by_name
-from mergegraph.errors import Location, Problem, RecipeError, raise_errors
+from mergegraph.errors import Problem, RecipeError, raise_errors
 from mergegraph.expr import Expr, Read, cast
 from mergegraph.graph import GraphNode
 from mergegraph.methods.save import Save
@@ -25,6 +23,7 @@ from mergegraph.plan.groups import (
     model_groups,
     output_tensor,
 )
+from mergegraph.plan.output_paths import output_paths, overlaps
 from mergegraph.plan.peft import peft_output
 from mergegraph.plan.plan import (
     InputFile,
@@ -40,14 +39,8 @@ from mergegraph.recipe.model import dump_recipe
 from mergegraph.resolve import Resolved
 from mergegraph.tensors.checkpoint import Checkpoint
 from mergegraph.tensors.layout import TensorSpec, lay_out
-from mergegraph.tensors.partial import is_partial
 from mergegraph.ties import tied_pairs
 from mergegraph.walking import reads
-
-_LONGEST_NAME = 240
-"""Bytes; file systems take 255, and `.partial` is added."""
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/.*")
-"""With one slash as well: a path on the command line has lost its second."""
 
 
 def make_plan(
@@ -70,8 +63,8 @@ def make_plan(
     compiled = compile_graph(resolved)
     recipe = resolved.graph.recipe
     found: list[Problem] = []
-    paths = _output_paths(resolved, output, found, may_lack_path=may_lack_path)
-    found += _overlaps(resolved, paths)
+    paths = output_paths(resolved, output, found, may_lack_path=may_lack_path)
+    found += overlaps(resolved, paths)
     outputs = tuple(
         _output(resolved, resolved.nodes[name].node, paths.get(name, Path()), compiled.tables[name], found)
         for name in resolved.graph.saves
@@ -154,107 +147,6 @@ def base_files(checkpoint: Checkpoint, known: Sequence[InputFile]) -> Iterator[I
     for file in checkpoint.files:
         if file.path not in paths:
             yield InputFile(checkpoint.reference, file.path, file.file_bytes, file.identity, checkpoint.reference)
-
-
-def _output_paths(
-    resolved: Resolved, output: Path | None, found: list[Problem], *, may_lack_path: bool
-) -> dict[str, Path]:
-    """Where each save goes, absolute; none for a save whose path is in `found`. `-o` needs exactly one save."""
-    paths: dict[str, Path] = {}
-    saves = resolved.graph.saves
-    if output is not None and len(saves) != 1:
-        found.append(
-            Problem(
-                f"-o gives one path, and the recipe has {len(saves)} saves.",
-                why=", ".join(saves),
-                fix="give each save its own `path:`, or `skip: true` the others",
-            )
-        )
-        return paths
-    for name in saves:
-        node = resolved.nodes[name].node
-        method = node.method
-        assert isinstance(method, Save)
-        wanted = str(output) if output is not None else method.path
-        folder = Path.cwd() if output is not None else node.source.folder
-        problem = "it is the folder that you are in" if output == Path() else _unusable(wanted, folder)
-        if wanted and problem:
-            found.append(Problem(f"{wanted!r} cannot be an output path: {problem}.",
-                                 at=node.source.where(("path",)), node=name,
-                                 fix=f"name a folder to make, as in out/{resolved.graph.recipe.name}"))  # fmt: skip
-        elif wanted:
-            paths[name] = Path(os.path.normpath(folder / Path(wanted).expanduser()))
-        else:
-            found.append(Problem("The save has no path.", at=node.at, node=name, fix="add `path: out/NAME`, or -o DIR",
-                                 severity="warning" if may_lack_path else "error"))  # fmt: skip
-    return paths
-
-
-def _unusable(path: str, folder: Path) -> str:
-    """Why a path, relative to `folder`, can be no output's; empty for one that can be."""
-    if _URL.fullmatch(path):
-        return "outputs are local folders"
-    if "\0" in path:
-        return "it holds a NUL character"
-    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in Path(path).parts):
-        return f"a name in it is longer than {_LONGEST_NAME} bytes"
-    try:
-        place = Path(os.path.normpath(folder / Path(path).expanduser()))
-    except RuntimeError:
-        return f"there is no home folder of {path.split('/')[0]}"
-    if is_partial(place):
-        return "names that end in .partial are those of outputs that are not finished"
-    try:
-        is_root = not place.resolve().name
-    except (OSError, RuntimeError):
-        return "its links lead in a circle"
-    return "it is the root of the file system" if is_root else ""
-
-
-def _overlaps(resolved: Resolved, paths: Mapping[str, Path]) -> Iterator[Problem]:
-    """Outputs that would touch an input, or each other."""
-    inputs = {
-        (checkpoint.folder if checkpoint.is_folder else Path(checkpoint.files[0].path)).resolve(): node.node
-        for node in resolved.nodes.values()
-        if (checkpoint := node.checkpoint) is not None
-    }
-    inputs |= {node.adapter.folder.resolve(): node.node for node in resolved.nodes.values() if node.adapter is not None}
-    places = {name: path.resolve() for name, path in paths.items()}
-    for name, path in paths.items():
-        at = resolved.nodes[name].node.source.where(("path",))
-        for folder, load in inputs.items():
-            used = (places[name], _partial(places[name]))
-            overlaps = [_overlap(name, path, real, folder, load, at) for real in used]
-            yield from [problem for problem in overlaps if problem is not None][:1]
-        for earlier in list(paths)[: list(paths).index(name)]:
-            if _meet(places[earlier], places[name]):
-                yield Problem(
-                    f'Two saves meet on disk: "{earlier}" and "{name}".', at=at, node=name,
-                    why=f"{paths[earlier]} and {path}", fix="give one of them a `path:` beside the other's",
-                )  # fmt: skip
-
-
-def _partial(path: Path) -> Path:
-    """Where an output lies until it is complete."""
-    return path.with_name(f"{path.name}.partial")
-
-
-def _meet(one: Path, other: Path) -> bool:
-    """Whether two outputs are one folder or lie inside each other. Neither can be the other's partial folder."""
-    return one == other or one in other.parents or other in one.parents
-
-
-def _overlap(save: str, path: Path, real: Path, folder: Path, load: GraphNode, at: Location) -> Problem | None:
-    """What is wrong with writing to `real` (`path` as given) while `load` reads from `folder`."""
-    if real == folder or folder in real.parents:
-        fact = f'The output {"is" if real == folder else "lies inside"} an input: "{load.name}".'
-        why, fix = f"{path} and {folder}", "choose a path outside the models that are merged"
-    elif real in folder.parents:
-        fact = f'The output would replace a folder that holds an input: "{load.name}".'
-        why, fix = f"{path} holds {folder}", "choose a path that holds no model"
-    else:
-        return None
-    return Problem(fact, at=at, node=save, why=why, fix=fix)
 
 
 def _output(resolved: Resolved, save: GraphNode, path: Path, table: Mapping[str, Expr], found: list[Problem]) -> Output:

@@ -170,9 +170,11 @@ def _program(roots: Sequence[Expr], feeds: Sequence[Feed], found: Leaves, double
     for number, (stat, reduction) in enumerate(zip(own, reductions, strict=True)):
         for index in range(reduction.first_pass, reduction.first_pass + reduction.passes):
             fed[index].append((number, stat.operands))
-    fed[last] += [(len(own) + len(found.shared) + n, feed) for n, feed in enumerate(feeds)]
-    emitted = [_pass(fed[index], roots if index == last else (), numbered, double) for index in range(last + 1)]
-    return _sized(emitted, double, reductions, granularity_of(*walk_parts(*roots, *fed_exprs)))
+    given = len(own) + len(found.shared)
+    looks = [(given + n, feed) for n, feed in enumerate(feeds)]
+    emitted = [_pass(each, (), (), numbered, double) for each in fed[:last]]
+    emitted.append(_pass(fed[last], roots, looks, numbered, double))
+    return _sized(emitted, double, reductions, granularity_of(*walk_parts(*roots, *fed_exprs)), given)
 
 
 def _first_passes(stats: Sequence[Stat], bits: int) -> dict[Stat, int]:
@@ -184,16 +186,19 @@ def _first_passes(stats: Sequence[Stat], bits: int) -> dict[Stat, int]:
     return first
 
 
-def _pass(wanted: Sequence[Fed], roots: Sequence[Expr], numbered: Mapping[Part, int], double: bool) -> Emitter:
-    """The steps of one pass: `wanted` statistics are fed, then `roots` stored."""
-    uses: Counter[Expr] = Counter(operand for _, fed in wanted for operand in fed)
+def _pass(
+    wanted: Sequence[Fed], roots: Sequence[Expr], looks: Sequence[Fed], numbered: Mapping[Part, int], double: bool
+) -> Emitter:
+    """The steps of one pass: `wanted` statistics are fed, `roots` stored, then the caller's reductions fed, which may
+    write to what nobody needs any more."""
+    uses: Counter[Expr] = Counter(operand for _, fed in (*wanted, *looks) for operand in fed)
     uses.update(root.operand for root in roots if isinstance(root, Cast) and not isinstance(root.operand, Joined))
     uses.update(part for root in roots if isinstance(root, Cast) and isinstance(root.operand, Joined)
                 for part in operands(root.operand))  # fmt: skip
     for part in walk_parts(*uses, below=operands):
         uses.update(operands(part))
     emitter = Emitter(uses, as_double if double else as_single, numbered)
-    for _, fed in wanted:
+    for _, fed in (*wanted, *looks):
         # Products of the same tiles are fed one after the other, so that each tile is converted once.
         if len(fed) > 1:
             _ = [emitter.value(expr) for expr in fed]
@@ -201,11 +206,13 @@ def _pass(wanted: Sequence[Fed], roots: Sequence[Expr], numbered: Mapping[Part, 
         emitter.reduce(stat, fed)
     for position, root in enumerate(roots):
         emitter.root(position, root)
+    for stat, fed in looks:
+        emitter.reduce(stat, fed)
     return emitter
 
 
 def _sized(
-    emitted: Sequence[Emitter], double: bool, reductions: tuple[Reduction, ...], granularity: Granularity
+    emitted: Sequence[Emitter], double: bool, reductions: tuple[Reduction, ...], granularity: Granularity, given: int
 ) -> Program:
     steps = [step for each in emitted for step in each.steps]
     compute_bits = 64 if double else 32
@@ -227,6 +234,7 @@ def _sized(
         slots_of=tuple([each.count for each in emitted]),
         staged=tuple(all_at_once),
         stored=tuple(out),
+        given=given,
     )
 
 

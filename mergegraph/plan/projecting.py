@@ -15,13 +15,14 @@ from mergegraph.plan.memory import (
     HISTOGRAM_BYTES,
     Projection,
     histogram_bytes,
+    measure_bytes,
     project,
     text_bytes,
     tile_shape,
     with_special,
 )
 from mergegraph.plan.rooms import room_bytes, split_bytes
-from mergegraph.plan.steps import Call, Program, Split
+from mergegraph.plan.steps import Call, Program, Reduce, Split
 from mergegraph.units import format_bytes, format_count
 from mergegraph.walking import walk
 
@@ -36,6 +37,7 @@ def projection(groups: Sequence[Group], gathered: Sequence[Gathering], budget_by
     special = {(program, extent) for program, extent in sized if program.granularity != "element"}
     programs = {program for program, _ in sized}
     shared = _shared_bytes(programs, gathered, workers) + text_bytes(programs)
+    shared += max((_measures_bytes(group) for group in groups), default=0) * (workers + 1)
     projected = project(
         tile_shape({program for program, _ in plain}),
         budget_bytes,
@@ -76,6 +78,15 @@ def _shared_bytes(programs: Iterable[Program], gathered: Sequence[Gathering], wo
     each = max((histogram_bytes(program) for program in programs), default=0)
     populations = max((histogram_bytes_of(one) for one in gathered), default=0)
     return each * (workers + 1) + populations
+
+
+def _measures_bytes(group: Group) -> int:
+    """What the statistics of a group's tensors are counted in."""
+    if not group.measured:
+        return 0
+    program = group.computation.program
+    looks = [x for x in program.passes[-1] if isinstance(x, Reduce) and x.stat >= program.given]
+    return sum([measure_bytes(len(step.sources), double=program.double) for step in looks])
 
 
 def histogram_bytes_of(gathering: Gathering) -> int:

@@ -120,10 +120,12 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Reduce:
-    """The elements of `sources` enter reduction number `stat`."""
+    """The elements of `sources` enter reduction number `stat`. `is_block`: the sources follow one another, and nobody
+    needs the last afterwards. What is looked at as one matrix is copied where they do not."""
 
     stat: int
     sources: tuple[int, ...]
+    is_block: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,8 @@ class Program:
     `in_pieces`: a tile is read as a whole (`staged` has the bits of an element of everything that a pass reads) and
     computed in pieces that stay in the cache, then written (`stored`, of every root); slots are as long as a piece, and
     a pass takes `slots_of` it.
+
+    `given`: from this number on reductions are the caller's, one for each of its feeds.
     """
 
     passes: tuple[tuple[Step, ...], ...]
@@ -199,15 +203,21 @@ class Program:
     slots_of: tuple[int, ...] = ()
     staged: tuple[int, ...] = ()
     stored: tuple[int, ...] = ()
+    given: int = 0
 
     def piece(self, index: int) -> tuple[int, int]:
-        """(slots, elements) of a piece in pass `index`: the pass's own slots, and one where random numbers are drawn.
-        Statistics are found in runs of a fixed length."""
+        """(slots, elements) of a piece in pass `index`: the pass's own slots, one where random numbers are drawn, and
+        a block. Statistics are found in runs of a fixed length."""
         steps = self.passes[index]
         draws = any(isinstance(step, Call) and step.noise is not None for step in steps)
         reduces = any(isinstance(step, Reduce) for step in steps)
-        slots = self.slots_of[index] + draws
+        slots = self.slots_of[index] + draws + self.block(index)
         return slots, CHUNK_ELEMENTS if reduces or slots <= _FEW_SLOTS else PIECE_ELEMENTS
+
+    def block(self, index: int) -> int:
+        """Slots of pass `index`, behind all others, that the sources of an accumulator are copied to."""
+        wanted = [step for step in self.passes[index] if isinstance(step, Reduce) and step.stat >= self.given]
+        return max((len(step.sources) for step in wanted if not step.is_block), default=0)
 
     @property
     def steps(self) -> tuple[Step, ...]:

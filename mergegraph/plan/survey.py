@@ -24,6 +24,8 @@ from mergegraph.walking import reads, walk_parts
 _SHOWN = 100
 """Sentences about tensors that only some models have; the rest is counted."""
 _ONE = Fraction(1)
+_ONLY_SOURCES = "The output is a delta, so only its sources are measured."
+_WRITTEN_AS_FACTORS = "The output is an adapter: its factors are not measured. A save of its sum with the base is."
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,8 @@ def survey(
     names = tuple([source.name for source in found.sources])
     models = [source for source in found.every if not source.is_delta]
     problems = [*found.problems, *differences(models)]
-    problems += ["The output is a delta, so only its sources are measured."] if is_delta else []
+    if is_delta:
+        problems.append(_WRITTEN_AS_FACTORS if _is_adapter(made) else _ONLY_SOURCES)
     base = found.base.name if found.base else ""
     return Survey(base, names, "" if is_delta else save, tuple(looked), tuple(problems), recipe)
 
@@ -238,6 +241,10 @@ def _looked(found: Comparable, tensor: Made, *, is_delta: bool) -> Looked:
     if not is_delta:
         looked = replace(looked, result=root.operand if isinstance(root, Cast) else root)
     return replace(here, skipped=reason) if (reason := _changes_the_program(looked, tensor)) else looked
+
+
+def _is_adapter(made: Sequence[Made]) -> bool:
+    return any(isinstance(each.root, Cast) and isinstance(each.root.operand, Joined) for each in made)
 
 
 def _changes_the_program(looked: Looked, tensor: Made) -> str:

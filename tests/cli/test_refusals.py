@@ -153,6 +153,8 @@ REFUSALS = [
     Refusal("a device there is not", ("--device cuda:77", "here"), arguments=("--device", "cuda:77")),
     Refusal("a device budget that is no size", ("--device-budget", "much"), arguments=("--device-budget", "much")),
     Refusal("a device nobody knows", ("--device tpu", "cpu"), arguments=("--device", "tpu")),
+    Refusal("statistics on a device", ("--device cuda", "the processor counts them", "--device cpu"),
+            arguments=("--stats", "--device", "cuda"), is_checked=False),
     Refusal("a setting for no node", ("--set", "bost", "boost"), arguments=("--set", "bost.by=1")),
 ]  # fmt: skip
 

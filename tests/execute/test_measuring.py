@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mergegraph.execute.measuring import LEAST_SAMPLE, Measure, Measured, sampled
+from mergegraph.execute.measured import Measured
+from mergegraph.execute.measuring import LEAST_SAMPLE, Measure, sampled
 from mergegraph.execute.reduce import Scratch
 from mergegraph.stats.record import TensorRecord
 
@@ -57,7 +58,7 @@ CASES = [
 def test_every_sum_is_that_of_plain_float64(elements: int, k: int, dtype: torch.dtype) -> None:
     fed = tensors(elements, k, dtype)
     before = [each.clone() for each in fed]
-    found = measured(described(elements, k, is_sampled=False), fed, 2 * RUN)
+    found = measured(described(elements, k, is_sampled=False, is_double=dtype == torch.float64), fed, 2 * RUN)
     assert all(map(torch.equal, fed, before)), "what is stored next was written to"
     base, *changes, result = fed
     merged = result - base
@@ -125,8 +126,8 @@ def test_rows_that_end_anywhere_are_cut_alike() -> None:
         (2 * LEAST_SAMPLE - 1, (1, 1), "all of a small tensor"),
         (2 * LEAST_SAMPLE, (2, 1), "half"),
         (16 * LEAST_SAMPLE, (16, 1), "a sixteenth of every run"),
-        (4 << 20, (16, 8), "of every eighth run"),
-        (1 << 30, (16, 16), "never fewer than one in 256"),
+        (4 << 20, (16, 16), "of every sixteenth run"),
+        (1 << 30, (16, 32), "never fewer than one in 512"),
     ],
 )
 def test_a_large_tensor_is_sampled(elements: int, wanted: tuple[int, int], why: str) -> None:

@@ -130,7 +130,7 @@ def test_random_numbers_are_those_of_whole_tiles(way: Callable[[str], object], s
         way(text.text)(  # type: ignore[operator]
             list(given.slots), list(given.words), [], [], [], [], script._mixed(),
             [torch.tensor(x) for x in text.scalars],
-            text.floats, text.integers, text.keys, [], start, first, last, 65_536,
+            text.floats, text.integers, text.keys, [], text.tensors, start, first, last, 65_536,
         )  # fmt: skip
         uniform = torch.empty(last - first)
         fill_uniform(uniform, noise, start + first, torch.empty(last - first))

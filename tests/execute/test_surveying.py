@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,11 @@ import torch
 
 from mergegraph import pipeline
 from mergegraph.errors import Interrupted, RecipeError
+from mergegraph.execute import script
 from mergegraph.execute.run import Options, run
+from mergegraph.execute.script import interpreted
 from mergegraph.execute.surveying import survey_plan
+from mergegraph.plan.memory import REDUCE_BYTES, measure_bytes
 from mergegraph.plan.outputs import Stats
 from mergegraph.plan.plan import Plan
 from mergegraph.provenance.verify import verify
@@ -20,6 +24,7 @@ from mergegraph.recipe.load import load_recipe, parse_recipe
 from mergegraph.stats.files import STATS, load, to_json
 from mergegraph.stats.record import Record
 from tests.execute.merging import stopped_after
+from tests.tiny_adapters import matrices, write_adapter
 from tests.tiny_models import llama_tensors, write_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,37 +32,89 @@ ADDED = "merged: base + 0.6*(a - base) + 0.7*(b - base)"
 TIES = "d: {op: ties, base: base, inputs: [a, b], density: 0.4}\nmerged: base + d"
 
 
+def write_models(folder: Path, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """A base and two fine-tunes of it; the tensors of the second."""
+    base = llama_tensors(hidden=64, vocab=512, dtype=dtype)
+    base["position_ids"] = torch.arange(8)
+    write_model(folder / "base", base)
+    tuned: dict[str, torch.Tensor] = {}
+    for seed, name in ((1, "a"), (2, "b")):
+        tuned = llama_tensors(noise_of=base, seed=seed, dtype=dtype)
+        tuned["model.norm.weight"] = base["model.norm.weight"].clone()
+        write_model(folder / name, tuned)
+    return tuned
+
+
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    base = llama_tensors(hidden=64, vocab=512, dtype=torch.bfloat16)
-    base["position_ids"] = torch.arange(8)
-    write_model(tmp_path / "base", base)
-    for seed, name in ((1, "a"), (2, "b")):
-        tuned = llama_tensors(noise_of=base, seed=seed, dtype=torch.bfloat16)
-        tuned["model.norm.weight"] = base["model.norm.weight"].clone()
-        write_model(tmp_path / name, tuned)
+    write_models(tmp_path, torch.bfloat16)
     return tmp_path
 
 
-def planned(folder: Path, nodes: str, stats: Stats | None, output: str = "out", **options: object) -> Plan:
+def planned(
+    folder: Path, nodes: str, stats: Stats | None, output: str = "out", save: str = "", **options: object
+) -> Plan:
     head = "".join(f"  {name}: {{op: load, model: ./{name}}}\n" for name in ("base", "a", "b") if name in nodes)
-    body = "".join(f"  {line}\n" for line in [*nodes.splitlines(), f"out: {{op: save, input: merged, path: {output}}}"])
+    body = "".join(
+        f"  {line}\n" for line in [*nodes.splitlines(), f"out: {{op: save, input: merged, path: {output}{save}}}"]
+    )
     recipe = parse_recipe(f"mergegraph: 1\nname: t\nnodes:\n{head}{body}", file="t.yaml", folder=folder)
     return pipeline.plan(recipe, workers=2, stats=stats, **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    "nodes", [ADDED, TIES, "merged: {op: slerp, a: a, b: b, t: 0.3}"], ids=["sum", "ties", "slerp"]
-)
-def test_a_run_that_measures_writes_the_same_model(models: Path, nodes: str) -> None:
-    run(planned(models, nodes, None, "plain"), Options(sync=False))
-    run(planned(models, nodes, Stats(), "measured"), Options(sync=False))
+LORA = "l: {op: lora, adapter: ./lora, base: base}\nmerged: base + 0.5*l + 0.3*(a - base)"
+SAVED = [
+    (ADDED, "", "rows that lie side by side"),
+    ("merged: 0.5*a + 0.5*b + 0*(a - base)", "", "models that are read for themselves: rows are copied"),
+    (TIES, "", "thresholds"),
+    ("merged: {op: slerp, a: a, b: b, t: 0.3}", "", "no base"),
+    (LORA, "", "whole rows"),
+    ("merged: a - base", "delta", "a delta, whose result is not measured"),
+    (ADDED, "float8_e4m3fn", "a dtype that saturates, whole tiles"),
+    (ADDED, "double", "float64"),
+]
+
+
+@pytest.mark.parametrize(("nodes", "how"), [case[:2] for case in SAVED], ids=[case[2] for case in SAVED])
+def test_a_run_that_measures_writes_the_same_model(models: Path, nodes: str, how: str) -> None:
+    write_adapter(models / "lora", matrices({"model.layers.0.self_attn.q_proj": (64, 64)}))
+    if how == "double":
+        write_models(models, torch.float64)
+    save = {"": "", "double": "", "delta": ", format: delta"}.get(how, f", dtype: {how}")
+    run(planned(models, nodes, None, "plain", save), Options(sync=False))
+    run(planned(models, nodes, Stats(), "measured", save), Options(sync=False))
     plain, measured = models / "plain", models / "measured"
     assert (plain / "model.safetensors").read_bytes() == (measured / "model.safetensors").read_bytes()
     assert {path.name for path in measured.iterdir()} - {path.name for path in plain.iterdir()} == {STATS}
     assert verify(measured).warnings == ()
-    looked = survey_plan(planned(models, nodes, Stats(writes=False)))
+    looked = survey_plan(planned(models, nodes, Stats(writes=False), save=save))
     assert looked.records == (load(measured),)
+    assert sum(not tensor.skipped for tensor in load(measured).tensors) > 15
+
+
+def test_what_is_not_finite_is_counted_where_it_is_allowed(models: Path) -> None:
+    tuned = write_models(models, torch.bfloat16)
+    tuned["model.norm.weight"][3] = torch.nan
+    tuned["lm_head.weight"][5, 1:3] = -torch.inf
+    write_model(models / "b", tuned)
+    run(planned(models, ADDED, None, "plain"), Options(sync=False, allow_non_finite=True))
+    run(planned(models, ADDED, Stats(), "measured"), Options(sync=False, allow_non_finite=True))
+    plain, measured = models / "plain", models / "measured"
+    assert (plain / "model.safetensors").read_bytes() == (measured / "model.safetensors").read_bytes()
+    found = {tensor.name: [x.nonfinite for x in tensor.changes] for tensor in load(measured).tensors}
+    assert (found["model.norm.weight"], found["lm_head.weight"]) == ([0, 1, 1], [0, 2, 2])
+    assert survey_plan(planned(models, ADDED, Stats(writes=False))).records == (load(measured),)
+
+
+def test_an_output_that_stands_without_statistics_is_told_of(models: Path) -> None:
+    run(planned(models, ADDED, None), Options(sync=False))
+    report = run(planned(models, ADDED, Stats()), Options(sync=False))
+    (warning,) = report.warnings
+    assert (warning.severity, "has no statistics" in warning.fact) == ("warning", True)
+    assert warning.fix.startswith("mergegraph stats t.yaml")
+    assert not (models / "out" / STATS).exists()
+    run(planned(models, ADDED, Stats()), Options(sync=False, overwrite=True))
+    assert run(planned(models, ADDED, Stats()), Options(sync=False)).warnings == ()
 
 
 def test_numbers_are_those_of_plain_float64(models: Path) -> None:
@@ -88,6 +145,13 @@ def test_a_record_is_the_same_bytes_for_any_threads_tiles_and_budget(models: Pat
     ]
     plans.append(planned(models, TIES, Stats(writes=False), budget_bytes=20 << 20))
     assert len({to_json(survey_plan(plan).records[0]) for plan in plans}) == 1
+
+
+def test_a_record_is_the_same_where_nothing_is_compiled(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = survey_plan(planned(models, ADDED, Stats(writes=False)))
+    monkeypatch.setattr(script, "_functions", OrderedDict())
+    monkeypatch.setattr(script, "compiled", interpreted)
+    assert survey_plan(planned(models, ADDED, Stats(writes=False))).records == looked.records
 
 
 def test_a_copied_tensor_is_measured_and_stays_a_copy(models: Path) -> None:
@@ -152,6 +216,16 @@ def test_tensors_of_an_earlier_run_are_named_as_not_measured(models: Path) -> No
     assert report.resumed - integers <= len(missing) <= report.resumed
 
 
+def test_an_adapter_says_that_its_factors_are_not_measured(models: Path) -> None:
+    write_adapter(models / "lora", matrices({"model.layers.0.self_attn.q_proj": (64, 64)}))
+    nodes = "l: {op: lora, adapter: ./lora, base: base}\nmerged: 2*l"
+    plan = planned(models, nodes, Stats(), save=", format: peft")
+    run(plan, Options(sync=False))
+    found = load(models / "out")
+    assert all(tensor.skipped for tensor in found.tensors)
+    assert any("its factors are not measured" in problem for problem in found.problems)
+
+
 def test_layers_that_were_moved_are_not_compared_by_name(models: Path) -> None:
     slices = '[{from: a, layers: "0:1"}, {from: b, layers: "0:2"}]'
     (survey,) = planned(models, f"merged: {{op: stack, slices: {slices}}}", Stats(writes=False)).surveys
@@ -163,8 +237,12 @@ def test_layers_that_were_moved_are_not_compared_by_name(models: Path) -> None:
 def test_memory_stays_within_the_plan(models: Path) -> None:
     plan = planned(models, ADDED, Stats(writes=False))
     plain = planned(models, ADDED, None)
-    assert plan.projection.pool_bytes > plain.projection.pool_bytes
-    assert plan.projection.shape.piece_bytes > plain.projection.shape.piece_bytes
+    held = plan.projection.shape.piece_bytes - plain.projection.shape.piece_bytes
+    assert held >= REDUCE_BYTES, "room to count in"
+    counters = measure_bytes(4, double=False)
+    assert 50_000 < counters < 100_000
+    waiting = "two workers, and a tensor that waits for its last tile"
+    assert plan.projection.shared_bytes - plain.projection.shared_bytes == 3 * counters, waiting
 
 
 def test_the_record_of_the_shipped_models_reads_back(tmp_path: Path) -> None:
