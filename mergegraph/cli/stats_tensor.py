@@ -10,6 +10,7 @@ from mergegraph.errors import on_one_line
 from mergegraph.stats.energy import curve, energy_kept
 from mergegraph.stats.metrics import METRICS, Missing, shown, subjects
 from mergegraph.stats.record import Change, Record, TensorRecord
+from mergegraph.stats.spectral import NOT_ASKED, lora_words
 from mergegraph.stats.standing_out import standing_out
 from mergegraph.stats.summary import whole
 
@@ -38,6 +39,28 @@ def show_tensor(console: Console, record: Record, name: str) -> None:
     for source, change in zip(names, tensor.changes, strict=True):
         _histogram(console, on_one_line(source), change, tensor.elements)
         _energy(console, change, tensor.elements)
+    _spectra(console, record, tensor)
+
+
+def _spectra(console: Console, record: Record, tensor: TensorRecord) -> None:
+    """The leading singular values of every source's change, and whether it looks like a LoRA."""
+    found = tensor.spectral
+    reason = f"{NOT_ASKED} (--tier 2)" if found is None else found.skipped
+    if found is None or reason:
+        console.print()
+        console.print(words(f"no singular values: {reason}", "dim"))
+        return
+    for number, (name, spectrum) in enumerate(zip(record.sources, found.sources, strict=True)):
+        console.print()
+        console.print(Text(f"{on_one_line(name)}: singular values", "bold"))
+        if not spectrum.energy > 0.0:
+            console.print(Text("nothing changed", "dim"))
+            continue
+        for place, value in enumerate(spectrum.values, 1):
+            bar = _bar(value / spectrum.values[0])
+            console.print(Text(f"{place:>12} {bar} {shown(value):>8}"))
+        held = 1.0 - spectrum.outside / spectrum.energy
+        console.print(Text(f"{shown(held, 'share')} of the energy; {lora_words(tensor, number)}", "dim"))
 
 
 def _metrics(console: Console, record: Record, tensor: TensorRecord) -> None:
