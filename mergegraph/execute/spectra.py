@@ -29,6 +29,8 @@ from mergegraph.stats.record import Overlap, Record, Spectral, Spectrum, TensorR
 from mergegraph.stats.spectral import shared_directions
 
 _TICK_SECONDS = 0.1
+_ROUNDED_TERMS = 32
+"""A change that is a product of factors in float32 was rounded once for each of its terms."""
 
 
 class _Stopped(Exception):
@@ -184,12 +186,12 @@ class _Into:
 
 
 def _rounding(change: Change, tensor: TensorRecord, number: int) -> float | None:
-    """The energy that a change would have if it were rounding alone: to the stored dtype, and to float32."""
+    """The energy that a change would have if it were rounding alone: to the stored dtype, and in float32."""
     if change.rounding is None:
         return None
     own = gram.inner(tensor, number + 1, number + 1)
     rounded = gram.weights_inner(tensor, number + 1, number + 1) if change.is_of_weights else own
-    return change.rounding**2 * max(rounded, 0.0) + ROUNDING["float32"] ** 2 * own
+    return change.rounding**2 * max(rounded, 0.0) + _ROUNDED_TERMS * ROUNDING["float32"] ** 2 * own
 
 
 def _overlaps(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mergegraph.dtypes import BY_CODE
-from mergegraph.expr import Expr, Product
+from mergegraph.expr import Expr, Product, Read
 from mergegraph.plan.extent import Extent, extent
 from mergegraph.plan.groups import Place
 from mergegraph.plan.memory import WORKER_BYTES, tile_shape
@@ -18,15 +18,14 @@ from mergegraph.plan.plan import Plan
 from mergegraph.plan.program import Computation, computation, granularity_of
 from mergegraph.plan.survey import Looked
 from mergegraph.stats.floors import ROUNDING
+from mergegraph.stats.spectral import DIRECTIONS, SKETCH
 from mergegraph.units import format_bytes
 from mergegraph.walking import reads, walk_parts
 
-DIRECTIONS = 32
-"""Singular values and vectors that are found."""
-SKETCH = 48
-"""Directions that are looked for: with 16 more than are kept the last of these are as good as the first."""
 BLOCK_ELEMENTS = 1 << 20
 """Of the matrix so many elements, or one row, are converted to float64 at a time."""
+PACKED_BYTES = 4 << 20
+"""What products of matrices take for themselves."""
 _SINGLE, _DOUBLE = 4, 8
 _FACTORS = 4
 """Tall matrices of `SKETCH` columns that are held at once, at most, for each side: the one that is worked on, and the
@@ -127,7 +126,7 @@ def _matrix(place: Place, looked: Looked) -> Matrix:
 
 def _change(change: Expr, looked: Looked) -> Change:
     cut = extent(looked.shape, granularity_of(*walk_parts(change)))
-    base = set(reads(looked.base)) if looked.base is not None else set()
+    base = set(reads(looked.base)) if looked.base is not None else set[Read]()
     every = list(reads(change))
     own = [read for read in every if read not in base] or every
     if any(isinstance(part, Product) for part in walk_parts(change)):
@@ -143,5 +142,5 @@ def matrix_bytes(rows: int, columns: int, sources: int) -> int:
     """The matrix in float32; factors of it, the last of them in float64, with a block; and what is kept of sources."""
     sides = rows + columns
     width, kept = min(SKETCH, rows, columns), min(DIRECTIONS, rows, columns)
-    block = max(BLOCK_ELEMENTS, columns) * _DOUBLE
+    block = max(BLOCK_ELEMENTS, columns) * _DOUBLE + PACKED_BYTES
     return _SINGLE * rows * columns + _DOUBLE * _FACTORS * sides * width + block + _SINGLE * sources * sides * kept

@@ -13,6 +13,13 @@ from mergegraph.stats.floors import Floor
 from mergegraph.stats.measures import At, NoValue, changed, rms, some
 from mergegraph.stats.record import Overlap, Spectral, Spectrum, TensorRecord
 
+DIRECTIONS = 32
+"""Singular values and vectors that are found."""
+SKETCH = 48
+"""Directions that are looked for: with 16 more than are kept the last of these are nearly as good as the first."""
+UNDERSHOOT = 0.05
+"""Of a flat spectrum σ₁ is found up to so much too small where the short side is above `SKETCH`: measured 3 % for
+normal values in 2,048 rows and columns, 4 % in 5,632 by 2,048."""
 NOT_ASKED = "tier 2 was not asked for"
 ROUNDING_MARGIN = 1.5
 """Energy within this factor of what rounding to the stored dtype gives is taken for rounding: how much it is depends on
@@ -159,12 +166,13 @@ def stable_rank_floor(at: At) -> Floor:
 
 
 def _largest_of_normal(at: At) -> tuple[float, float]:
-    """The largest singular value of a matrix of independent standard normal values, and its deviation."""
+    """The largest singular value of independent standard normal values, and how far from it one may be found."""
     rows, columns = at.tensor.shape
     one, other = math.sqrt(max(max(rows, columns) - 1, 1)), math.sqrt(min(rows, columns))
     scale = (one + other) * (1.0 / one + 1.0 / other) ** (1.0 / 3.0)
     largest = math.sqrt(max((one + other) ** 2 + scale * _TRACY_WIDOM_MEAN, 1.0))
-    return largest, scale * _TRACY_WIDOM_STD / (2.0 * largest)
+    spread = scale * _TRACY_WIDOM_STD / (2.0 * largest)
+    return largest, math.hypot(spread, UNDERSHOOT * largest) if min(rows, columns) > SKETCH else spread
 
 
 def _overlap(at: At) -> Overlap:
