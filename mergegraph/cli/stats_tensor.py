@@ -18,6 +18,8 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _BAR = 40
 _ROWS = 24
 """Exponents shown; smaller ones are one row."""
+_PLACES = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32)
+"""Of the singular values that are shown, the largest being the first."""
 _POINTS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
 
 
@@ -56,9 +58,10 @@ def _spectra(console: Console, record: Record, tensor: TensorRecord) -> None:
         if not spectrum.energy > 0.0:
             console.print(Text("nothing changed", "dim"))
             continue
-        for place, value in enumerate(spectrum.values, 1):
-            bar = _bar(value / spectrum.values[0])
-            console.print(Text(f"{place:>12} {bar} {shown(value):>8}"))
+        for place in _PLACES:
+            if place <= len(spectrum.values):
+                value = spectrum.values[place - 1]
+                console.print(Text(f"{place:>12} {_bar(value / spectrum.values[0])} {shown(value):>8}"))
         held = 1.0 - spectrum.outside / spectrum.energy
         console.print(Text(f"{shown(held, 'share')} of the energy; {lora_words(tensor, number)}", "dim"))
 

@@ -122,6 +122,8 @@ def show_heat_map(console: Console, record: Record, metric: Metric) -> None:
             continue
         _print_map(console, table_of.rows, table_of.columns, values, metric)
         console.print(Text(f"{_legend(console, numbers, metric)}   {metric.reading}", "dim"))
+        if metric.name in TIER_2 and console.width < WIDE:
+            console.print(Text(f"Cells of several matrices have no value; from {WIDE} columns on each has one.", "dim"))
 
 
 def _print_map(

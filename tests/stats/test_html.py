@@ -138,7 +138,9 @@ def test_spectra_are_drawn_where_they_were_asked_for() -> None:
     assert {"stable_rank", "overlap_right"} <= set(page.data()["metrics"])
     assert any("looks like a LoRA of rank" in text for _, text in page.text)
     assert "No singular values: it is no matrix." in [text for _, text in page.text]
-    assert "singular values" not in report(healthy()).lower()
+    assert "tier 2 was not asked for" not in report(spectral())
+    assert "Leading singular values" not in report(healthy())
+    assert "missing: tier 2 was not asked for" in report(healthy())
 
 
 def test_what_stands_out_is_listed_and_linked() -> None:
