@@ -123,8 +123,9 @@ def _subjects(metric: Metric, record: Record) -> Iterator[Subject]:
 
 
 def has_spectra(record: Record) -> bool:
-    """Whether singular values were asked for."""
-    return any(tensor.spectral is not None for tensor in record.tensors)
+    """Whether singular values were asked for: all tensors that were looked at have them then, or the reason why not."""
+    looked = next((tensor for tensor in record.tensors if not tensor.skipped), None)
+    return looked is not None and looked.spectral is not None
 
 
 def shown(value: Value, unit: Unit = "number") -> str:
