@@ -164,11 +164,13 @@ def execute(
     return run(planned, options or Options(), publisher, control)
 
 
-def look(planned: Plan, *, every_element: bool = False, on_tick: Callable[[Publisher], None] | None = None) -> Surveyed:
+def look(
+    planned: Plan, *, every_element: bool = False, tier: int = 1, on_tick: Callable[[Publisher], None] | None = None
+) -> Surveyed:
     """Measure a plan that writes nothing; see `mergegraph.execute.surveying.survey_plan`."""
     from mergegraph.execute.events import Publisher
     from mergegraph.execute.surveying import survey_plan
 
     publisher = Publisher()
     tick = (lambda: on_tick(publisher)) if on_tick else lambda: None
-    return survey_plan(planned, every_element=every_element, publisher=publisher, on_tick=tick)
+    return survey_plan(planned, every_element=every_element, tier=tier, publisher=publisher, on_tick=tick)

@@ -253,6 +253,12 @@ def stats(
     exact: Annotated[
         bool, typer.Option("--exact", help="Count every element of large tensors, not a sample; slower.")
     ] = False,
+    tier: Annotated[
+        int,
+        typer.Option(
+            "--tier", metavar="1|2", min=1, max=2, help="2: the leading singular values of every matrix too; slower."
+        ),
+    ] = 1,
     metric: Annotated[str, typer.Option("--metric", metavar="NAME", help="What the heat map shows.")] = "",
     tensor: Annotated[str, typer.Option("--tensor", metavar="NAME", help="Show one tensor in full.")] = "",
     sort: Annotated[str, typer.Option("--sort", metavar="METRIC", help="Show the tensors, largest first.")] = "",
@@ -272,7 +278,7 @@ def stats(
         from mergegraph.cli.stats import Asked, Files, Shown, show_stats
 
         asked = Asked(tuple(sources), base, exact, budget_bytes(budget), threads, tuple(sets or ()), allow_unrelated,
-                      max_header_mb * 1_000_000)  # fmt: skip
+                      max_header_mb * 1_000_000, tier)  # fmt: skip
         show_stats(asked, Files(html, to_json, to_csv), Shown(metric, tensor, sort, limit), quiet=quiet)
 
 

@@ -54,6 +54,7 @@ class Asked:
     sets: tuple[str, ...] = ()
     allow_unrelated: bool = False
     max_header_bytes: int = 25_000_000
+    tier: int = 1
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def show_stats(asked: Asked, files: Files, shown: Shown, *, quiet: bool) -> None
         planned = _plan(asked)
         show_warnings(planned.warnings)
         planned.validate()
-        surveyed = _measured(planned, asked.exact, shown=not quiet)
+        surveyed = _measured(planned, asked, shown=not quiet)
         records = list(surveyed.records)
         if not quiet:
             _show_cost(surveyed)
@@ -104,7 +105,7 @@ def show_stats(asked: Asked, files: Files, shown: Shown, *, quiet: bool) -> None
 
 def _are_records(asked: Asked) -> bool:
     """Whether records are only shown or compared; a model that has one is measured where something else is asked."""
-    if asked.base is not None or asked.exact:
+    if asked.base is not None or asked.exact or asked.tier > 1:
         return False
     kept = [is_record(path) for path in asked.sources]
     if all(kept) and len(kept) > 2:
@@ -156,13 +157,13 @@ def _named(paths: Sequence[Path]) -> dict[str, str]:
     return {name if names.count(name) == 1 else str(path): str(path) for name, path in zip(names, paths, strict=True)}
 
 
-def _measured(planned: Plan, exact: bool, *, shown: bool) -> Surveyed:
+def _measured(planned: Plan, asked: Asked, *, shown: bool) -> Surveyed:
     with progress_line(shown=shown) as tick:
 
         def told(publisher: Publisher) -> None:
             tick(publisher.progress.bytes_done, publisher.progress.bytes_total)
 
-        return look(planned, every_element=exact, on_tick=told)
+        return look(planned, every_element=asked.exact, tier=asked.tier, on_tick=told)
 
 
 def _refuse_bad_files(asked: Asked, files: Files) -> None:

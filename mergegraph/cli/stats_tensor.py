@@ -10,6 +10,7 @@ from mergegraph.errors import on_one_line
 from mergegraph.stats.energy import curve, energy_kept
 from mergegraph.stats.metrics import METRICS, Missing, shown, subjects
 from mergegraph.stats.record import Change, Record, TensorRecord
+from mergegraph.stats.spectral import NOT_ASKED, lora_words
 from mergegraph.stats.standing_out import standing_out
 from mergegraph.stats.summary import whole
 
@@ -17,6 +18,8 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _BAR = 40
 _ROWS = 24
 """Exponents shown; smaller ones are one row."""
+_PLACES = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32)
+"""Of the singular values that are shown, the largest being the first."""
 _POINTS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
 
 
@@ -38,6 +41,29 @@ def show_tensor(console: Console, record: Record, name: str) -> None:
     for source, change in zip(names, tensor.changes, strict=True):
         _histogram(console, on_one_line(source), change, tensor.elements)
         _energy(console, change, tensor.elements)
+    _spectra(console, record, tensor)
+
+
+def _spectra(console: Console, record: Record, tensor: TensorRecord) -> None:
+    """The leading singular values of every source's change, and whether it looks like a LoRA."""
+    found = tensor.spectral
+    reason = f"{NOT_ASKED} (--tier 2)" if found is None else found.skipped
+    if found is None or reason:
+        console.print()
+        console.print(words(f"no singular values: {reason}", "dim"))
+        return
+    for number, (name, spectrum) in enumerate(zip(record.sources, found.sources, strict=True)):
+        console.print()
+        console.print(Text(f"{on_one_line(name)}: singular values", "bold"))
+        if not spectrum.energy > 0.0:
+            console.print(Text("nothing changed", "dim"))
+            continue
+        for place in _PLACES:
+            if place <= len(spectrum.values):
+                value = spectrum.values[place - 1]
+                console.print(Text(f"{place:>12} {_bar(value / spectrum.values[0])} {shown(value):>8}"))
+        held = 1.0 - spectrum.outside / spectrum.energy
+        console.print(Text(f"{shown(held, 'share')} of the energy; {lora_words(tensor, number)}", "dim"))
 
 
 def _metrics(console: Console, record: Record, tensor: TensorRecord) -> None:

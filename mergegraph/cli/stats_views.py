@@ -17,15 +17,17 @@ from mergegraph.errors import Problem, RecipeError, did_you_mean, on_one_line
 from mergegraph.stats.advice import advice
 from mergegraph.stats.compare import Comparison, Difference
 from mergegraph.stats.hints import Strengths, hints
-from mergegraph.stats.metrics import METRICS, Metric, Missing, Value, shown, subjects
+from mergegraph.stats.metrics import METRICS, TIER_2, Metric, Missing, Value, has_spectra, shown, subjects
 from mergegraph.stats.record import Record
+from mergegraph.stats.spectral import NOT_ASKED
 from mergegraph.stats.standing_out import standing_out
 from mergegraph.stats.summary import OUTSIDE, coverage, grid, overview, sums, whole
 from mergegraph.units import format_count
 
 SUMMARY = (
     "relative", "cosine", "sign_conflict", "weight_cosine", "asymmetry", "mass_conflict", "density_90", "retention",
-    "attribution", "residual", "shrinkage", "outside_hull", "cast_loss", "rounded_away",
+    "attribution", "residual", "shrinkage", "outside_hull", "cast_loss", "rounded_away", "stable_rank",
+    "leading_energy", "rank_above_rounding", "overlap_left", "overlap_right",
 )  # fmt: skip
 """The metrics of the summary, in this order."""
 MOST_SUBJECTS = 6
@@ -120,6 +122,8 @@ def show_heat_map(console: Console, record: Record, metric: Metric) -> None:
             continue
         _print_map(console, table_of.rows, table_of.columns, values, metric)
         console.print(Text(f"{_legend(console, numbers, metric)}   {metric.reading}", "dim"))
+        if metric.name in TIER_2 and console.width < WIDE:
+            console.print(Text(f"Cells of several matrices have no value; from {WIDE} columns on each has one.", "dim"))
 
 
 def _print_map(
@@ -243,6 +247,8 @@ def _comparison_notes(comparison: Comparison) -> Iterator[str]:
 
 def why_none(metric: Metric, record: Record) -> str:
     """Why a metric has nothing to be about in this record."""
+    if metric.name in TIER_2 and not has_spectra(record):
+        return f"no value: {NOT_ASKED}, `--tier 2` finds it"
     if len(record.sources) < 2 and metric.per not in ("change", "source"):
         return "no value: it needs two sources" if record.result else "no value: it needs a result or two sources"
     return "no value: it needs a base" if not record.base else "no value: nothing is made"

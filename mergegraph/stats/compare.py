@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mergegraph.stats.metrics import METRICS, Metric, Missing, Subject, Value, subjects
+from mergegraph.stats.metrics import METRICS, Metric, Missing, Subject, Value, has_spectra, subjects
 from mergegraph.stats.record import Record, TensorRecord
 from mergegraph.stats.summary import Sums, sums
 
@@ -109,4 +109,6 @@ def _notes(a: Record, b: Record, ours: Mapping[str, TensorRecord], theirs: Mappi
         notes.append(f"{len(shapes)} tensors have other shapes: {', '.join(shapes[:3])}")
     if (a.result and not b.result) or (b.result and not a.result):
         notes.append(f"only the {'first' if a.result else 'second'} has a result")
+    if has_spectra(a) != has_spectra(b):
+        notes.append(f"only the {'first' if has_spectra(a) else 'second'} has singular values (--tier 2)")
     return notes

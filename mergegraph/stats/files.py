@@ -15,7 +15,18 @@ from pathlib import Path
 from typing import Any, cast
 
 from mergegraph.errors import InputError, Problem
-from mergegraph.stats.record import FORMAT, Change, Outcome, Pair, Record, TensorRecord, Together
+from mergegraph.stats.record import (
+    FORMAT,
+    Change,
+    Outcome,
+    Overlap,
+    Pair,
+    Record,
+    Spectral,
+    Spectrum,
+    TensorRecord,
+    Together,
+)
 from mergegraph.tensors.local_file import opened, read_range
 from mergegraph.tensors.strict_json import parse
 
@@ -104,6 +115,16 @@ def _tensor(tensor: TensorRecord) -> dict[str, Any]:
         "pairs": [[i, j, pair.both, pair.opposite] for (i, j), pair in sorted((tensor.pairs or {}).items())],
         "together": None if together is None else [_number(together.absolute_of_sum), list(together.winners)],
         "outcome": None if tensor.outcome is None else _plain(asdict(tensor.outcome)),
+        **({} if tensor.spectral is None else {"spectral": _spectral(tensor.spectral)}),
+    }
+
+
+def _spectral(found: Spectral) -> dict[str, Any]:
+    if found.skipped:
+        return {"skipped": found.skipped}
+    return {
+        "sources": [_plain(asdict(each)) | {"values": list(map(_number, each.values))} for each in found.sources],
+        "overlaps": [[i, j, *asdict(each).values()] for (i, j), each in sorted(found.overlaps.items())],
     }
 
 
@@ -144,7 +165,25 @@ def _read_tensor(found: Mapping[str, Any]) -> TensorRecord:
         outcome=None if outcome is None
         else Outcome(_whole(outcome["outside"]), _real(outcome["cast_error"]), _whole(outcome["rounded_away"])),
         counted=_whole(found["counted"]),
+        spectral=_read_spectral(found["spectral"]) if "spectral" in found else None,
     )  # fmt: skip
+
+
+def _read_spectral(found: Mapping[str, Any]) -> Spectral:
+    if "skipped" in found:
+        return Spectral(skipped=_text(found["skipped"]))
+    sources = [
+        Spectrum(
+            tuple(map(_real, each["values"])), _real(each["outside"]),
+            None if each["rounding"] is None else _real(each["rounding"]),
+        )
+        for each in found["sources"]
+    ]  # fmt: skip
+    overlaps = {
+        (_whole(i), _whole(j)): Overlap(_whole(k, least=1), _real(left), _real(right))
+        for i, j, k, left, right in found["overlaps"]
+    }
+    return Spectral(tuple(sources), overlaps)
 
 
 def _read_change(found: Mapping[str, Any]) -> Change:
@@ -194,7 +233,19 @@ def _row(record: Record, tensor: TensorRecord) -> dict[str, object]:
         row["absolute_of_sum"] = tensor.together.absolute_of_sum
         winners = zip(record.sources, tensor.together.winners, strict=True)
         row |= {f"{name}.wins": count for name, count in winners}
-    return row | (asdict(tensor.outcome) if tensor.outcome is not None else {})
+    row |= asdict(tensor.outcome) if tensor.outcome is not None else {}
+    return row | (_spectral_row(record, tensor.spectral) if tensor.spectral is not None else {})
+
+
+def _spectral_row(record: Record, found: Spectral) -> dict[str, object]:
+    row: dict[str, object] = {"spectra_skipped": found.skipped}
+    for name, spectrum in zip(record.sources, found.sources, strict=False):
+        row |= {f"{name}.sigma.{n}": value for n, value in enumerate(spectrum.values, 1)}
+        row |= {f"{name}.sigma.outside": spectrum.outside, f"{name}.sigma.rounding": spectrum.rounding}
+    for (i, j), overlap in found.overlaps.items():
+        pairing = f"{record.sources[i]}|{record.sources[j]}"
+        row |= {f"{pairing}.overlap.{what}": value for what, value in asdict(overlap).items()}
+    return row
 
 
 def _change_names(record: Record, tensor: TensorRecord) -> Sequence[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations, permutations
 from typing import Literal
 
-from mergegraph.stats import floors, measures
+from mergegraph.stats import floors, measures, spectral
 from mergegraph.stats.energy import NORMAL_90, NORMAL_99
 from mergegraph.stats.floors import Floor
 from mergegraph.stats.measures import BASE, At, NoValue
@@ -94,14 +94,16 @@ def _guarded(
 
 
 def subjects(metric: Metric, record: Record) -> list[Subject]:
-    """What `metric` has a value for each of, in this record; empty where it needs a result, a base or two sources that
-    are not there."""
+    """What `metric` has a value for each of, in this record; empty where it needs a result, a base, two sources or
+    singular values that are not there."""
     return list(_subjects(metric, record))
 
 
 def _subjects(metric: Metric, record: Record) -> Iterator[Subject]:
     names = record.sources
     if metric.name in AFTER and not record.result:
+        return
+    if metric.name in TIER_2 and not has_spectra(record):
         return
     if (metric.name in BASED and not record.base) or (metric.name in SEVERAL and len(names) < 2):
         return
@@ -118,6 +120,12 @@ def _subjects(metric: Metric, record: Record) -> Iterator[Subject]:
         ordered = metric.per == "ordered pair"
         for i, j in permutations(indices, 2) if ordered else combinations(indices, 2):
             yield Subject(f"{names[i]} {'on' if ordered else 'and'} {names[j]}", i, j)
+
+
+def has_spectra(record: Record) -> bool:
+    """Whether singular values were asked for: all tensors that were looked at have them then, or the reason why not."""
+    looked = next((tensor for tensor in record.tensors if not tensor.skipped), None)
+    return looked is not None and looked.spectral is not None
 
 
 def shown(value: Value, unit: Unit = "number") -> str:
@@ -142,6 +150,12 @@ BASED = frozenset(("relative", "base_norm"))
 """Metrics of a base."""
 SEVERAL = frozenset(("asymmetry", "mass_conflict", "winner_share"))
 """Metrics of two sources or more, though not of a pair."""
+
+TIER_2 = frozenset(
+    ("spectral_norm", "stable_rank", "effective_rank", "leading_energy", "rank_90", "rank_above_rounding",
+     "overlap_left", "overlap_right")
+)  # fmt: skip
+"""Metrics of singular values, which are only there where they were asked for."""
 
 _TABLE = (
     Metric(
@@ -246,6 +260,46 @@ _TABLE = (
     ),
     Metric("rounded_away", "rounded away", "tensor", "share", "#{cast(W*) = cast(W0), τ* ≠ 0} / #{τ* ≠ 0}",
            "Elements that the merge moved and rounding moved back.", "high", measures.rounded_away),
+    Metric(
+        "spectral_norm", "spectral norm", "source", "number", "σ₁, the largest singular value of τ",
+        "How far the change can move the output for an input of length 1.",
+        "high", spectral.spectral_norm, spectral.spectral_norm_floor, "rms · (√rows + √columns) for normal values",
+        matrices_only=True,
+    ),
+    Metric(
+        "stable_rank", "stable rank", "source", "number", "‖τ‖² / σ₁²",
+        "Low: few directions carry the change; it is never above the rank.",
+        "low", spectral.stable_rank, spectral.stable_rank_floor,
+        "rows · columns / (√rows + √columns)² for normal values", matrices_only=True,
+    ),
+    Metric(
+        "effective_rank", "effective rank of the leading spectrum", "source", "number",
+        "exp(−Σ p ln p), p = σ_i / Σ σ over the 32 largest",
+        "32: the leading directions are equally strong; 1: one of them is the change. It is not of the whole spectrum.",
+        "low", spectral.effective_rank, matrices_only=True,
+    ),
+    Metric("leading_energy", "energy of the leading directions", "source", "share", "Σ σ_i² of the 32 largest / ‖τ‖²",
+           "What a LoRA of rank 32 could hold of the change.", "high", spectral.leading_energy, matrices_only=True),
+    Metric("rank_90", "rank of 90 % of the energy", "source", "count", "fewest r with σ_1² + … + σ_r² ≥ 0.9 ‖τ‖²",
+           "No value where it is above 32.", "low", spectral.rank_90, matrices_only=True),
+    Metric(
+        "rank_above_rounding", "rank above rounding", "source", "count",
+        "fewest r with ‖τ‖² − σ_1² − … − σ_r² ≤ 1.5 · rounding",
+        "Small: the change looks like a LoRA of this rank. No value where it is above 32.",
+        "low", spectral.rank_above_rounding, matrices_only=True,
+    ),
+    Metric(
+        "overlap_left", "overlap of output directions", "pair", "number",
+        "‖U_iᵀ U_j‖² / k of the k leading left singular vectors",
+        "1: two changes write into the same directions; chance: unrelated ones.",
+        "high", spectral.overlap("left"), spectral.overlap_floor("left"), "k / rows", matrices_only=True,
+    ),
+    Metric(
+        "overlap_right", "overlap of input directions", "pair", "number",
+        "‖V_iᵀ V_j‖² / k of the k leading right singular vectors",
+        "1: two changes read from the same directions; chance: unrelated ones.",
+        "high", spectral.overlap("right"), spectral.overlap_floor("right"), "k / columns", matrices_only=True,
+    ),
 )  # fmt: skip
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _TABLE}

@@ -9,8 +9,9 @@ tensor (`TensorRecord.counted` elements), scaled up to the whole of it. What is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mergegraph.naming import Role, role
 
@@ -74,6 +75,43 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Spectrum:
+    """The leading singular values of one τ_i, largest first, and what they leave.
+
+    `outside`: Σ σ² of all others. `rounding`: what rounding to the stored dtype alone would have in Σ σ² of all; None
+    where that is not known.
+    """
+
+    values: tuple[float, ...]
+    outside: float
+    rounding: float | None
+
+    @property
+    def energy(self) -> float:
+        """‖τ‖² = Σ σ² of all singular values."""
+        return math.fsum(value * value for value in self.values) + self.outside
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """‖U_iᵀ U_j‖² / k of the leading `directions` k left singular vectors of two changes, and of the right ones."""
+
+    directions: int
+    left: float
+    right: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spectral:
+    """Singular values of the changes of a matrix, one spectrum a source; and overlaps of sources i < j, where both
+    changed. Nothing but `skipped` where that says why there are none."""
+
+    sources: tuple[Spectrum, ...] = ()
+    overlaps: Mapping[tuple[int, int], Overlap] = field(default_factory=dict[tuple[int, int], Overlap])
+    skipped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TensorRecord:
     """One tensor. `gram` is the upper triangle, row by row, of the inner products of W0, τ_1 … τ_k and, where there
     is a result, τ*; W0's row is zeros where there is no base.
@@ -94,6 +132,8 @@ class TensorRecord:
     """Of how many elements all but `gram` and `nonfinite` were found: of all, or of a sample of a large tensor."""
     skipped: str = ""
     """Why it was not looked at; empty where it was."""
+    spectral: Spectral | None = None
+    """None where singular values were not asked for."""
 
     @property
     def elements(self) -> int:

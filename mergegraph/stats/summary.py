@@ -7,16 +7,18 @@ mean would count a norm of 4,096 elements like a matrix of 16 million.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mergegraph.stats import gram
 from mergegraph.stats.metrics import Metric, Missing, Subject, Value
-from mergegraph.stats.record import Change, Outcome, Pair, Record, TensorRecord, Together
+from mergegraph.stats.record import Change, Outcome, Pair, Record, Spectral, TensorRecord, Together
 from mergegraph.units import format_count
 
 OUTSIDE = "outside"
 """The row of tensors that are in no layer."""
+_NO_MATRIX = "singular values are of one matrix, not of several"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ def pooled(tensors: Iterable[TensorRecord], *, matrices_only: bool = False, name
         _together([part.together for part in parts if part.together is not None]),
         _outcome([part.outcome for part in parts if part.outcome is not None]),
         counted=sum(part.counted for part in parts),
+        spectral=Spectral(skipped=_NO_MATRIX) if any(part.spectral is not None for part in parts) else None,
     )
 
 
@@ -118,7 +121,18 @@ def coverage(record: Record) -> Iterator[str]:
         yield f"norms and cosines of all of them; counts of a sample of {sampled / parameters:.1%}, scaled up"
     reasons = dict.fromkeys(t.skipped for t in record.tensors if t.skipped)
     yield from (f"not looked at: {reason}" for reason in reasons)
+    yield from _spectra_coverage(counted)
     yield from record.problems
+
+
+def _spectra_coverage(counted: Sequence[TensorRecord]) -> Iterator[str]:
+    """Of what there are singular values, and of what there are none; nothing where none were asked for."""
+    asked = [t.spectral for t in counted if t.spectral is not None]
+    if asked:
+        having = sum(not each.skipped for each in asked)
+        yield f"singular values of {having:,} of {format_count(len(counted), 'tensor')}"
+        reasons = Counter(each.skipped for each in asked if each.skipped)
+        yield from (f"no singular values of {count:,}: {reason}" for reason, count in reasons.items())
 
 
 def weighted(values: Sequence[float], weights: Sequence[float]) -> Value:

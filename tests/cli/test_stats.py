@@ -51,11 +51,14 @@ def test_a_run_leaves_a_record_that_is_shown_again(folder: Path) -> None:
         assert "base" in shown.stdout
 
 
-def test_models_are_measured_against_a_base(folder: Path) -> None:
-    ran = command(folder, "stats", "a", "b", "--base", "base", "--json", "models.json", "-q")
+def test_models_are_measured_against_a_base_with_their_spectra(folder: Path) -> None:
+    ran = command(folder, "stats", "a", "b", "--base", "base", "--tier", "2", "--json", "models.json", "-q")
     assert (ran.returncode, ran.stdout) == (0, ""), ran.stderr
     content = json.loads((folder / "models.json").read_text())
     assert (content["base"], content["sources"], content["result"]) == ("base", ["a", "b"], "")
+    spectra = [each["spectral"] for each in content["tensors"] if len(each["shape"]) == 2]
+    assert spectra
+    assert all(len(each["sources"]) == 2 for each in spectra)
 
 
 @pytest.mark.parametrize(

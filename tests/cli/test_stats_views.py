@@ -15,7 +15,7 @@ from mergegraph.errors import RecipeError
 from mergegraph.stats.compare import compare
 from mergegraph.stats.metrics import METRICS
 from mergegraph.stats.record import Record
-from tests.stats.shown import healthy, hostile, unrelated
+from tests.stats.shown import healthy, hostile, spectral, unrelated
 
 TENSOR = "model.layers.1.mlp.up_proj.weight"
 
@@ -30,6 +30,8 @@ VIEWS: dict[str, Callable[[Console], None]] = {
     "record": lambda c: show_record(c, healthy()),
     "unrelated": lambda c: show_record(c, unrelated()),
     "tensor": lambda c: show_record(c, healthy(), tensor=TENSOR),
+    "spectra": lambda c: show_record(c, spectral()),
+    "spectra of a tensor": lambda c: show_record(c, spectral(), tensor=TENSOR),
     "table": lambda c: show_record(c, healthy(), sort="kurtosis"),
     "comparison": lambda c: show_comparison(c, compare(healthy(), healthy())),
     "other names": lambda c: show_comparison(c, compare(healthy(), unrelated())),
@@ -54,7 +56,7 @@ def test_nothing_that_a_terminal_would_obey_is_sent(view: str) -> None:
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_every_metric_has_a_heat_map(metric: str) -> None:
-    text = drawn(lambda c: show_record(c, healthy(), metric=metric), width=200)
+    text = drawn(lambda c: show_record(c, spectral(), metric=metric), width=200)
     assert METRICS[metric].formula in text
     assert re.search(r"\n\s*3 .*\d", text), "a row for layer 3"
 
@@ -72,6 +74,15 @@ def test_a_tensor_is_shown_with_histogram_and_energy() -> None:
     assert "512 × 192" in text
     assert "2^-9 ████" in text
     assert "energy in the largest elements" in text
+
+
+def test_a_tensor_is_shown_with_its_singular_values_where_they_were_asked_for() -> None:
+    text = drawn(VIEWS["spectra of a tensor"])
+    assert re.search(r"\n +1 █{40} +0\.300\n +2 █{20} +0\.150\n", text)
+    assert "100 % of the energy; it looks like a LoRA of rank 9" in text
+    assert "no singular values: tier 2 was not asked for (--tier 2)" in drawn(VIEWS["tensor"])
+    asked = drawn(lambda c: show_record(c, healthy(), metric="stable_rank"))
+    assert "no value: tier 2 was not asked for" in asked
 
 
 def test_what_stands_out_comes_with_its_rule() -> None:

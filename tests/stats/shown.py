@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
 
-from mergegraph.stats.record import Record
+from mergegraph.stats.record import Overlap, Record, Spectral, Spectrum, TensorRecord
 from tests.stats import made
 
 SIBLINGS = ("french", "python", "legal")
@@ -19,6 +20,24 @@ def healthy() -> Record:
     sources = [made.checkpoint(f"tiny-llama/{name}") for name in SIBLINGS]
     merged = made.combined(base, sources, (0.3, 0.3, 0.3))
     return made.record(dict(zip(SIBLINGS, sources, strict=True)), base, merged)
+
+
+@lru_cache
+def spectral() -> Record:
+    """`healthy` with singular values that fall by half, so that every metric of them has a value."""
+    return replace(healthy(), tensors=tuple(map(_with_spectra, healthy().tensors)))
+
+
+def _with_spectra(tensor: TensorRecord) -> TensorRecord:
+    if len(tensor.shape) != 2:
+        return replace(tensor, spectral=Spectral(skipped="it is no matrix"))
+    found = tuple([Spectrum(tuple([size * 0.5**i for i in range(32)]), 0.0, 1e-6 * size) for size in (0.3, 0.2, 0.5)])
+    return replace(
+        tensor,
+        spectral=Spectral(
+            found, {pair: Overlap(9, 0.1 + 0.1 * pair[0], 0.2 * pair[1]) for pair in ((0, 1), (0, 2), (1, 2))}
+        ),
+    )
 
 
 @lru_cache

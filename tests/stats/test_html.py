@@ -25,7 +25,7 @@ from mergegraph.stats.html.style import (
 from mergegraph.stats.metrics import METRICS
 from mergegraph.stats.record import Record
 from tests.stats import made
-from tests.stats.shown import healthy, hostile, unrelated
+from tests.stats.shown import healthy, hostile, spectral, unrelated
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -79,7 +79,7 @@ def empty() -> Record:
     return Record("base", ("a",), "merged", ())
 
 
-RECORDS = [healthy, unrelated, hostile, nothing_made, one_alone, empty]
+RECORDS = [healthy, spectral, unrelated, hostile, nothing_made, one_alone, empty]
 
 
 @pytest.mark.parametrize("record", RECORDS)
@@ -129,6 +129,18 @@ def test_the_default_is_there_without_javascript() -> None:
     assert all(re.fullmatch(r"s(\d|10)", str(attrs["class"])) for attrs in cells)
     visible = [attrs for tag, attrs in page.elements if tag == "figure" and attrs.get("data-lines")]
     assert [attrs["data-lines"] for attrs in visible if "hidden" not in attrs] == ["relative"]
+
+
+def test_spectra_are_drawn_where_they_were_asked_for() -> None:
+    page = Page(report(spectral()))
+    captions = [text for tag, text in page.text if tag == "figcaption" and text == "Leading singular values"]
+    assert len(captions) == sum(len(tensor.shape) == 2 for tensor in spectral().tensors)
+    assert {"stable_rank", "overlap_right"} <= set(page.data()["metrics"])
+    assert any("looks like a LoRA of rank" in text for _, text in page.text)
+    assert "No singular values: it is no matrix." in [text for _, text in page.text]
+    assert "tier 2 was not asked for" not in report(spectral())
+    assert "Leading singular values" not in report(healthy())
+    assert "missing: tier 2 was not asked for" in report(healthy())
 
 
 def test_what_stands_out_is_listed_and_linked() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mergegraph.stats.energy import smooth_curve
 from mergegraph.stats.html.elements import text
 from mergegraph.stats.metrics import Unit, shown
-from mergegraph.stats.record import Change
+from mergegraph.stats.record import Change, Spectrum
 
 LINES = 8
 """Colours there are; further lines repeat them dashed."""
@@ -90,6 +90,21 @@ def energy(changes: Sequence[tuple[str, Change]], elements: int) -> str:
     quarters = [(q / 4, f"{q * 25} %") for q in range(5)]
     axes = Axes((0.0, 1.0), (0.0, 1.0), quarters, quarters, "share of the elements, the largest first", 420, 220)
     return chart([line for line in lines if len(line.points) > 1], axes, "share of the energy in the largest elements")
+
+
+def spectrum(spectra: Sequence[tuple[str, Spectrum]]) -> str:
+    """The leading singular values, largest first, one line a source."""
+    lines = [
+        Line(label, number, tuple((float(i), value) for i, value in enumerate(found.values, 1)))
+        for number, (label, found) in enumerate(spectra)
+    ]
+    count = max((len(line.points) for line in lines), default=0)
+    top = max((y for line in lines for _, y in line.points if y is not None), default=0.0) or 1.0
+    x_ticks = [(float(i), str(i)) for i in (1, 2, 4, 8, 16, 24, 32) if i <= count]
+    x_ticks = [tick for tick in x_ticks if count <= 8 or tick[0] != 2.0]
+    axes = Axes((1.0, max(count, 2.0)), (0.0, top * 1.05), x_ticks, _labelled(0.0, top, "number"), "singular value",
+                420, 220)  # fmt: skip
+    return chart(lines, axes, "leading singular values of the changes")
 
 
 def ticks(low: float, high: float) -> list[float]:

@@ -13,8 +13,9 @@ from mergegraph.stats.html.script import SCRIPT
 from mergegraph.stats.html.series import Series, all_series, left_out, line
 from mergegraph.stats.html.style import stylesheet
 from mergegraph.stats.html.tensors import Chosen, choose, in_full, linked, tensor_table
-from mergegraph.stats.metrics import METRICS, Missing, shown, subjects
+from mergegraph.stats.metrics import METRICS, Missing, has_spectra, shown, subjects
 from mergegraph.stats.record import Record
+from mergegraph.stats.spectral import NOT_ASKED
 from mergegraph.stats.standing_out import StandingOut, standing_out
 from mergegraph.stats.summary import OUTSIDE, Grid, Sums, coverage, grid, overview, sums
 
@@ -183,6 +184,7 @@ def _summary(record: Record, total: Sums) -> str:
         "Whole: all tensors as one, exact. Means are over tensors, weighted by their parameters or by the energy of "
         "their change."
     )
+    explained += "" if has_spectra(record) else f" Those of singular values are missing: {NOT_ASKED} (--tier 2)."
     return _section("summary", "All metrics", _note(explained) + table(head, rows, numbers_from=2))
 
 

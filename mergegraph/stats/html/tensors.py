@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mergegraph.stats import gram
-from mergegraph.stats.html.charts import energy, histogram
+from mergegraph.stats.html.charts import energy, histogram, spectrum
 from mergegraph.stats.html.elements import number, short, table, text
 from mergegraph.stats.metrics import METRICS, Metric, Missing, Per, Subject, Value, subjects
 from mergegraph.stats.record import Record, TensorRecord
+from mergegraph.stats.spectral import lora_words
 from mergegraph.stats.standing_out import StandingOut
 from mergegraph.stats.summary import Sums
 
@@ -25,7 +26,7 @@ MOST_ROWS = 16
 
 _COLUMNS = (
     "relative", "share", "kurtosis", "density_90", "cosine", "sign_conflict", "weight_cosine", "asymmetry",
-    "retention", "residual", "cast_loss",
+    "retention", "residual", "cast_loss", "stable_rank", "leading_energy", "overlap_left",
 )  # fmt: skip
 
 
@@ -109,9 +110,28 @@ def _detail(record: Record, tensor: TensorRecord, number_: int, rules: Sequence[
         f"</summary>{f'<ul>{fired}</ul>' if fired else ''}"
         f'<div class="two"><figure><figcaption>Elements by size of their change</figcaption>'
         f"{histogram(changes, tensor.elements)}</figure><figure><figcaption>Energy in the largest elements</figcaption>"
-        f"{energy(changes, tensor.elements)}</figure></div>"
+        f"{energy(changes, tensor.elements)}</figure>{_spectra(record, tensor)}</div>"
         + "".join(_values(record, tensor, total, per) for per in _SORTS)
         + "</details>"
+    )
+
+
+def _spectra(record: Record, tensor: TensorRecord) -> str:
+    """The leading singular values; why there are none, where they were asked for."""
+    found = tensor.spectral
+    if found is None:
+        return ""
+    if found.skipped:
+        return f'<p class="note">No singular values: {text(found.skipped)}.</p>'
+    words = "".join(
+        f"<li>{text(name)}: {text(lora_words(tensor, number))}</li>"
+        for number, (name, each) in enumerate(zip(record.sources, found.sources, strict=True))
+        if each.energy > 0.0
+    )
+    return (
+        f"<figure><figcaption>Leading singular values</figcaption>"
+        f"{spectrum(list(zip(record.sources, found.sources, strict=True)))}</figure>"
+        + (f'<ul class="note">{words}</ul>' if words else "")
     )
 
 
