@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -62,7 +62,10 @@ def stored_spaces(recipe: Recipe, max_header_bytes: int) -> dict[str, Space]:
 
 def fold(graph: Graph) -> dict[str, Drawn]:
     """The nodes in order, those that a written node was expanded into folded back into it."""
-    line_of = _lines(graph)
+    line_of = lines_of(
+        {name: node.inputs for name, node in graph.nodes.items()},
+        {name: node.source.within for name, node in graph.nodes.items()},
+    )
     inputs: dict[str, list[str]] = {}
     for name, node in graph.nodes.items():
         line = line_of[name]
@@ -75,17 +78,20 @@ def fold(graph: Graph) -> dict[str, Drawn]:
     }
 
 
-def _lines(graph: Graph) -> dict[str, str]:
-    """The line each node is drawn on: its own, or that of the node it was expanded from and alone is used by."""
-    users: dict[str, set[str]] = {name: set() for name in graph.nodes}
-    for name, node in graph.nodes.items():
-        for source in node.inputs:
+def lines_of(inputs: Mapping[str, Sequence[str]], within: Mapping[str, str]) -> dict[str, str]:
+    """The line each node is drawn on: its own, or that of the node it was expanded from and alone is used by.
+
+    `inputs` are in order, a node after its inputs; `within` names what each node was expanded from, or "".
+    """
+    users: dict[str, set[str]] = {name: set() for name in inputs}
+    for name, sources in inputs.items():
+        for source in sources:
             users[source].add(name)
     lines: dict[str, str] = {}
-    for name, node in reversed(list(graph.nodes.items())):
-        within = node.source.within
-        is_inner = within in graph.nodes and within != name and all(lines[user] == within for user in users[name])
-        lines[name] = within if is_inner else name
+    for name in reversed(list(inputs)):
+        around = within[name]
+        is_inner = around in inputs and around != name and all(lines[user] == around for user in users[name])
+        lines[name] = around if is_inner else name
     return lines
 
 
@@ -95,7 +101,7 @@ def _described(graph: Graph, node: GraphNode, line_of: Mapping[str, str]) -> str
     if written is not None and isinstance(written.method, Expression):
         return f"= {written.method.text}"
     method = node.method
-    options = [f"{name}: {_value(value)}" for name, value in _parameters(method)]
+    options = options_of(method)
     if isinstance(method, Load):
         return ", ".join([f"load {method.model}", *options])
     if isinstance(method, Save):
@@ -107,7 +113,7 @@ def _inputs(node: GraphNode, line_of: Mapping[str, str]) -> list[str]:
     """The inputs that are lines of their own, each with what is said of it: `b (weight: 2)`."""
     own_line = line_of[node.name]
     shown = [
-        f"{name}{_said(node.method, edge.path)}"
+        name + (f" ({said})" if (said := said_of_input(node.method, edge.path)) else "")
         for name, edge in zip(node.inputs, node.method.edges(), strict=True)
         if line_of[name] != own_line
     ]
@@ -117,15 +123,19 @@ def _inputs(node: GraphNode, line_of: Mapping[str, str]) -> list[str]:
     return [*shown, f"{folded} checkpoints"] if folded else shown
 
 
-def _said(method: Method, path: Path) -> str:
-    """The other fields of the piece that holds the edge at `path`."""
+def said_of_input(method: Method, path: Path) -> str:
+    """The other fields of the piece that holds the edge at `path`: `weight: 2`."""
     piece: Any = method
     for part in path[:-1]:
         piece = piece[part] if isinstance(part, int) else getattr(piece, part)
     if not isinstance(piece, FieldModel) or piece is method:
         return ""
-    said = ", ".join(f"{name}: {_value(value)}" for name, value in _given(piece) if name != path[-1])
-    return f" ({said})" if said else ""
+    return ", ".join(f"{name}: {_value(value)}" for name, value in _given(piece) if name != path[-1])
+
+
+def options_of(method: Method) -> list[str]:
+    """What is given besides the inputs: `by: 0.5`."""
+    return [f"{name}: {_value(value)}" for name, value in _parameters(method)]
 
 
 def _parameters(method: Method) -> Iterator[tuple[str, Any]]:

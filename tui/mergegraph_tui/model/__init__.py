@@ -1,0 +1,11 @@
+"""What the interface knows, apart from how it is drawn. Nothing here imports Textual.
+
+graph.py       what is drawn: nodes, their inputs, their state; reading.py makes it from the engine's Recipe or Graph
+wiring.py      which wires may be drawn, and in which order nodes come
+layers.py      nodes to layers, long wires to passages; order.py sorts a layer, across.py places it
+tracks.py      where the wires between two layers bend
+layered.py     all of it: a Drawing (drawing.py) in whole cells; fit.py picks the size that fits
+glyphs.py      the characters; cells.py paints a Drawing with them
+rail.py        one node a row
+text.py        a drawing as lines of text
+"""
