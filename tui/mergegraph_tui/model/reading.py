@@ -88,11 +88,13 @@ def _space(name: str, method: Method | Expression, known: Mapping[str, Space], s
         return stored.get(name, "weights")
     if isinstance(method, Expression):
         return _space_of_expression(name, method, known)
-    spaces = [known.get(edge.node, "weights") for edge in method.edges()]
+    spaces: list[Space] = [known.get(edge.node, "weights") for edge in method.edges()]
     try:
         return method.space(spaces)
     except SpaceError:
-        return next(iter(spaces), "weights") if method.gives == "same" else method.gives
+        if method.gives != "same":
+            return method.gives
+        return spaces[0] if spaces else "weights"
 
 
 def _space_of_expression(name: str, expression: Expression, known: Mapping[str, Space]) -> Space:
@@ -165,9 +167,9 @@ def _summary(method: Method | Expression, folded: int) -> Iterator[str]:
         yield " ".join(method.text.split())
         return
     if isinstance(method, Load):
-        yield f"load {method.model}"
+        yield method.model
     elif isinstance(method, Save):
-        yield f"save {method.path or '(-o)'}"
+        yield method.path or "(-o)"
     notes = _notes(said for edge in method.edges() if (said := said_of_input(method, edge.path)))
     parts = [*options_of(method), *notes, *([f"{folded} checkpoints"] if folded else [])]
     if isinstance(method, Load | Save):
