@@ -1,12 +1,17 @@
-"""`graph`: the nodes of a recipe in order, with their wires. Needs no checkpoints; one that opens says its space."""
+"""`graph`: the nodes of a recipe with their wires, as boxes (an entry point draws them) or one node a line.
+
+Needs no checkpoints; one that opens says its space.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from importlib.metadata import entry_points
+from shutil import get_terminal_size
+from typing import Any, Protocol, cast
 
-from mergegraph.cli.rail import rail
+from mergegraph.cli.rail import ASCII, rail
 from mergegraph.cli.terminal import heading, say, say_styled
 from mergegraph.errors import InputError, on_one_line
 from mergegraph.expr import Space
@@ -21,6 +26,14 @@ from mergegraph.tensors.checkpoint import open_checkpoint
 _SHOWN_INPUTS = 4
 
 
+class _DrawnLines(Protocol):
+    """What an entry point of `mergegraph.drawing` is: the lines of a graph's drawing, None for one that is wider."""
+
+    def __call__(
+        self, graph: Graph, *, width: int, direction: str | None, size: str | None, ascii_only: bool
+    ) -> list[str] | None: ...
+
+
 @dataclass(frozen=True)
 class Drawn:
     """One line of the drawing: a node as it was written. `inputs` are the names of other lines."""
@@ -31,18 +44,46 @@ class Drawn:
     space: Space
 
 
-def show_graph(recipe: Recipe, *, max_header_bytes: int) -> None:
+@dataclass(frozen=True)
+class Look:
+    """How a graph is drawn: as boxes where they fit, or one node a line. None is what fits best."""
+
+    rail: bool = False
+    direction: str | None = None
+    size: str | None = None
+    ascii_only: bool = False
+
+
+def show_graph(recipe: Recipe, look: Look, *, max_header_bytes: int) -> None:
     """Draw the nodes that a save needs; the others are warnings, and are named below."""
     graph = build(recipe, stored_spaces(recipe, max_header_bytes))
     drawn = fold(graph)
+    lines = None if look.rail else _boxes(graph, look)
+    if lines is None:
+        _show_rail(drawn, ascii_only=look.ascii_only)
+    else:
+        say(*lines)
+    unused = [problem.node for problem in graph.warnings if problem.node in recipe.nodes and problem.node not in drawn]
+    if unused:
+        say(f"not used by any save: {', '.join(unused)}")
+
+
+def _boxes(graph: Graph, look: Look) -> list[str] | None:
+    """The lines of the drawing that another package gives; None where there is none, or it is too wide."""
+    for point in entry_points(group="mergegraph.drawing"):
+        drawn_lines: _DrawnLines = point.load()
+        width = get_terminal_size().columns
+        return drawn_lines(graph, width=width, direction=look.direction, size=look.size, ascii_only=look.ascii_only)
+    return None
+
+
+def _show_rail(drawn: Mapping[str, Drawn], *, ascii_only: bool) -> None:
     names = max((len(node.name) for node in drawn.values()), default=0)
     for drawing, name in rail({node.name: node.inputs for node in drawn.values()}):
         node = drawn[name]
         label = heading(f"{node.name:<{names}}")
-        say_styled(f"{drawing}  {label}  {node.space:<7}  {on_one_line(node.text)}")
-    unused = [problem.node for problem in graph.warnings if problem.node in recipe.nodes and problem.node not in drawn]
-    if unused:
-        say(f"not used by any save: {', '.join(unused)}")
+        wires = drawing.translate(ASCII) if ascii_only else drawing
+        say_styled(f"{wires}  {label}  {node.space:<7}  {on_one_line(node.text)}")
 
 
 def stored_spaces(recipe: Recipe, max_header_bytes: int) -> dict[str, Space]:

@@ -113,7 +113,8 @@ def test_an_empty_graph_is_an_empty_drawing() -> None:
         (twelve(), Room(44, 18), "pill"),  # beside an inspector at 80×24
         (twelve(), Room(80, 24), "pill"),
         (twelve(), Room(82, 33), "box"),  # beside an inspector at 120×40
-        (experts(8, 1), Room(120, 50), "card"),
+        (experts(8, 1), Room(120, 50), "box"),
+        (experts(8, 1), Room(200, 50), "card"),
         (experts(16, 1), Room(200, 50), "pill"),
     ],
 )
