@@ -23,6 +23,7 @@ from mergegraph.cli.options import (
     Threads,
     budget_bytes,
     device_name,
+    one_of,
 )
 from mergegraph.cli.reporting import reporting
 from mergegraph.cli.source import recipe_from_expression, recipe_from_file
@@ -187,13 +188,23 @@ def graph(
     sweeps: Sweeps = None,
     max_header_mb: MaxHeader = 25,
     fix_known_faults: FixKnownFaults = False,
+    rail: Annotated[bool, typer.Option("--rail", help="One node a line, with what it does.")] = False,
+    direction: Annotated[
+        str | None, typer.Option(metavar="down|right", help="Where wires lead. Default: what fits the terminal.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="pill|box|card", help="How much of a node is shown. Default: what fits.")
+    ] = None,
+    ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII characters alone.")] = False,
 ) -> None:
-    """Draw the graph of a recipe, one node a line."""
+    """Draw the graph of a recipe: boxes and wires, or one node a line where they do not fit."""
     with reporting():
+        one_of("--direction", direction, ("down", "right"))
+        one_of("--size", size, ("pill", "box", "card"))
         source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
-        from mergegraph.cli.drawing import show_graph
+        from mergegraph.cli.drawing import Look, show_graph
 
-        show_graph(source, max_header_bytes=max_header_mb * 1_000_000)
+        show_graph(source, Look(rail, direction, size, ascii_only), max_header_bytes=max_header_mb * 1_000_000)
 
 
 @app.command()

@@ -1,12 +1,17 @@
-"""`graph`: the nodes of a recipe in order, with their wires. Needs no checkpoints; one that opens says its space."""
+"""`graph`: the nodes of a recipe with their wires, as boxes (an entry point draws them) or one node a line.
+
+Needs no checkpoints; one that opens says its space.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from importlib.metadata import entry_points
+from shutil import get_terminal_size
+from typing import Any, Protocol, cast
 
-from mergegraph.cli.rail import rail
+from mergegraph.cli.rail import ASCII, rail
 from mergegraph.cli.terminal import heading, say, say_styled
 from mergegraph.errors import InputError, on_one_line
 from mergegraph.expr import Space
@@ -21,6 +26,14 @@ from mergegraph.tensors.checkpoint import open_checkpoint
 _SHOWN_INPUTS = 4
 
 
+class _DrawnLines(Protocol):
+    """What an entry point of `mergegraph.drawing` is: the lines of a graph's drawing, None for one that is wider."""
+
+    def __call__(
+        self, graph: Graph, *, width: int, direction: str | None, size: str | None, ascii_only: bool
+    ) -> list[str] | None: ...
+
+
 @dataclass(frozen=True)
 class Drawn:
     """One line of the drawing: a node as it was written. `inputs` are the names of other lines."""
@@ -31,18 +44,46 @@ class Drawn:
     space: Space
 
 
-def show_graph(recipe: Recipe, *, max_header_bytes: int) -> None:
+@dataclass(frozen=True)
+class Look:
+    """How a graph is drawn: as boxes where they fit, or one node a line. None is what fits best."""
+
+    rail: bool = False
+    direction: str | None = None
+    size: str | None = None
+    ascii_only: bool = False
+
+
+def show_graph(recipe: Recipe, look: Look, *, max_header_bytes: int) -> None:
     """Draw the nodes that a save needs; the others are warnings, and are named below."""
     graph = build(recipe, stored_spaces(recipe, max_header_bytes))
     drawn = fold(graph)
+    lines = None if look.rail else _boxes(graph, look)
+    if lines is None:
+        _show_rail(drawn, ascii_only=look.ascii_only)
+    else:
+        say(*lines)
+    unused = [problem.node for problem in graph.warnings if problem.node in recipe.nodes and problem.node not in drawn]
+    if unused:
+        say(f"not used by any save: {', '.join(unused)}")
+
+
+def _boxes(graph: Graph, look: Look) -> list[str] | None:
+    """The lines of the drawing that another package gives; None where there is none, or it is too wide."""
+    for point in entry_points(group="mergegraph.drawing"):
+        drawn_lines: _DrawnLines = point.load()
+        width = get_terminal_size().columns
+        return drawn_lines(graph, width=width, direction=look.direction, size=look.size, ascii_only=look.ascii_only)
+    return None
+
+
+def _show_rail(drawn: Mapping[str, Drawn], *, ascii_only: bool) -> None:
     names = max((len(node.name) for node in drawn.values()), default=0)
     for drawing, name in rail({node.name: node.inputs for node in drawn.values()}):
         node = drawn[name]
         label = heading(f"{node.name:<{names}}")
-        say_styled(f"{drawing}  {label}  {node.space:<7}  {on_one_line(node.text)}")
-    unused = [problem.node for problem in graph.warnings if problem.node in recipe.nodes and problem.node not in drawn]
-    if unused:
-        say(f"not used by any save: {', '.join(unused)}")
+        wires = drawing.translate(ASCII) if ascii_only else drawing
+        say_styled(f"{wires}  {label}  {node.space:<7}  {on_one_line(node.text)}")
 
 
 def stored_spaces(recipe: Recipe, max_header_bytes: int) -> dict[str, Space]:
@@ -62,7 +103,10 @@ def stored_spaces(recipe: Recipe, max_header_bytes: int) -> dict[str, Space]:
 
 def fold(graph: Graph) -> dict[str, Drawn]:
     """The nodes in order, those that a written node was expanded into folded back into it."""
-    line_of = _lines(graph)
+    line_of = lines_of(
+        {name: node.inputs for name, node in graph.nodes.items()},
+        {name: node.source.within for name, node in graph.nodes.items()},
+    )
     inputs: dict[str, list[str]] = {}
     for name, node in graph.nodes.items():
         line = line_of[name]
@@ -75,17 +119,20 @@ def fold(graph: Graph) -> dict[str, Drawn]:
     }
 
 
-def _lines(graph: Graph) -> dict[str, str]:
-    """The line each node is drawn on: its own, or that of the node it was expanded from and alone is used by."""
-    users: dict[str, set[str]] = {name: set() for name in graph.nodes}
-    for name, node in graph.nodes.items():
-        for source in node.inputs:
+def lines_of(inputs: Mapping[str, Sequence[str]], within: Mapping[str, str]) -> dict[str, str]:
+    """The line each node is drawn on: its own, or that of the node it was expanded from and alone is used by.
+
+    `inputs` are in order, a node after its inputs; `within` names what each node was expanded from, or "".
+    """
+    users: dict[str, set[str]] = {name: set() for name in inputs}
+    for name, sources in inputs.items():
+        for source in sources:
             users[source].add(name)
     lines: dict[str, str] = {}
-    for name, node in reversed(list(graph.nodes.items())):
-        within = node.source.within
-        is_inner = within in graph.nodes and within != name and all(lines[user] == within for user in users[name])
-        lines[name] = within if is_inner else name
+    for name in reversed(list(inputs)):
+        around = within[name]
+        is_inner = around in inputs and around != name and all(lines[user] == around for user in users[name])
+        lines[name] = around if is_inner else name
     return lines
 
 
@@ -95,7 +142,7 @@ def _described(graph: Graph, node: GraphNode, line_of: Mapping[str, str]) -> str
     if written is not None and isinstance(written.method, Expression):
         return f"= {written.method.text}"
     method = node.method
-    options = [f"{name}: {_value(value)}" for name, value in _parameters(method)]
+    options = options_of(method)
     if isinstance(method, Load):
         return ", ".join([f"load {method.model}", *options])
     if isinstance(method, Save):
@@ -107,7 +154,7 @@ def _inputs(node: GraphNode, line_of: Mapping[str, str]) -> list[str]:
     """The inputs that are lines of their own, each with what is said of it: `b (weight: 2)`."""
     own_line = line_of[node.name]
     shown = [
-        f"{name}{_said(node.method, edge.path)}"
+        name + (f" ({said})" if (said := said_of_input(node.method, edge.path)) else "")
         for name, edge in zip(node.inputs, node.method.edges(), strict=True)
         if line_of[name] != own_line
     ]
@@ -117,15 +164,19 @@ def _inputs(node: GraphNode, line_of: Mapping[str, str]) -> list[str]:
     return [*shown, f"{folded} checkpoints"] if folded else shown
 
 
-def _said(method: Method, path: Path) -> str:
-    """The other fields of the piece that holds the edge at `path`."""
+def said_of_input(method: Method, path: Path) -> str:
+    """The other fields of the piece that holds the edge at `path`: `weight: 2`."""
     piece: Any = method
     for part in path[:-1]:
         piece = piece[part] if isinstance(part, int) else getattr(piece, part)
     if not isinstance(piece, FieldModel) or piece is method:
         return ""
-    said = ", ".join(f"{name}: {_value(value)}" for name, value in _given(piece) if name != path[-1])
-    return f" ({said})" if said else ""
+    return ", ".join(f"{name}: {_value(value)}" for name, value in _given(piece) if name != path[-1])
+
+
+def options_of(method: Method) -> list[str]:
+    """What is given besides the inputs: `by: 0.5`."""
+    return [f"{name}: {_value(value)}" for name, value in _parameters(method)]
 
 
 def _parameters(method: Method) -> Iterator[tuple[str, Any]]:

@@ -69,3 +69,10 @@ def device_name(text: str) -> str:
         return text
     fix = "--device auto, cpu, cuda, cuda:0 or cuda:all"
     raise RecipeError(Problem(f'There is no device "{text}".', Location(f"--device {text}"), fix=fix))
+
+
+def one_of(option: str, value: str | None, known: tuple[str, ...]) -> None:
+    """RecipeError for a value that an option does not have."""
+    if value is not None and value not in known:
+        fix = f"{option} {', '.join(known[:-1])} or {known[-1]}"
+        raise RecipeError(Problem(f'{option} has no "{value}".', Location(f"{option} {value}"), fix=fix))

@@ -25,6 +25,8 @@ _WIRES = {
     _UP | _LEFT: "╯",
     _UP | _RIGHT | _LEFT: "┴",
 }
+ASCII = str.maketrans({"○": "o", "●": "*", "■": "#", "│": "|", "─": "-", **dict.fromkeys("├┤┼╰╯┴", "+")})
+"""For `str.translate`: the same drawing without box-drawing characters."""
 
 
 @dataclass

@@ -164,7 +164,7 @@ def test_a_saved_delta_is_a_delta_again(blend: Path, capsys: pytest.CaptureFixtu
         "nodes:\n  m: {op: sum, inputs: [base, learnt]}\n  out: {op: save, input: m, path: out}\n"
     )
     capsys.readouterr()
-    assert main(["graph", "again.yaml"]) == 0
+    assert main(["graph", "again.yaml", "--rail"]) == 0
     assert "learnt  delta" in capsys.readouterr().out
     assert main(["run", "again.yaml"]) == 0
     made = read_file(blend.parent / "out" / "model.safetensors")
@@ -266,7 +266,7 @@ def test_a_file_that_the_system_refuses_is_no_bug(
 def test_control_characters_in_a_name_are_made_visible(blend: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blend.write_text(BLEND.replace("./code", '"./co\\x1b[31mde"'))
     assert main(["check", "blend.yaml"]) == 2
-    assert main(["graph", "blend.yaml"]) == 0
+    assert main(["graph", "blend.yaml", "--rail"]) == 0
     shown = capsys.readouterr()
     assert "\x1b" not in shown.out + shown.err
     assert r"\x1b[31m" in shown.out
@@ -312,7 +312,7 @@ def test_version_is_the_package_version(capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_of_the_repository_can_be_drawn(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["graph", str(recipe)]) == 0
+    assert main(["graph", str(recipe), "--rail"]) == 0
     drawing = capsys.readouterr().out
     assert "■" in drawing.splitlines()[-1]
     assert "○" in drawing or "checkpoints" in drawing

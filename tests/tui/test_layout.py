@@ -1,0 +1,144 @@
+"""A drawing has one meaning: nothing overlaps, every wire leads from its outlet to its pin, and is drawn the same."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mergegraph_tui.model.cells import Painting
+from mergegraph_tui.model.drawing import DIRECTIONS, EAST, NORTH, SIZES, SOUTH, WEST, Direction, Drawing, Size
+from mergegraph_tui.model.fit import Fit, Layouts, Room
+from mergegraph_tui.model.glyphs import ASCII
+from mergegraph_tui.model.graph import DrawnGraph, DrawnInput, DrawnNode
+from mergegraph_tui.model.text import lines_of, painted_lines
+from mergegraph_tui.model.tracks import route
+
+from tests.tui.shapes import experts, graphs, tangle, twelve
+
+STEPS = {NORTH: (0, -1), SOUTH: (0, 1), EAST: (1, 0), WEST: (-1, 0)}
+
+
+def check(graph: DrawnGraph, drawing: Drawing) -> None:
+    """No two things in a cell but two nets that cross, and from every outlet its wires lead to its readers' pins."""
+    taken: set[tuple[int, int]] = set()
+    for box in drawing.boxes.values():
+        cells = {(box.x + x, box.y + y) for x in range(box.width) for y in range(box.height)}
+        assert not cells & taken
+        taken |= cells
+    assert not taken & set(drawing.wires)
+    for nets in drawing.wires.values():
+        assert len(nets) == 1 or sorted(nets.values()) == [NORTH | SOUTH, EAST | WEST]
+    ahead = (0, 1) if drawing.direction == "down" else (1, 0)
+    expected: dict[str, set[tuple[int, int]]] = {name: set() for name in graph.nodes}
+    for name, pins in drawing.pins.items():
+        assert [pin.position for pin in pins] == list(range(len(graph.nodes[name].inputs)))
+        for pin in pins:
+            expected[graph.nodes[name].inputs[pin.position].source].add((pin.x, pin.y))
+    for name in graph.nodes:
+        assert ends_of(drawing, name, ahead) == expected[name]
+
+
+def ends_of(drawing: Drawing, net: str, ahead: tuple[int, int]) -> set[tuple[int, int]]:
+    """Where the wires of a net arrive, followed cell by cell; every cell of it must be met, and met from both sides."""
+    x, y = drawing.outlets[net]
+    cells = {cell: nets[net] for cell, nets in drawing.wires.items() if net in nets}
+    pending, met, ends = [(x + ahead[0], y + ahead[1])], set[tuple[int, int]](), set[tuple[int, int]]()
+    while pending and cells:
+        at = pending.pop()
+        if at in met or at == (x, y):
+            continue
+        if at not in cells:
+            ends.add(at)
+            continue
+        met.add(at)
+        for side, (dx, dy) in STEPS.items():
+            if cells[at] & side:
+                pending.append((at[0] + dx, at[1] + dy))
+    assert met == set(cells)
+    return ends
+
+
+@settings(max_examples=60, deadline=None)
+@given(graphs(), st.sampled_from(SIZES), st.sampled_from(DIRECTIONS))
+def test_wires_lead_to_their_pins_and_nothing_overlaps(graph: DrawnGraph, size: Size, direction: Direction) -> None:
+    check(graph, Layouts(graph).drawing(size, direction))
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("count", [60, 200])
+def test_a_large_tangle_has_no_clash(count: int, direction: Direction) -> None:
+    graph = tangle(count)
+    check(graph, Layouts(graph).drawing("box", direction))
+
+
+@given(st.lists(st.integers(0, 9), min_size=2, max_size=8, unique=True), st.randoms(use_true_random=False))
+def test_nets_that_change_places_are_split(columns: list[int], chance: object) -> None:
+    """Each net ends where another starts: no order of tracks would do without a split."""
+    ends = [*columns[1:], columns[0]]
+    gap = route({f"n{start}": (start, [end]) for start, end in zip(columns, ends, strict=True)})
+    for part, track in gap.tracks.items():
+        for other, other_track in gap.tracks.items():
+            if part is not other and part.precedes(other):
+                assert track < other_track
+    assert {part.number for part in gap.tracks} >= {0, 1}
+
+
+def test_the_same_graph_gives_the_same_drawing() -> None:
+    for graph in (twelve(), experts(8, 2), tangle(120)):
+        assert Layouts(graph).drawing("box", "down") == Layouts(graph).drawing("box", "down")
+
+
+def test_a_cycle_and_a_name_that_nobody_has_do_not_keep_the_rest_from_being_drawn() -> None:
+    a = DrawnNode("a", "sum", "merge", inputs=(DrawnInput("b"), DrawnInput("gone")))
+    b = DrawnNode("b", "sum", "merge", inputs=(DrawnInput("a"),))
+    lines = painted_lines(DrawnGraph.of([a, b]), fit_of(DrawnGraph.of([a, b]), "box", "down"))
+    assert any("a" in line for line in lines)
+    assert "▼" in "".join(lines)
+
+
+def fit_of(graph: DrawnGraph, size: Size, direction: Direction) -> Fit:
+    return Fit(size, direction, Layouts(graph).drawing(size, direction), True)
+
+
+def test_an_empty_graph_is_an_empty_drawing() -> None:
+    fit = Layouts(DrawnGraph()).fit(Room(80, 24))
+    assert (fit.drawing.width, fit.drawing.height, fit.fits) == (0, 0, True)
+
+
+@pytest.mark.parametrize(
+    ("graph", "room", "size"),
+    [
+        (twelve(), Room(44, 18), "pill"),  # beside an inspector at 80×24
+        (twelve(), Room(80, 24), "pill"),
+        (twelve(), Room(82, 33), "box"),  # beside an inspector at 120×40
+        (experts(8, 1), Room(120, 50), "box"),
+        (experts(8, 1), Room(200, 50), "card"),
+        (experts(16, 1), Room(200, 50), "pill"),
+    ],
+)
+def test_the_largest_size_that_fits_is_chosen(graph: DrawnGraph, room: Room, size: Size) -> None:
+    fit = Layouts(graph).fit(room)
+    assert (fit.size, fit.fits) == (size, True)
+
+
+def test_what_fits_nowhere_is_drawn_small() -> None:
+    fit = Layouts(tangle(120)).fit(Room(80, 24))
+    assert (fit.size, fit.fits) == ("pill", False)
+
+
+@settings(max_examples=20, deadline=None)
+@given(graphs(), st.sampled_from(SIZES))
+def test_ascii_is_ascii(graph: DrawnGraph, size: Size) -> None:
+    fit = fit_of(graph, size, "right")
+    for cursor in (None, next(iter(graph.nodes))):
+        painting = Painting(graph, fit.drawing, size, ASCII, cursor=cursor)
+        assert "\n".join(lines_of(painting)).isascii()
+
+
+def test_two_hundred_nodes_are_laid_out_in_half_a_second() -> None:
+    graph = tangle(200)
+    began = time.process_time()
+    Layouts(graph).fit(Room(200, 50))
+    assert time.process_time() - began < 0.5
