@@ -55,8 +55,7 @@ def entry_end(place: Place, index: int) -> int:
 
 def _added(now: Text, place: Place, index: int, entry: str) -> list[Splice]:
     if not place.values:
-        inside = entry if place.flow else entry
-        return [Splice(place.inner + 1, place.inner + 1, inside)]
+        return [Splice(place.inner + 1, place.inner + 1, entry)]
     if not place.flow:
         indent = " " * column(now.text, entry_start(now, place, 0))
         if index == 0:

@@ -39,7 +39,8 @@ class Wire:
 class Outlined:
     """One node as it is written. `op` is "load" for a model, "include" for an include, "" where none can be read.
 
-    `wires` are its inputs, the first one first; `detail` is its parameters in a few words; `expression` its text.
+    `wires` are its inputs, the first one first; `detail` is its parameters in a few words; `expression` its text;
+    `value` all of it, as the file says it.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Outlined:
     detail: str = ""
     expression: str = ""
     is_skipped: bool = False
+    value: Value = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -136,19 +138,21 @@ def references(value: Value) -> tuple[tuple[Path, str], ...]:
 def _outlined(document: Document, section: Section, name: str, value: Value) -> Outlined:
     line = document.where((section, name)).line
     if section == "models":
-        return Outlined(name, section, "load", line, detail=as_text(value))
+        return Outlined(name, section, "load", line, detail=as_text(value), value=value)
     if section == "include":
         file = value.get("recipe") if isinstance(value, dict) else value
-        return Outlined(name, section, "include", line, detail=as_text(file))
+        return Outlined(name, section, "include", line, detail=as_text(file), value=value)
     wires = tuple(Wire(word, name, path) for path, word in inputs_of(value))
     if isinstance(value, str):
-        return Outlined(name, section, EXPRESSION, line, wires, value.strip(), value)
+        return Outlined(name, section, EXPRESSION, line, wires, value.strip(), value, value=value)
     fields = value if isinstance(value, dict) else {}
     op = fields.get("op")
     named = {str(path[0]) for path, _ in references(value)}
     detail = [f"{key}={_short(item)}" for key, item in fields.items() if key not in ("op", "skip", *named)]
     is_skipped = fields.get("skip") is True
-    return Outlined(name, section, op if isinstance(op, str) else "", line, wires, " ".join(detail), "", is_skipped)
+    return Outlined(
+        name, section, op if isinstance(op, str) else "", line, wires, " ".join(detail), "", is_skipped, value
+    )
 
 
 def _short(value: Value) -> str:

@@ -7,7 +7,7 @@ comments and line breaks after a value are not part of it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import yaml
@@ -123,6 +123,16 @@ def _until_document(events: Iterator[Any]) -> Iterator[Any]:
             return
 
 
+@dataclass
+class _Children:
+    """What stands inside a list or mapping, and the offset after its closing bracket."""
+
+    keys: list[Place] = field(default_factory=list[Place])
+    names: list[str] = field(default_factory=list[str])
+    values: list[Place] = field(default_factory=list[Place])
+    closed: int = 0
+
+
 class _Walk:
     """From events to places."""
 
@@ -137,14 +147,23 @@ class _Walk:
         inner = skip_blank(self.text, start + 1 + len(anchor)) if anchor else start
         if isinstance(event, yaml.ScalarEvent):
             return self.scalar(event, start, inner, end, anchor)
-        keys, names, values = self.children(event, events)
+        children = self.children(event, events)
         kind: Kind = "mapping" if isinstance(event, yaml.MappingStartEvent) else "list"
         flow = bool(event.flow_style)
-        if flow:
-            tight = self.closed
-        else:
-            tight = max((place.end for place in (*keys, *values)), default=inner)
-        return Place(kind, start, inner, tight, flow, "", anchor, keys, names, values)
+        tight = max((place.end for place in (*children.keys, *children.values)), default=inner)
+        end = children.closed if flow else tight
+        return Place(
+            kind,
+            start,
+            inner,
+            end,
+            flow,
+            "",
+            anchor,
+            tuple(children.keys),
+            tuple(children.names),
+            tuple(children.values),
+        )
 
     def scalar(self, event: Any, start: int, inner: int, end: int, anchor: str) -> Place:
         style = str(event.style or "")
@@ -155,23 +174,18 @@ class _Walk:
             inner = end
         return Place("scalar", start, inner, end, True, style, anchor)
 
-    def children(
-        self, event: Any, events: Iterator[Any]
-    ) -> tuple[tuple[Place, ...], tuple[str, ...], tuple[Place, ...]]:
-        keys: list[Place] = []
-        names: list[str] = []
-        values: list[Place] = []
+    def children(self, event: Any, events: Iterator[Any]) -> _Children:
+        found = _Children()
         is_mapping = isinstance(event, yaml.MappingStartEvent)
         for child in events:
             if isinstance(child, yaml.MappingEndEvent | yaml.SequenceEndEvent):
-                self.closed = child.end_mark.index + self.offset
+                found.closed = child.end_mark.index + self.offset
                 break
             if is_mapping:
-                keys.append(self.place(child, events))
-                names.append(str(child.value))
-                child = next(events)  # noqa: PLW2901
-            values.append(self.place(child, events))
-        return tuple(keys), tuple(names), tuple(values)
+                found.keys.append(self.place(child, events))
+                found.names.append(str(child.value))
+            found.values.append(self.place(next(events) if is_mapping else child, events))
+        return found
 
 
 def skip_blank(text: str, at: int) -> int:
