@@ -20,6 +20,7 @@ from mergegraph_tui.model.splice import (
     insert_item,
     remove_value,
     set_value,
+    typed_value,
     value_at,
     with_value,
 )
@@ -33,6 +34,17 @@ def set_field(text: str, node: str, path: Path, value: Value | Typed) -> Edited:
 
     A list or mapping in place of another changes only where they differ. `Typed` is written letter by letter.
     """
+    found = outline(text)
+    if isinstance(found, Problem):
+        return found
+    if refused := no_node(found, node):
+        return refused
+    item = value_at(found.nodes[node].value, path[:-1])
+    if isinstance(item, str) and len(path) > 1 and isinstance(path[-1], str):
+        # A bare name among inputs becomes a mapping, to have more said of it.
+        given = typed_value(value)
+        value = {"from": item, path[-1]: given} if not isinstance(given, Problem) else value
+        path = path[:-1]
     return set_value(text, ("nodes", node, *path), value)
 
 

@@ -143,14 +143,22 @@ class _Meant:
     spelled: str = ""
 
 
-def _meant(value: Value | Typed) -> _Meant | Problem:
+def typed_value(value: Value | Typed) -> Value | Problem:
+    """The value itself, read where it was typed; Problem where that is none."""
     if not isinstance(value, Typed):
-        return _Meant(value)
+        return value
     try:
-        return _Meant(parse_value(value.text, ""), value.text.strip())
+        return parse_value(value.text, "")
     except RecipeError as error:
         problem = error.problems[0]
         return Problem(problem.fact, why=problem.why, fix=problem.fix)
+
+
+def _meant(value: Value | Typed) -> _Meant | Problem:
+    read_value = typed_value(value)
+    if isinstance(read_value, Problem):
+        return read_value
+    return _Meant(read_value, value.text.strip() if isinstance(value, Typed) else "")
 
 
 def replaced(now: Text, place: Place, old: Value, new: Value, spelled: str = "") -> list[Splice]:
