@@ -13,7 +13,7 @@ from mergegraph.recipe.document import parse_value
 from mergegraph.recipe.grammar import ExpressionError, names_in
 from mergegraph.recipe.scalars import Value
 from mergegraph_tui.model.entries import Splice, entry_added
-from mergegraph_tui.model.outline import Outline, Section, entries, outline
+from mergegraph_tui.model.outline import Outline, Outlined, Section, entries, outline
 from mergegraph_tui.model.places import Place, Text, column, line_start
 from mergegraph_tui.model.ports import ports_of, with_source
 from mergegraph_tui.model.splice import Edited, edited, with_value
@@ -23,7 +23,7 @@ from mergegraph_tui.model.writing import written
 def free_name(text: str, stem: str) -> str:
     """`stem`, numbered when something of the recipe is called that already: `scale`, `scale_2`."""
     found = outline(text)
-    taken = found.nodes if isinstance(found, Outline) else {}
+    taken = found.nodes if isinstance(found, Outline) else dict[str, Outlined]()
     word = re.sub(r"\W", "_", stem) or "node"
     word = word if word.isidentifier() else f"n_{word}"
     numbered = (f"{word}_{number}" if number > 1 else word for number in count(1))

@@ -176,7 +176,7 @@ class _Found:
 
     def written(self, node: str) -> str:
         """The node of the outline that a problem's node belongs to."""
-        known = self.outline.nodes if self.outline else {}
+        known = (self.outline or Outline()).nodes
         name = node.partition("@")[0]
         while name and name not in known:
             name = name.rpartition(".")[0]

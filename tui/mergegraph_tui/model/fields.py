@@ -20,6 +20,7 @@ from mergegraph_tui.model.writing import written
 
 FieldKind = Literal["input", "schedule", "number", "choice", "boolean", "text", "expression", "other"]
 
+_COMMON = ("skip", "except", "missing", "extra")
 _KINDS: dict[str, FieldKind] = {
     "number or schedule": "schedule", "number": "number", "whole number": "number", "true or false": "boolean",
     "text": "text",
@@ -90,8 +91,13 @@ def _fields(node: Outlined, cls: type[Method] | None) -> Iterator[FormField]:
     elif node.op == EXPRESSION:
         yield FormField((), EXPRESSION, "expression", node.expression, is_required=True)
     elif cls is not None and isinstance(node.value, dict):
-        for line in field_lines(cls):
+        for line in sorted(field_lines(cls), key=_rank):
             yield from _line_fields(cls, line, node.value.get(line.name), (line.name,))
+
+
+def _rank(line: FieldLine) -> int:
+    """Inputs first, then what the operation is about, last what nearly all operations have."""
+    return 2 if line.name in _COMMON else int(line.accepts is None)
 
 
 def _line_fields(cls: type[FieldModel], line: FieldLine, value: Value, path: Path) -> Iterator[FormField]:

@@ -178,7 +178,7 @@ class _Walk:
         found = _Children()
         is_mapping = isinstance(event, yaml.MappingStartEvent)
         for child in events:
-            if isinstance(child, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+            if type(child) in (yaml.MappingEndEvent, yaml.SequenceEndEvent):
                 found.closed = child.end_mark.index + self.offset
                 break
             if is_mapping:
