@@ -10,17 +10,17 @@ import threading
 from pathlib import Path
 
 import pytest
+from mergegraph_tui.model.checking import Checked, Checker, check_text
+from mergegraph_tui.model.choices import operations, targets
+from mergegraph_tui.model.fields import form_of
+from mergegraph_tui.model.headers import Headers
+from mergegraph_tui.model.schedules import RuleCount, schedule_view
 
 from mergegraph.errors import MergegraphError
 from mergegraph.pipeline import check
 from mergegraph.recipe.load import load_recipe
 from mergegraph.tensors.checkpoint import open_checkpoint
 from mergegraph.tensors.header import DEFAULT_HEADER_BYTES
-from mergegraph_tui.model.checking import Checked, Checker, check_text
-from mergegraph_tui.model.choices import operations, targets
-from mergegraph_tui.model.fields import form_of
-from mergegraph_tui.model.headers import Headers
-from mergegraph_tui.model.schedules import RuleCount, schedule_view
 
 RECIPES = Path(__file__).resolve().parents[3] / "recipes"
 DARE = (RECIPES / "dare-ties.yaml").read_text()

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from mergegraph.errors import Problem
 from mergegraph_tui.model.adding import add_model, add_node
 from mergegraph_tui.model.checking import check_text
 from mergegraph_tui.model.choices import operations, sources, targets
@@ -18,6 +16,8 @@ from mergegraph_tui.model.nodes import bypass_node, delete_node, duplicate_node,
 from mergegraph_tui.model.outline import Outline, outline
 from mergegraph_tui.model.splice import Edited, remove_value, set_value
 from mergegraph_tui.model.wires import connect, cut, insert_on_wires
+
+from mergegraph.errors import Problem
 
 RECIPES = Path(__file__).resolve().parents[3] / "recipes"
 TEXTS = [path.read_text() for path in sorted(RECIPES.glob("*.yaml"))]

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from mergegraph.errors import Problem
 from mergegraph_tui.model.adding import add_expression, add_model, add_node, free_name
 from mergegraph_tui.model.nodes import (
     add_rule,
@@ -23,6 +21,8 @@ from mergegraph_tui.model.nodes import (
 from mergegraph_tui.model.outline import Outline, Wire, outline
 from mergegraph_tui.model.splice import Edited, Typed
 from mergegraph_tui.model.wires import connect, cut, insert_on_wires, ports
+
+from mergegraph.errors import Problem
 from tests.tui.model.diffs import diff
 
 RECIPES = Path(__file__).resolve().parents[3] / "recipes"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
-from mergegraph.errors import Problem
 from mergegraph_tui.model.adding import add_model, add_node
 from mergegraph_tui.model.nodes import delete_node, remove_field, rename_node, set_field
 from mergegraph_tui.model.outline import outline
 from mergegraph_tui.model.splice import Edited, insert_item
+
+from mergegraph.errors import Problem
 from tests.tui.model.diffs import diff
 
 Edit = Callable[[str], Edited]
@@ -42,8 +42,14 @@ FLOW = """{mergegraph: 1, nodes: {
   ]},
 }}
 """
-SHARED = "mergegraph: 1\nnodes:\n  a: {op: load, model: x}\n  s: {op: scale, input: a, by: &n 0.5}\n  t: {op: scale, input: s, by: *n}\n"
-FOLDED = "mergegraph: 1\nnodes:\n  a: {op: load, model: é😀}\n  e: >-\n    a + 0.5*(b\n    - a)\n  o: {op: save, input: e, path: o}\n"
+SHARED = (
+    "mergegraph: 1\nnodes:\n  a: {op: load, model: x}\n"
+    "  s: {op: scale, input: a, by: &n 0.5}\n  t: {op: scale, input: s, by: *n}\n"
+)
+FOLDED = (
+    "mergegraph: 1\nnodes:\n  a: {op: load, model: é😀}\n"
+    "  e: >-\n    a + 0.5*(b\n    - a)\n  o: {op: save, input: e, path: o}\n"
+)
 
 STYLES: list[tuple[str, str, Edit, str]] = [
     ("a rule's number", COMMENTED, lambda t: set_field(t, "s", ("by", 0, "value"), 0.75),
@@ -75,7 +81,7 @@ STYLES: list[tuple[str, str, Edit, str]] = [
      "-    a,   # one\n+       # one\n"),
     ("a folded expression keeps its lines", FOLDED, lambda t: rename_node(t, "a", "base"),
      "-  a: {op: load, model: é😀}\n+  base: {op: load, model: é😀}\n"
-     "-    a + 0.5*(b\n-    - a)\n+    base + 0.5*(b\n+    - base)\n"),
+     "-    a + 0.5*(b\n+    base + 0.5*(b\n-    - a)\n+    - base)\n"),
     ("an alias is replaced by a value", SHARED, lambda t: set_field(t, "t", ("by",), 2),
      "-  t: {op: scale, input: s, by: *n}\n+  t: {op: scale, input: s, by: 2}\n"),
     ("a byte order mark", "\ufeff" + WINDOWS, lambda t: set_field(t, "a", ("model",), "yy"),

@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mergegraph.errors import Problem
 from mergegraph_tui.model.autosave import Autosave, forget, recoverable
 from mergegraph_tui.model.document import Document, OnDisk
+
+from mergegraph.errors import Problem
 
 TEXT = "mergegraph: 1\r\nnodes: {}"
 

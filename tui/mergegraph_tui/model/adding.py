@@ -19,6 +19,9 @@ from mergegraph_tui.model.ports import ports_of, with_source
 from mergegraph_tui.model.splice import Edited, edited, with_value
 from mergegraph_tui.model.writing import written
 
+_SHORT = ("load", "save")
+"""Operations that are written on one line whatever stands around them: they do not count as siblings."""
+
 
 def free_name(text: str, stem: str) -> str:
     """`stem`, numbered when something of the recipe is called that already: `scale`, `scale_2`."""
@@ -138,7 +141,12 @@ def _index(found: Outline, place: Place | tuple[str, ...], section: Section, aft
 
 def _spelled(now: Text, place: Place, value: Value, section: Section) -> str:
     """A value in the style of its siblings: on lines of its own where most of theirs are."""
-    siblings = [each for each in place.values if each.kind == "mapping"]
+    kept = entries(now.value, section)
+    siblings = [
+        each
+        for name, each in zip(place.names, place.values, strict=True)
+        if each.kind == "mapping" and isinstance(fields := kept.get(name), dict) and fields.get("op") not in _SHORT
+    ]
     blocks = [each for each in siblings if not each.flow]
     if not isinstance(value, dict) or place.flow or len(blocks) * 2 <= len(siblings) or section != "nodes":
         return written(value)
