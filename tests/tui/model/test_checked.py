@@ -1,5 +1,4 @@
-"""The check behind the screens says what `mergegraph check` prints, opens nothing twice, and always ends with the newest
-text."""
+"""The check says what `mergegraph check` prints, opens nothing twice, and always ends with the newest text."""
 
 from __future__ import annotations
 
@@ -154,7 +153,7 @@ def test_the_picker_and_the_targets_know_the_space() -> None:
     assert [each.op for each in after_model[:3]] == ["delta", "soup", "slerp"]
     assert after_delta["scale"]
     assert not after_delta["delta"]
-    assert [each.op for each in operations(now, "", "task vector")][0] in ("negate", "delta")
+    assert operations(now, "", "task vector")[0].op in ("negate", "delta")
     assert operations(now)[0].op == "load"
     assert model_of["merged"]
     assert not model_of["agreed"], "a cycle"

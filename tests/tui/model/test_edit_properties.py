@@ -22,12 +22,13 @@ from mergegraph.errors import Problem
 RECIPES = Path(__file__).resolve().parents[3] / "recipes"
 TEXTS = [path.read_text() for path in sorted(RECIPES.glob("*.yaml"))]
 PIECES = [
-    "", " ", "\n", "\r\n", "  ", ":", "- ", "[", "]", "{", "}", ",", "#", '"', "'", "&a ", "*a", "!x ", "|\n", ">", "?", "---\n",
-    "\t", "\x00", "\ufeff", "\u2028", "é", "\ud800", "0", "-1", "1e999", ".nan", "null", "true", "op: sum", "inputs: []",
-    "by: [0, 1]", "base", "${t}", "{a.b}", "skip: true", "nodes:", "models: 7\n", "include: {i: {recipe: x.yaml}}\n",
+    "", " ", "\n", "\r\n", "  ", ":", "- ", "[", "]", "{", "}", ",", "#", '"', "'", "&a ", "*a", "!x ", "|\n", ">", "?",
+    "---\n",     "\t", "\x00", "\ufeff", "\u2028", "é", "\ud800", "0", "-1", "1e999", ".nan", "null", "true",
+    "op: sum", "inputs: []",     "by: [0, 1]", "base", "${t}", "{a.b}", "skip: true", "nodes:",
+    "models: 7\n", "include: {i: {recipe: x.yaml}}\n",
 ]  # fmt: skip
 HEADERS = Headers()
-QUICK = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @st.composite
@@ -113,6 +114,6 @@ def _any_edit(text: str, data: st.DataObject) -> Edited:
         lambda: set_field(text, name, ("by",), [{"kind": "mlp", "value": 1}, {"value": 0.5}]),
         lambda: set_value(text, ("nodes", name), "a + b"),
         lambda: remove_value(text, ("nodes", name, "input")),
-        lambda: cut(text, data.draw(st.sampled_from(wires))) if wires else text,
+        lambda: cut(text, data.draw(st.sampled_from(wires))) if wires else Problem("no wire"),
     ]
     return data.draw(st.sampled_from(edits))()

@@ -71,8 +71,8 @@ STYLES: list[tuple[str, str, Edit, str]] = [
     ("Windows line ends and no newline at the end", WINDOWS, lambda t: add_node(t, "p", "save", ["a"], after="o"),
      "+  p: {op: save, input: a, path: out/p}<cr>\n"),
     ("the last line without a newline", WINDOWS, lambda t: delete_node(t, "o"),
-     "-  a: {op: load, model: x}<cr>\n-  o: {op: save, input: a}<no newline>\n"
-     "+  a: {op: load, model: x}<no newline>\n"),
+     "-  a: {op: load, model: x}<cr>\n+  a: {op: load, model: x}<no newline>\n"
+     "-  o: {op: save, input: a}<no newline>\n"),
     ("a model into Windows line ends", WINDOWS, lambda t: add_model(t, "m", "./m"), "+models:<cr>\n+  m: ./m<cr>\n"),
     ("an entry on a line of its own, in brackets", FLOW, lambda t: add_node(t, "b", "load", after="a"),
      "-  a: {op: load, model: x},  # first\n+  a: {op: load, model: x},\n"

@@ -223,14 +223,18 @@ def _merged_list(now: Text, place: Place, old: list[Value], new: list[Value]) ->
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equal, and of one type: 1 is not true, nor is it 1.0."""
+    """Equal, with keys in one order; 1 is 1.0, and neither is true."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return one == other or (one != one and other != other)
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
         return list(one) == list(other) and all(_same(one[key], other[key]) for key in one)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     if isinstance(one, list):
         return len(one) == len(other) and all(map(_same, one, other))  # pyright: ignore[reportUnknownArgumentType]
-    return bool(one == other) or (one != one and other != other)
+    return bool(one == other)
 
 
 def _nowhere(now: Text, path: Path) -> Problem:
