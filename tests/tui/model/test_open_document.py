@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from mergegraph_tui.model.autosave import Autosave, forget, recoverable
 from mergegraph_tui.model.document import Document, OnDisk
+from mergegraph_tui.model.editor import edit_outside
 
 from mergegraph.errors import Problem
 
@@ -161,3 +163,18 @@ def test_discarding_leaves_nothing(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
     kept.discard()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_text_comes_back_from_an_editor_letter_by_letter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    editor = tmp_path / "my editor"
+    editor.write_text('#!/bin/sh\nprintf "b: 2\\r\\n" >> "$2"\nexit "$1"\n')
+    editor.chmod(0o755)
+    monkeypatch.delenv("VISUAL", raising=False)
+
+    monkeypatch.setenv("EDITOR", f"'{editor}' 0")
+    assert edit_outside("\ufeffa: 1\r\n") == "\ufeffa: 1\r\nb: 2\r\n"
+    for command in (f"'{editor}' 3", "/nowhere/editor", "'"):
+        monkeypatch.setenv("EDITOR", command)
+        refused = edit_outside("a: 1\n")
+        assert isinstance(refused, Problem), command
+        assert refused.fix
