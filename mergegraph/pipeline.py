@@ -21,7 +21,7 @@ from mergegraph.plan.outputs import Stats, make_plan, plan_of_models
 from mergegraph.plan.plan import Plan
 from mergegraph.plan.survey import model_source
 from mergegraph.recipe.model import Recipe
-from mergegraph.resolve import Resolved, open_inputs, resolve
+from mergegraph.resolve import Opening, Resolved, open_inputs, resolve
 from mergegraph.tensors.adapter import Adapter
 from mergegraph.tensors.checkpoint import Checkpoint, open_checkpoint
 from mergegraph.tensors.header import DEFAULT_HEADER_BYTES, header_cap
@@ -40,35 +40,54 @@ def wire(recipe: Recipe, checkpoints: Mapping[str, Checkpoint]) -> Graph:
     return build(recipe, {name: checkpoint.space for name, checkpoint in checkpoints.items()})
 
 
-def check(recipe: Recipe, *, allow_unrelated: bool = False, max_header_bytes: int = DEFAULT_HEADER_BYTES) -> Resolved:
+def check(
+    recipe: Recipe,
+    *,
+    allow_unrelated: bool = False,
+    max_header_bytes: int = DEFAULT_HEADER_BYTES,
+    opening: Opening = open_checkpoint,
+    seen: Callable[[Graph | Resolved], None] = lambda stage: None,
+) -> Resolved:
     """Everything that can be found out without reading more than headers and a few pages of weights.
 
     What a plan would refuse is refused here too, but not for memory, nor for a path that `-o` may still give.
-    RecipeError and InputError list all problems of the stage that finds them.
+    RecipeError and InputError list all problems of the stage that finds them. `opening` opens the checkpoints; `seen`
+    is told what each stage gave, for whoever wants it where a later one refuses.
     """
     with collector_paused():
-        resolved = _resolved(recipe, allow_unrelated, max_header_bytes)
+        resolved = _resolved(recipe, allow_unrelated, max_header_bytes, opening, seen)
         drafted = make_plan(resolved, may_lack_path=True)
         return Resolved(resolved.graph, resolved.nodes, drafted.warnings)
 
 
-def _resolved(recipe: Recipe, allow_unrelated: bool, max_header_bytes: int) -> Resolved:
-    checkpoints, adapters = _opened(recipe, max_header_bytes)
-    resolved = resolve(wire(recipe, checkpoints), checkpoints, adapters)
+def _resolved(
+    recipe: Recipe,
+    allow_unrelated: bool,
+    max_header_bytes: int,
+    opening: Opening = open_checkpoint,
+    seen: Callable[[Graph | Resolved], None] = lambda stage: None,
+) -> Resolved:
+    checkpoints, adapters = _opened(recipe, max_header_bytes, opening, seen)
+    graph = wire(recipe, checkpoints)
+    seen(graph)
+    resolved = resolve(graph, checkpoints, adapters)
+    seen(resolved)
     lineage = check_lineage(resolved, allow_unrelated=allow_unrelated)
     return Resolved(resolved.graph, resolved.nodes, (*resolved.warnings, *lineage))
 
 
-def _opened(recipe: Recipe, max_header_bytes: int) -> tuple[Mapping[str, Checkpoint], Mapping[str, Adapter]]:
+def _opened(
+    recipe: Recipe, max_header_bytes: int, opening: Opening, seen: Callable[[Graph | Resolved], None]
+) -> tuple[Mapping[str, Checkpoint], Mapping[str, Adapter]]:
     """The checkpoints and adapters. Where some cannot be opened, what is wrong with the wiring is said first.
 
     The wiring alone cannot be judged before: only a checkpoint says that it is a delta.
     """
     problems: list[Problem] = []
-    checkpoints = _attempted(partial(open_inputs, recipe, max_header_bytes), problems)
+    checkpoints = _attempted(partial(open_inputs, recipe, max_header_bytes, opening), problems)
     adapters = _attempted(partial(open_adapters, recipe, max_header_bytes), problems)
     if problems:
-        build(recipe)
+        seen(build(recipe))
         raise_errors(problems, InputError)
     return checkpoints, adapters
 

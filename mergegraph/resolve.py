@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from pathlib import Path as FilePath
+from typing import Any, Protocol
 
 from mergegraph.adapting import fitted
 from mergegraph.alignment import Aligned, RowView, align, config_with_rows, moved_ids, vocabulary_rows
@@ -100,7 +101,17 @@ class Resolved:
         return configs[name]
 
 
-def open_inputs(recipe: Recipe, max_header_bytes: int = DEFAULT_HEADER_BYTES) -> dict[str, Checkpoint]:
+class Opening(Protocol):
+    """How a checkpoint is opened: as `open_checkpoint` does it, or from what was opened before."""
+
+    def __call__(
+        self, reference: str, folder: FilePath, subfolder: str | None = None, *, max_header_bytes: int
+    ) -> Checkpoint: ...
+
+
+def open_inputs(
+    recipe: Recipe, max_header_bytes: int = DEFAULT_HEADER_BYTES, opening: Opening = open_checkpoint
+) -> dict[str, Checkpoint]:
     """The checkpoint of every load node that a save needs. InputError lists what cannot be opened."""
     opened: dict[str, Checkpoint] = {}
     once: dict[tuple[str, str, str | None], Checkpoint | None] = {}
@@ -111,7 +122,7 @@ def open_inputs(recipe: Recipe, max_header_bytes: int = DEFAULT_HEADER_BYTES) ->
         key = (node.method.model, str(node.folder), node.method.subfolder)
         if key not in once:
             try:
-                once[key] = open_checkpoint(
+                once[key] = opening(
                     node.method.model, node.folder, node.method.subfolder, max_header_bytes=max_header_bytes
                 )
             except InputError as error:

@@ -204,7 +204,7 @@ def _expected(cls: type[Method], path: Path, tag: str, error: Any) -> str:
     if kind in ("literal_error", "enum"):
         return f"one of {', '.join(_choices(error))}"
     if kind.startswith("string_type"):
-        return "the name of a node" if _is_edge(cls, path) else "text"
+        return "the name of a node" if is_edge(cls, path) else "text"
     if tag == "number" and kind == "float_type":
         return "a number, a list of numbers (a gradient over the layers) or a list of rules"
     if kind.startswith("model") and takes_bare_names(cls, path):
@@ -248,7 +248,7 @@ def _described(cls: type[Method], path: Path) -> str:
     return f"an example: {cls.example}" if cls.example else f"`mergegraph ops {cls.op_name()}` shows its fields"
 
 
-def _is_edge(cls: type[Method], path: Path) -> bool:
+def is_edge(cls: type[Method], path: Path) -> bool:
     """Whether the field at `path` names a node."""
     names = [part for part in path if isinstance(part, str)]
     if not names:
