@@ -81,8 +81,8 @@ def test_a_run_outlives_whoever_started_it(
         os.close(master)
     run = RegisteredRun(folder)
     assert runs.living() == [run]
-    os.kill(run.pid, signal.SIGHUP)
     wait_for(at(run, "merging"))
+    os.kill(run.pid, signal.SIGHUP)
     assert os.getsid(run.pid) == run.pid
     workshop.open()
     match ended(run):
