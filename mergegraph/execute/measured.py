@@ -119,19 +119,18 @@ class Runs:
         return [] if self._largest is None else self._largest.tolist()
 
 
-def record_of(of: Measured, products: Runs, sums: Runs, bins: Numbers, counted: int) -> TensorRecord:
-    """`products`: of each run the matrix of inner products, then what is not finite in each row. `sums`: what
+def record_of(of: Measured, products: Runs, missing: Numbers, sums: Runs, bins: Numbers, counted: int) -> TensorRecord:
+    """`products`: of each run the matrix of inner products. `missing`: what is not finite in each row. `sums`: what
     `counting.counted` finds, of `counted` elements. `bins`: exponents of each change, how many and their squares."""
     read = _Reader(sums, counted, of)
-    total = products.total() or [0.0] * (of.rows**2 + of.rows)
     return TensorRecord(
         name=of.name,
         dtype=of.dtype,
         shape=of.shape,
-        gram=_gram(total, of),
+        gram=_gram(products.total() or [0.0] * of.rows**2, of),
         changes=tuple([
             _change(read, index, bins[:, index * of.exponents : (index + 1) * of.exponents],
-                    round(total[of.rows**2 + of.has_base + index]))
+                    int(missing[of.has_base + index]))
             for index in range(of.changes)
         ]),
         pairs={(i, j): read.pair(i, j) for i in range(of.sources) for j in range(i + 1, of.sources)},

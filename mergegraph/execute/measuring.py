@@ -56,6 +56,7 @@ class Measure:
         self._lock = threading.Lock()
         self._products, self._sums = Runs(), Runs()
         self._bins = np.zeros((2, of.changes * of.exponents), dtype=np.int64)
+        self._missing = np.zeros(of.rows)
         self._counted, self._left = 0, of.elements
         self._finished: TensorRecord | None = None
 
@@ -101,10 +102,11 @@ class Measure:
                 self._sums.at_most(largest)
             with self._lock:
                 self._counted += self._sampled_of(length)
-        products, rows = _numbers(next(found)).reshape(-1), self.of.rows
-        if len(products) == rows * rows:  # nothing is missing
-            products = np.append(products, np.zeros(rows))
-        self._products.add(number, of, products)
+        products, rows = _numbers(next(found)), self.of.rows
+        if len(products) > rows:
+            with self._lock:
+                self._missing += products[rows]
+        self._products.add(number, of, products[:rows].reshape(-1))
 
     def end_tile(self, tile: Counters, elements: int) -> None:
         """All runs of a tile were taken."""
@@ -122,7 +124,7 @@ class Measure:
         return self._finished or self._record()
 
     def _record(self) -> TensorRecord:
-        return record_of(self.of, self._products, self._sums, self._bins, self._counted)
+        return record_of(self.of, self._products, self._missing, self._sums, self._bins, self._counted)
 
     def _sampled_of(self, length: int) -> int:
         """How many elements of a run are counted."""
