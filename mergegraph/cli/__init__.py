@@ -10,6 +10,7 @@ progress.py    the bar on a terminal, and how fast a run is
 watching.py    `watch`: a run of another process
 checking.py    `check` and `plan`
 drawing.py     `graph`: nodes folded and described; rail.py draws the wires
+interface.py   `tui`
 converting.py  `convert`
 ops.py         `ops`: the operations; signature.py reads their fields
 schema.py      `schema`: the JSON Schema of a recipe

@@ -221,6 +221,25 @@ def watch(
 
 
 @app.command()
+def tui(
+    recipe: Annotated[
+        Path | None, typer.Argument(metavar="[RECIPE]", help="The recipe; with --attach an output.")
+    ] = None,
+    attach: Annotated[
+        bool, typer.Option("--attach", help="Show a run that goes on; the newest, or that of OUTPUT.")
+    ] = False,
+    ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII characters alone.")] = False,
+    theme: Annotated[str, typer.Option(metavar="dark|light", help="The colours.")] = "dark",
+    web: Annotated[bool, typer.Option("--web", help="In a browser of this machine; needs mergegraph[web].")] = False,
+) -> None:
+    """Compose, run and inspect merges in the terminal."""
+    with reporting():
+        from mergegraph.cli.interface import show_interface
+
+        raise typer.Exit(show_interface(recipe, attach=attach, ascii_only=ascii_only, theme=theme, web=web))
+
+
+@app.command()
 def verify(
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The folder that a run wrote, or its .partial.")],
     as_json: Json = False,

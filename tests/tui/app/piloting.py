@@ -1,0 +1,42 @@
+"""The app with a pilot: keys and the mouse, and a wait until what they began has ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import monotonic
+
+from mergegraph_tui.app import MergegraphApp
+from textual.pilot import Pilot
+
+SIZE = (120, 40)
+
+
+def drive(
+    app: MergegraphApp,
+    act: Callable[[MergegraphApp, Pilot[int]], Awaitable[None]],
+    size: tuple[int, int] = SIZE,
+) -> None:
+    """Run the app without a terminal, and `act` on it once its first check is done."""
+
+    async def run() -> None:
+        async with app.run_test(size=size) as pilot:
+            await settle(app, pilot)
+            await act(app, pilot)
+
+    asyncio.run(run())
+
+
+async def settle(app: MergegraphApp, pilot: Pilot[int], seconds: float = 20.0) -> None:
+    """Until the newest text is checked and shown."""
+    until = monotonic() + seconds
+    while app.workspace.checked.text != app.workspace.document.text:
+        assert monotonic() < until, "the text was not checked"
+        await pilot.pause(0.01)
+    await pilot.pause()
+
+
+async def press(app: MergegraphApp, pilot: Pilot[int], *keys: str) -> None:
+    """Keys one after the other, and what comes of them."""
+    await pilot.press(*keys)
+    await settle(app, pilot)

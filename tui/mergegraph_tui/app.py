@@ -1,0 +1,106 @@
+"""The terminal interface: three modes over one workspace.
+
+One direction of data: a text becomes a recipe, a graph, problems and forms. Every change, of whatever origin, is a new
+text in the document (`apply`); the check of it comes back from its thread; `sync` shows the workspace.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import App
+from textual.message import Message
+from textual.screen import Screen
+
+from mergegraph.errors import Problem
+from mergegraph_tui.file_actions import FileActions
+from mergegraph_tui.keys import EVERYWHERE, bindings
+from mergegraph_tui.model.checking import Checked, Checker
+from mergegraph_tui.model.document import Document
+from mergegraph_tui.model.splice import Edited
+from mergegraph_tui.screens.base import PlaceScreen
+from mergegraph_tui.screens.edit import EditScreen
+from mergegraph_tui.screens.run import RunScreen
+from mergegraph_tui.screens.stats import StatsScreen
+from mergegraph_tui.theme import THEMES, ThemeName
+from mergegraph_tui.workspace import Workspace
+
+
+class MergegraphApp(FileActions, App[int]):
+    """`mode`: the one that it begins in."""
+
+    TITLE = "mergegraph"
+    MODES: ClassVar[dict[str, type[Screen[None]]]] = {"edit": EditScreen, "run": RunScreen, "stats": StatsScreen}
+    BINDINGS = bindings(EVERYWHERE)
+    CSS = "Screen { background: $background; } Toast { background: $panel; }"
+
+    class Found(Message):
+        """The check of a text has ended."""
+
+        def __init__(self, checked: Checked) -> None:
+            self.checked = checked
+            super().__init__()
+
+    def __init__(self, workspace: Workspace, *, theme: ThemeName = "dark", mode: str = "edit") -> None:
+        super().__init__()
+        self.workspace = workspace
+        self._mode = mode
+        self._checker = Checker(self._found)
+        for each in THEMES.values():
+            self.register_theme(each)
+        self.theme = THEMES[theme].name
+        self.animation_level = "none"
+
+    def _found(self, checked: Checked) -> None:
+        """Called in the checker's thread."""
+        self.post_message(self.Found(checked))
+
+    def on_mount(self) -> None:
+        self.submit()
+        self.switch_mode(self._mode)
+
+    def on_unmount(self) -> None:
+        self._checker.close()
+
+    def action_show_mode(self, mode: str) -> None:
+        if self.current_mode != mode:
+            self.switch_mode(mode)
+
+    def apply(self, edited: Edited, label: str) -> bool:
+        """The result of an edit as one named step that can be undone; what could not be done is said. Whether it
+        was."""
+        problem = self.workspace.document.apply(edited, label)
+        if problem is not None:
+            self.say_problem(problem)
+            return False
+        self.changed()
+        return True
+
+    def changed(self) -> None:
+        """The document has another text (or is another one): check it, and show what is known already."""
+        self.submit()
+        self.sync()
+
+    def submit(self) -> None:
+        document = self.workspace.document
+        self._checker.submit(document.text, document.path, document.folder)
+
+    def replace_document(self, document: Document) -> None:
+        """Go on with another recipe."""
+        self.workspace.document, self.workspace.selected = document, None
+        self.changed()
+
+    def on_mergegraph_app_found(self, event: Found) -> None:
+        self.workspace.take(event.checked)
+        self.sync()
+
+    def sync(self) -> None:
+        """Show the workspace on the screen of the mode; the others do so when they come up."""
+        place = self.screen_stack[0] if self.screen_stack else None
+        if isinstance(place, PlaceScreen) and place.is_mounted:
+            place.sync()
+
+    def say_problem(self, problem: Problem) -> None:
+        """A problem that belongs to what was just asked for, not to the recipe."""
+        said = "\n".join(part for part in (problem.where, problem.fact, problem.why, problem.fix) if part)
+        self.notify(said, severity="error" if problem.severity == "error" else "warning", markup=False)

@@ -1,0 +1,92 @@
+"""Every key of the interface: one table a place. Bindings, help, the palette and key maps are made from it.
+
+A key has an id (`node.add`), so that a key map may give it other keys; an action is `action_NAME` of the screen or of
+the app. The canvas has its own (`graph_canvas.GraphCanvas.BINDINGS`), which help shows too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from textual.binding import Binding, BindingType
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One action. `keys`: as Textual names them, separated by commas; `title`: for footer and palette; `says`: for
+    help, one line."""
+
+    id: str
+    keys: str
+    action: str
+    title: str
+    says: str
+    in_footer: bool = False
+
+    def binding(self) -> Binding:
+        # A key that must also work while an Input or TextArea has the focus is one that these do not take.
+        return Binding(self.keys, self.action, self.title, id=self.id, tooltip=self.says, show=self.in_footer)
+
+
+EVERYWHERE = (
+    Key("mode.edit", "f2,1", "show_mode('edit')", "Edit", "edit the recipe"),
+    Key("mode.run", "f3,2", "show_mode('run')", "Run", "the run and its progress"),
+    Key("mode.stats", "f4,3", "show_mode('stats')", "Stats", "statistics of the merge"),
+    Key("app.palette", "ctrl+p", "command_palette", "Commands", "all commands"),
+    Key("app.jump", "ctrl+o", "jump", "Jump", "jump: a letter on every pane"),
+    Key("app.help", "question_mark,f1", "help", "Help", "help for where you are", in_footer=True),
+    Key("file.save", "ctrl+s", "save", "Save", "save the recipe", in_footer=True),
+    Key("file.save-as", "S", "save_as", "Save as", "save under another name"),
+    Key("file.new", "ctrl+n", "new", "New", "new recipe from a template"),
+    Key("file.open", "o", "open", "Open", "open a recipe"),
+    Key("edit.undo", "u,ctrl+z", "undo", "Undo", "take the last edit back"),
+    Key("edit.redo", "ctrl+r,ctrl+y", "redo", "Redo", "bring it back"),
+    Key("app.quit", "ctrl+q", "quit", "Quit", "leave; a run goes on"),
+)
+
+EDIT = (
+    Key("node.add", "a", "add_node", "Add", "add a node after the selected one", in_footer=True),
+    Key("node.add-unwired", "A", "add_node(False)", "Add unwired", "add a node without a wire"),
+    Key("node.insert", "i", "insert_node", "Insert", "insert a node on the wires that leave here"),
+    Key("node.connect", "c", "connect", "Connect", "connect: pick where the wire goes", in_footer=True),
+    Key("node.connect-from", "C", "connect_from", "Connect from", "connect: pick where the wire comes from"),
+    Key("node.cut", "X", "cut", "Cut", "cut a wire"),
+    Key("node.rename", "R", "rename", "Rename", "rename everywhere"),
+    Key("node.delete", "d,delete", "delete", "Delete", "delete, joining what is left", in_footer=True),
+    Key("node.duplicate", "D", "duplicate", "Duplicate", "duplicate the node"),
+    Key("node.bypass", "b", "bypass", "Bypass", "leave the node out, or take it in again"),
+    Key("graph.find", "slash", "find", "Find", "find a node by name"),
+    Key("view.rail", "g", "rail", "Rail", "graph or rail"),
+    Key("view.yaml", "y", "yaml", "YAML", "the text beside the graph", in_footer=True),
+    Key("edit.external", "e", "external_editor", "$EDITOR", "the text in your editor"),
+    Key("problem.next", "n", "next_problem(1)", "Next problem", "next problem"),
+    Key("problem.previous", "N", "next_problem(-1)", "Previous problem", "previous problem"),
+    Key("run.plan", "p", "plan", "Plan", "order, memory and sizes; then start", in_footer=True),
+)
+
+RUN = (
+    Key("run.toggle", "space", "toggle", "Start, pause", "start, pause, go on", in_footer=True),
+    Key("run.cancel", "x", "cancel", "Cancel", "stop; what is done stays", in_footer=True),
+    Key("run.log", "l", "log", "Log", "the log on the whole screen", in_footer=True),
+    Key("run.tensors", "t", "tensors", "Tensors", "every tensor", in_footer=True),
+    Key("run.attach", "v", "attach", "Other runs", "show another run of this machine"),
+    Key("run.view", "g", "rail", "Graph", "graph or rail"),
+)
+
+STATS = (
+    Key("stats.metric", "m", "metric(1)", "Metric", "next metric", in_footer=True),
+    Key("stats.metric-back", "M", "metric(-1)", "Metric back", "previous metric"),
+    Key("stats.compare", "v", "compare", "Compare", "compare with another record", in_footer=True),
+    Key("stats.view", "g", "view", "Table, plot", "table or plot", in_footer=True),
+    Key("stats.rule", "w", "write_rule", "Rule", "write a rule for the selected cells", in_footer=True),
+    Key("stats.curve", "e", "curve", "Curve", "edit the schedule as a curve", in_footer=True),
+    Key("stats.export", "E", "export", "Export", "write CSV, JSON or HTML"),
+    Key("stats.next", "n", "next_standing_out(1)", "Next", "next tensor that stands out"),
+    Key("stats.measure", "r", "measure", "Measure", "measure the recipe without writing a model"),
+)
+
+
+def bindings(keys: Iterable[Key]) -> list[BindingType]:
+    """For a BINDINGS of a screen or the app."""
+    return [key.binding() for key in keys]

@@ -1,0 +1,69 @@
+"""What the three screens share: the bar at the top, the footer, and that they show the workspace when told to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from mergegraph_tui.keys import Key
+from mergegraph_tui.widgets.top_bar import TopBar
+from mergegraph_tui.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mergegraph_tui.app import MergegraphApp
+
+
+class PlaceScreen(Screen[None]):
+    """A mode. One direction of data: whatever changes, `sync` shows the workspace; no widget writes to another."""
+
+    MODE: ClassVar[str] = ""
+    KEYS: ClassVar[tuple[Key, ...]] = ()
+    """What its BINDINGS are made from: help and the palette show them."""
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (160, "-wide")]  # noqa: RUF012
+    DEFAULT_CSS = """
+    PlaceScreen {
+        background: $background;
+        & .pane {
+            border: round $border; border-title-color: $text-muted; border-subtitle-color: $text-muted;
+            background: $background;
+        }
+        & .pane:focus-within { border: round $accent; border-title-color: $accent; }
+        & Footer { background: $background; }
+    }
+    """
+
+    @property
+    def mergegraph(self) -> MergegraphApp:
+        """The app, as what it is."""
+        return cast("MergegraphApp", self.app)
+
+    @property
+    def workspace(self) -> Workspace:
+        return self.mergegraph.workspace
+
+    def compose(self) -> ComposeResult:
+        yield TopBar(self.MODE)
+        yield from self.compose_body()
+        yield Footer(show_command_palette=False)
+
+    def compose_body(self) -> ComposeResult:
+        """What stands between the bar and the footer."""
+        yield from ()
+
+    def on_mount(self) -> None:
+        self.sync()
+
+    def on_screen_resume(self) -> None:
+        self.sync()
+
+    def sync(self) -> None:
+        """Show the workspace as it is now. Cheap where nothing changed; who overrides it calls it."""
+        document = self.workspace.document
+        self.query_one(TopBar).show(document.name, is_dirty=document.is_dirty, note=self.note())
+
+    def note(self) -> str:
+        """What the bar says beside the recipe."""
+        return ""

@@ -1,0 +1,52 @@
+"""`mergegraph tui`: what the command gives to the interface, and what comes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mergegraph.errors import OutputError, Problem, RecipeError
+from mergegraph_tui.model import runs
+from mergegraph_tui.model.document import Document
+from mergegraph_tui.theme import ThemeName
+from mergegraph_tui.workspace import Workspace
+
+
+def start(recipe: Path | None, *, attach: str | None, ascii_only: bool, theme: ThemeName, web: bool) -> int:
+    """Show the interface until it is left; the exit code. RecipeError for a file that is no text.
+
+    `attach`: show a run that lives, that of an output, or with "" the newest.
+    """
+    workspace = workspace_of(recipe, attach=attach, ascii_only=ascii_only)
+    from mergegraph_tui.app import MergegraphApp
+
+    mode = "run" if attach is not None else "edit"
+    return MergegraphApp(workspace, theme=theme, mode=mode).run() or 0
+
+
+def workspace_of(recipe: Path | None, *, attach: str | None = None, ascii_only: bool = False) -> Workspace:
+    """What the interface begins with."""
+    workspace = Workspace(_document(recipe), ascii_only=ascii_only)
+    if attach is not None:
+        workspace.run = runs.find(Path(attach)) if attach else next(iter(runs.living()), None)
+        if workspace.run is None:
+            raise OutputError(_nothing_to_attach(attach))
+    return workspace
+
+
+def _document(recipe: Path | None) -> Document:
+    """A file that is not there yet is begun: it is made by the first save."""
+    if recipe is None:
+        return Document.new()
+    if not recipe.exists():
+        document = Document.new(folder=recipe.absolute().parent)
+        document.path = recipe
+        return document
+    found = Document.open(recipe)
+    if isinstance(found, Problem):
+        raise RecipeError(found)
+    return found
+
+
+def _nothing_to_attach(output: str) -> Problem:
+    what = f"No run writes {output}." if output else "No run lives on this machine."
+    return Problem(what, fix="start one: mergegraph tui RECIPE, then p")

@@ -1,0 +1,58 @@
+"""The two themes: night and paper."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from textual.theme import Theme
+
+ThemeName: TypeAlias = Literal["dark", "light"]
+
+NIGHT = Theme(
+    name="mergegraph-dark",
+    dark=True,
+    primary="#6ea8fe",
+    secondary="#c792ea",
+    accent="#ffcb6b",
+    warning="#f2a65a",
+    error="#ff6b7f",
+    success="#7fd88f",
+    background="#0f1319",
+    surface="#151b24",
+    panel="#1c2431",
+    foreground="#d8dee9",
+    boost="#222c3b",
+    variables={
+        "border": "#2c3a4f",
+        "border-blurred": "#243042",
+        "footer-background": "#0f1319",
+        "footer-key-foreground": "#ffcb6b",
+        "block-cursor-background": "#2b3a52",
+        "block-cursor-foreground": "#ffffff",
+        "input-selection-background": "#6ea8fe 35%",
+        "scrollbar": "#2c3a4f",
+        "scrollbar-background": "#0f1319",
+    },
+)
+PAPER = Theme(
+    name="mergegraph-light",
+    dark=False,
+    primary="#2f62c9",
+    secondary="#8b3fb5",
+    accent="#b35c00",
+    warning="#b06a00",
+    error="#c4283d",
+    success="#2c8a43",
+    background="#fbfaf6",
+    surface="#f3f1ea",
+    panel="#e9e6db",
+    foreground="#23272e",
+    boost="#e4e0d2",
+    variables={
+        "border": "#cfc9b8",
+        "border-blurred": "#ddd8ca",
+        "footer-background": "#fbfaf6",
+        "footer-key-foreground": "#b35c00",
+    },
+)
+THEMES: dict[ThemeName, Theme] = {"dark": NIGHT, "light": PAPER}

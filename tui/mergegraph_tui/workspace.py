@@ -1,0 +1,54 @@
+"""What all screens look at: the document, what is known of it, the node that is selected, the run that is followed.
+
+Plain state without Textual. Who changes it tells the app (`MergegraphApp.sync`), which shows it everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mergegraph.expr import Space
+from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.document import Document
+from mergegraph_tui.model.graph import DrawnGraph, State
+from mergegraph_tui.model.reading import graph_of
+from mergegraph_tui.model.runs import RegisteredRun, Run
+
+
+@dataclass
+class Workspace:
+    """`checked` may be about an older text than the document's (its `text` says which); `drawn` is the last good graph.
+
+    `run` is the one that the Run screen shows. `stats`: the record that the Stats screen shows, where the user chose.
+    """
+
+    document: Document
+    checked: Checked = field(default_factory=lambda: Checked(""))
+    drawn: DrawnGraph = field(default_factory=DrawnGraph)
+    selected: str | None = None
+    run: Run | RegisteredRun | None = None
+    stats: Path | None = None
+    ascii_only: bool = False
+
+    def take(self, checked: Checked) -> None:
+        """A result of the check: the graph is drawn anew where there is one, else the last one stays."""
+        self.checked = checked
+        if checked.recipe is not None:
+            self.drawn = graph_of(checked.recipe, _spaces(checked)).with_states(_marks(checked))
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the graph is of an older text, which could still be read."""
+        return self.checked.recipe is None
+
+
+def _spaces(checked: Checked) -> dict[str, Space]:
+    if checked.graph is None:
+        return {}
+    return {name: node.space for name, node in checked.graph.nodes.items()}
+
+
+def _marks(checked: Checked) -> dict[str, State]:
+    severities = {name: {problem.severity for problem in found} for name, found in checked.by_node.items()}
+    return {name: State("error" if "error" in found else "warning") for name, found in severities.items() if found}
