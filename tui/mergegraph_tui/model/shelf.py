@@ -77,9 +77,10 @@ def reference_of(path: Path, folder: Path) -> str:
 
 def hub_cache() -> Path:
     """Where the Hub's own tools keep what they downloaded."""
-    said = os.environ.get("HF_HUB_CACHE")
-    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    return Path(said or os.path.join(home, "hub")).expanduser()
+    if said := os.environ.get("HF_HUB_CACHE"):
+        return Path(said).expanduser()
+    home = os.environ.get("HF_HOME") or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
+    return Path(home).expanduser() / "hub"
 
 
 def badge(model: Shelved, recipe: Sequence[tuple[str, Shelved]]) -> str:
