@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -37,6 +37,18 @@ class Choice(Generic[T]):
 
 Choices = Callable[[str], Sequence[Choice[T]]]
 """What there is to pick from, for what was typed."""
+
+
+def filtered(choices: Iterable[Choice[T]]) -> Choices[T]:
+    """Those of a fixed list whose label or note has every word typed; labels that begin so come first."""
+    known = tuple(choices)
+
+    def found(typed: str) -> Sequence[Choice[T]]:
+        words = typed.lower().split()
+        fitting = [each for each in known if all(word in f"{each.label} {each.note}".lower() for word in words)]
+        return sorted(fitting, key=lambda each: bool(words) and not each.label.lower().startswith(words[0]))
+
+    return found
 
 
 class PickList(PaintedLines, can_focus=False):
@@ -134,10 +146,12 @@ class PickDialog(ModalScreen[T | None]):
         """The line under the mark."""
         return self._found[self._row] if self._row < len(self._found) else None
 
-    def refill(self) -> None:
-        """Ask for the lines again."""
+    def refill(self, *, stay: bool = False) -> None:
+        """Ask for the lines again; with `stay` the mark stays on its line where that is still there."""
+        marked = self.marked if stay and self._row else None
         self._found = self._choices(self.typed)
-        self._mark(0)
+        rows = [row for row, choice in enumerate(self._found) if marked and choice.value == marked.value]
+        self._mark(rows[0] if rows else 0)
 
     def _mark(self, row: int) -> None:
         self._row = max(0, min(row, len(self._found) - 1))

@@ -105,6 +105,11 @@ class GraphCanvas(GraphPicture):
         """The node that a wire is looked for, by keyboard."""
         return self._connecting[0] if self._connecting else None
 
+    @property
+    def is_connecting_backwards(self) -> bool:
+        """Whether the wire that is looked for ends at that node."""
+        return self._connecting is not None and self._connecting[1]
+
     def laid_over(self, row: int) -> dict[int, Cell]:
         return self._over.get(row, {})
 

@@ -22,8 +22,8 @@ from mergegraph_tui.model.rail import Part
 from mergegraph_tui.model.schedules import ScheduleView
 from mergegraph_tui.widgets.form_view import FormView
 
-Refused = Callable[[str, FormField, str], Problem | None]
-"""Why what was typed in a field of a node cannot stand there; None where it can."""
+Refused = Callable[[str, FormField, str, bool], Problem | None]
+"""Why what was typed in a field of a node (or as a new rule of it) cannot stand there; None where it can."""
 
 _LISTED = ("input", "choice", "boolean")
 
@@ -186,7 +186,7 @@ class Inspector(Widget):
         if field is None:
             return
         if typed.strip() != field.text.strip() or self._is_rule:
-            problem = self._refused(self._node, field, typed) if not self._is_rule else None
+            problem = self._refused(self._node, field, typed, self._is_rule)
             if problem is not None and stay:
                 self.form.say(problem)
                 self._place_input()
