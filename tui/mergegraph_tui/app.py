@@ -32,7 +32,7 @@ class MergegraphApp(FileActions, App[int]):
     TITLE = "mergegraph"
     MODES: ClassVar[dict[str, type[Screen[None]]]] = {"edit": EditScreen, "run": RunScreen, "stats": StatsScreen}
     BINDINGS = bindings(EVERYWHERE)
-    CSS = "Screen { background: $background; } Toast { background: $panel; }"
+    CSS = "PlaceScreen { background: $background; } Toast { background: $panel; }"
 
     class Found(Message):
         """The check of a text has ended."""
