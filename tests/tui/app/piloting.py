@@ -40,3 +40,12 @@ async def press(app: MergegraphApp, pilot: Pilot[int], *keys: str) -> None:
     """Keys one after the other, and what comes of them."""
     await pilot.press(*keys)
     await settle(app, pilot)
+
+
+async def until(pilot: Pilot[int], holds: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Until something is so: a dialog is there, what a thread looks for has come."""
+    end = monotonic() + seconds
+    while not holds():
+        assert monotonic() < end, "it did not come"
+        await pilot.pause(0.01)
+    await pilot.pause()
