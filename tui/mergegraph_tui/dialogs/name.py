@@ -56,8 +56,6 @@ class NameDialog(ModalScreen[str | None]):
             self.dismiss(None)
         elif self._refused(name) is None:
             self.dismiss(name)
-        else:
-            self.app.bell()
 
     def action_close(self) -> None:
         self.dismiss(None)

@@ -129,7 +129,7 @@ class PickDialog(ModalScreen[T | None]):
         if self._at is not None:
             self.styles.align = ("left", "top")
             x, y = self._at
-            frame.styles.offset = (max(0, min(x, self.app.size.width - 46)), max(0, min(y, self.app.size.height - 16)))
+            frame.styles.offset = (max(0, min(x, self.size.width - 46)), max(0, min(y, self.size.height - 16)))
         self.refill()
 
     @property
@@ -188,12 +188,8 @@ class PickDialog(ModalScreen[T | None]):
 
     def _take(self) -> None:
         choice = self.marked
-        if choice is None:
-            return
-        if choice.refused and not self._takes_refused:
-            self.app.bell()
-            return
-        self.dismiss(choice.value)
+        if choice is not None and (self._takes_refused or not choice.refused):
+            self.dismiss(choice.value)
 
     def _lines(self, width: int) -> list[list[Part]]:
         """Mark, icon, label, note, end; what does not fit is dim and has a sign."""

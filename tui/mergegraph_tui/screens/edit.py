@@ -97,8 +97,9 @@ class EditScreen(WireActions):
         work = self.workspace
         self.canvas.show(work.drawn)
         self.rail.show(work.drawn)
-        if work.selected != self._shown_selected and work.selected in work.drawn.nodes:
-            self._put_cursors(work.selected)
+        selected = work.selected
+        if selected is not None and selected != self._shown_selected and selected in work.drawn.nodes:
+            self._put_cursors(selected)
         self.query_one(YamlPane).show(self.text, work.checked)
         self.query_one(ProblemsList).show(work.checked)
         self._show_title()
@@ -194,7 +195,7 @@ class EditScreen(WireActions):
         graph.border_subtitle = ("rail, " if self.shows_rail else "") + ", ".join(said)
 
     def _show_yaml(self) -> None:
-        is_wide = self.app.size.width >= WIDE
+        is_wide = self.mergegraph.size.width >= WIDE
         wanted = is_wide if self._yaml_wanted is None else self._yaml_wanted
         self.query_one("#body").set_class(wanted, "-yaml")
 
