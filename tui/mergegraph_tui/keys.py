@@ -48,6 +48,7 @@ EVERYWHERE = (
 EDIT = (
     Key("node.add", "a", "add_node", "Add", "add a node after the selected one", in_footer=True),
     Key("node.add-unwired", "A", "add_node(False)", "Add unwired", "add a node without a wire"),
+    Key("node.add-model", "m", "add_model", "Add a model", "add a model of this machine"),
     Key("node.insert", "i", "insert_node", "Insert", "insert a node on the wires that leave here"),
     Key("node.connect", "c", "connect", "Connect", "connect: pick where the wire goes", in_footer=True),
     Key("node.connect-from", "C", "connect_from", "Connect from", "connect: pick where the wire comes from"),
