@@ -12,6 +12,7 @@ from mergegraph.expr import Space
 from mergegraph_tui.model.checking import Checked
 from mergegraph_tui.model.document import Document
 from mergegraph_tui.model.graph import DrawnGraph, State
+from mergegraph_tui.model.loaded import LoadedRecord
 from mergegraph_tui.model.reading import graph_of
 from mergegraph_tui.model.runs import RegisteredRun, Run
 
@@ -29,6 +30,8 @@ class Workspace:
     selected: str | None = None
     run: Run | RegisteredRun | None = None
     stats: Path | None = None
+    record: LoadedRecord | None = None
+    """The record that was read last: the inspector foretells from it."""
     ascii_only: bool = False
 
     def take(self, checked: Checked) -> None:
