@@ -39,8 +39,10 @@ class ChooseDialog(ModalScreen[int | None]):
             width: 90%; max-width: 100; height: auto; max-height: 90%; padding: 0 1; background: $surface;
             border: round $accent; border-title-color: $accent; border-subtitle-color: $text-muted;
         }
-        & Input { height: 1; border: none; background: $panel; padding: 0 1; }
-        & OptionList { height: auto; max-height: 30; border: none; background: $surface; padding: 0; }
+        & Input, & Input:focus { height: 1; border: none; background: $panel; padding: 0 1; }
+        & OptionList, & OptionList:focus {
+            height: auto; max-height: 30; border: none; background: $surface; padding: 0;
+        }
     }
     """
 

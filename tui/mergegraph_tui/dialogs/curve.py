@@ -18,12 +18,12 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Label, OptionList
 from textual.widgets.option_list import Option
 
-from mergegraph.recipe.scalars import as_text
 from mergegraph_tui.model.checking import Checked
 from mergegraph_tui.model.curve import Curve, CurveField, curve_of, tried_curve
 from mergegraph_tui.model.loaded import LoadedRecord
 from mergegraph_tui.model.plot import Plot, PlotLine
 from mergegraph_tui.model.preview import Preview, compare_tried, kept_by_layer
+from mergegraph_tui.model.writing import written
 from mergegraph_tui.widgets.line_plot import LinePlot
 from mergegraph_tui.widgets.preview import PreviewPanel
 
@@ -36,6 +36,10 @@ class Drawn:
 
     field: CurveField
     curve: Curve
+
+
+class FieldList(OptionList, can_focus=False):
+    """The schedules there are; the keys are the curve's."""
 
 
 class CurveDialog(ModalScreen[Drawn | None]):
@@ -63,6 +67,7 @@ class CurveDialog(ModalScreen[Drawn | None]):
         Binding("shift+tab", "next_field(-1)", "Schedule before", show=False, id="curve.previous"),
         Binding("enter", "write", "Write", id="curve.write"),
     ]
+    AUTO_FOCUS = ""
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal")]  # noqa: RUF012
     DEFAULT_CSS = """
     CurveDialog {
@@ -71,7 +76,7 @@ class CurveDialog(ModalScreen[Drawn | None]):
             width: 96%; max-width: 150; height: 96%; max-height: 44; padding: 0 1; background: $surface;
             border: round $accent; border-title-color: $accent; border-subtitle-color: $text-muted;
         }
-        & OptionList { height: auto; max-height: 5; border: none; background: $surface; padding: 0; }
+        & OptionList { height: auto; max-height: 5; border: none; background: $surface; padding: 0; margin: 0; }
         & LinePlot { background: $surface; }
         & #curve { height: 2fr; }
         & #kept-title, & #help { color: $text-muted; }
@@ -79,8 +84,8 @@ class CurveDialog(ModalScreen[Drawn | None]):
         & #below { height: 1fr; min-height: 8; }
         & #kept-box { width: 1fr; }
         & PreviewPanel { width: 48; background: $surface; padding: 0; }
-        & Input { height: 1; border: none; background: $panel; padding: 0 1; display: none; }
-        & Input.-open { display: block; }
+        & Input, & Input:focus { height: 1; border: none; background: $panel; padding: 0 1; display: none; }
+        & Input.-open, & Input.-open:focus { display: block; }
         &.-narrow #kept-box { display: none; }
         &.-narrow PreviewPanel { width: 1fr; max-height: 7; }
         &.-narrow #below { height: 7; min-height: 7; }
@@ -111,14 +116,14 @@ class CurveDialog(ModalScreen[Drawn | None]):
         with Vertical() as box:
             box.border_title = "A strength for each layer"
             box.border_subtitle = "enter: write   esc: leave"
-            yield OptionList(*(Option(f"{each.target.title}: {each.title}") for each in self._fields), markup=False)
+            yield FieldList(*(Option(f"{each.target.title}: {each.title}") for each in self._fields), markup=False)
             yield Label("", id="says", markup=False)
             yield LinePlot(ascii_only=self._ascii, id="curve")
             with Horizontal(id="below"):
                 with Vertical(id="kept-box"):
                     yield Label("kept of each source, layer by layer", id="kept-title")
                     yield LinePlot(ascii_only=self._ascii, id="kept")
-                yield PreviewPanel(id="effect")
+                yield PreviewPanel(ascii_only=self._ascii, id="effect")
             yield Input(placeholder="a number for this layer; enter sets it")
             yield Label(
                 "arrows: layer, strength   shift: finer   + -: reach   f: flat   s: straight   v: type   tab: other",
@@ -126,7 +131,6 @@ class CurveDialog(ModalScreen[Drawn | None]):
             )
 
     def on_mount(self) -> None:
-        self.query_one(OptionList).can_focus = False
         self._open(0)
 
     def _open(self, number: int) -> None:
@@ -158,7 +162,7 @@ class CurveDialog(ModalScreen[Drawn | None]):
         line = PlotLine("strength", curve.points)
         self.query_one("#curve", LinePlot).show(Plot((line,), labels, curve.at, span=(bottom, top)))
         reach = f", with {curve.reach} on each side" if curve.reach else ""
-        value = as_text(curve.value)
+        value = written(curve.value)
         says = f"layer {curve.at}: {curve.points[curve.at]:.4g}{reach}   written as {value}"
         self.query_one("#says", Label).update(says)
         self._foretell(curve)
@@ -183,6 +187,10 @@ class CurveDialog(ModalScreen[Drawn | None]):
     def on_curve_dialog_foretold(self, event: Foretold) -> None:
         if self._loaded is not None and self._curve is not None:
             self.query_one("#kept", LinePlot).show(Plot(event.lines, self._loaded.layers, self._curve.at, span=(0, 1)))
+
+    @on(OptionList.OptionSelected)
+    def open_field(self, event: OptionList.OptionSelected) -> None:
+        self._open(event.option_index)
 
     @on(LinePlot.Pointed, "#curve")
     def point(self, event: LinePlot.Pointed) -> None:

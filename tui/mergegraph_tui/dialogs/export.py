@@ -39,7 +39,7 @@ class ExportDialog(ModalScreen[Path | None]):
             width: 90%; max-width: 90; height: auto; padding: 0 1; background: $surface;
             border: round $accent; border-title-color: $accent; border-subtitle-color: $text-muted;
         }
-        & Input { height: 1; border: none; background: $panel; padding: 0 1; margin: 0 0 1 0; }
+        & Input, & Input:focus { height: 1; border: none; background: $panel; padding: 0 1; margin: 0 0 1 0; }
         & Label { width: 1fr; height: auto; }
         & .dim { color: $text-muted; }
         & #wrong { color: $error; }

@@ -61,16 +61,18 @@ class RuleDialog(ModalScreen[Wanted | None]):
         & .dim { color: $text-muted; }
         & #value-row { height: 1; margin: 1 0; }
         & #value-row Label { width: 8; }
-        & Input { height: 1; width: 1fr; border: none; background: $panel; padding: 0 1; }
-        & OptionList { height: auto; max-height: 8; border: none; background: $surface; padding: 0; }
+        & Input, & Input:focus { height: 1; width: 1fr; border: none; background: $panel; padding: 0 1; }
+        & OptionList, & OptionList:focus {
+            height: auto; max-height: 8; border: none; background: $surface; padding: 0;
+        }
         & LinesView { background: $surface; padding: 0; }
         & #wrong { color: $error; height: auto; }
     }
     """
 
-    def __init__(self, about: About, targets: Sequence[Target]) -> None:
+    def __init__(self, about: About, targets: Sequence[Target], *, ascii_only: bool = False) -> None:
         super().__init__()
-        self._about, self._targets = about, tuple(targets)
+        self._about, self._targets, self._ascii = about, tuple(targets), ascii_only
 
     def compose(self) -> ComposeResult:
         count = len(self._about.tensors)
@@ -87,7 +89,7 @@ class RuleDialog(ModalScreen[Wanted | None]):
                 yield Label("value")
                 yield Input(self._targets[0].now if _number(self._targets[0].now) is not None else "", id="value")
             yield Label("", id="wrong", markup=False)
-            yield PreviewPanel(id="effect")
+            yield PreviewPanel(ascii_only=self._ascii, id="effect")
 
     @staticmethod
     def _words(target: Target) -> str:

@@ -22,7 +22,9 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 _ASCII_BLOCKS = " .:-=+*#@"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _HEIGHT = 3
-_LABEL = 19
+_LEAST_LABEL, _MOST_LABEL = 19, 34
+_BESIDE_LABEL = 24
+"""Of a line of numbers: the value, and what noise gives."""
 _POINTS = tuple(share / 20 for share in range(21))
 
 
@@ -49,15 +51,17 @@ def _lines(loaded: LoadedRecord, tensor: TensorRecord, width: int, *, ascii_only
             yield ((f"{'!' if ascii_only else '▲'} {each.rule}: ", "warning"), (on_one_line(each.says), ""))
             yield ((f"  {each.why}", "dim"),)
     yield ()
-    yield from _metrics(loaded, tensor, [METRICS[name] for name in FIRST], ascii_only=ascii_only)
+    room = min(max(_LEAST_LABEL, width - _BESIDE_LABEL), _MOST_LABEL)
+    yield ((f"{'':<{room}} {'value':>8}  noise alone", "dim"),)
+    yield from _metrics(loaded, tensor, [METRICS[name] for name in FIRST], room, ascii_only=ascii_only)
     yield from _pictures(loaded, tensor, width, ascii_only=ascii_only)
     yield ()
     others = [metric for name, metric in METRICS.items() if name not in FIRST]
-    yield from _metrics(loaded, tensor, others, ascii_only=ascii_only)
+    yield from _metrics(loaded, tensor, others, room, ascii_only=ascii_only)
 
 
 def _metrics(
-    loaded: LoadedRecord, tensor: TensorRecord, metrics: Sequence[Metric], *, ascii_only: bool
+    loaded: LoadedRecord, tensor: TensorRecord, metrics: Sequence[Metric], room: int, *, ascii_only: bool
 ) -> Iterator[Line]:
     for metric in metrics:
         about = subjects(metric, loaded.record)
@@ -65,7 +69,7 @@ def _metrics(
             yield ((metric.label, "dim"),)
         for subject in about:
             label = f"  {on_one_line(subject.label)}" if len(about) > 1 else metric.label
-            yield _metric(loaded, tensor, metric, subject, label, ascii_only=ascii_only)
+            yield _metric(loaded, tensor, metric, subject, f"{label[:room]:<{room}} ", ascii_only=ascii_only)
 
 
 def _metric(
@@ -73,12 +77,14 @@ def _metric(
 ) -> Line:
     """Its value, and what noise alone would give."""
     value, floor = metric.value(tensor, subject, loaded.total.all), metric.floor(tensor, subject)
-    head: Part = (f"{label[:_LABEL]:<{_LABEL}} ", "dim")
+    head: Part = (label, "dim")
     if isinstance(value, Missing):
         return head, (f"{'-' if ascii_only else '–':>8}", ""), (f"  {value.reason}", "dim")
-    spread = "+-" if ascii_only else "±"
     is_noise = floor is not None and abs(value - floor.expected) <= 3 * floor.spread
-    noise = f"  noise {shown(floor.expected, metric.unit)} {spread} {shown(floor.spread, metric.unit)}" if floor else ""
+    noise = ""
+    if floor is not None:
+        spread = "" if floor.spread == 0 else f" {'+-' if ascii_only else '±'} {shown(floor.spread, metric.unit)}"
+        noise = f"  {shown(floor.expected, metric.unit)}{spread}".replace(" %", "%")
     return head, (f"{shown(value, metric.unit):>8}", "dim" if is_noise else "strong"), (noise, "dim")
 
 
@@ -125,12 +131,12 @@ def _histogram(
 
 
 def _exponents(changes: Sequence[Change]) -> range:
-    """The powers of two that hold one element of ten thousand or more, in any change."""
+    """The powers of two that hold one element of a thousand or more, in any change."""
     found = [
         exponent
         for change in changes
         for exponent, (count, _) in change.exponents.items()
-        if count * 10_000 >= sum(n for n, _ in change.exponents.values())
+        if count * 1_000 >= sum(n for n, _ in change.exponents.values())
     ]
     return range(min(found), max(found) + 1) if found else range(0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mergegraph.errors import on_one_line
+from mergegraph.naming import role
 from mergegraph.stats.compare import compare, same_subject
 from mergegraph.stats.html.series import difference
 from mergegraph.stats.metrics import METRICS, Missing, Value, shown
@@ -35,8 +36,7 @@ class TensorTable:
 
 def by_metric(loaded: LoadedRecord, choice: Choice) -> TensorTable:
     """The tensors, those that are most worth a look first, with the metrics that are shown first."""
-    others = [each for each in choices(loaded.record) if each.metric.name in FIRST and each != choice]
-    columns = [choice, *others][:_MOST_COLUMNS]
+    columns = _columns(loaded, choice)
     total = loaded.total.all
     found = [
         (tensor.name, [each.metric.value(tensor, each.subject, total) for each in columns])
@@ -48,7 +48,25 @@ def by_metric(loaded: LoadedRecord, choice: Choice) -> TensorTable:
         TensorRow(name, (short_name(loaded, name), *map(_text, values, (c.metric.unit for c in columns))))
         for name, values in found[:MOST_ROWS]
     ]
-    return TensorTable(("tensor", *(each.title for each in columns)), tuple(rows), len(found) - len(rows))
+    return TensorTable(("tensor", *(_head(each) for each in columns)), tuple(rows), len(found) - len(rows))
+
+
+def _columns(loaded: LoadedRecord, choice: Choice) -> list[Choice]:
+    """What is shown, then the first metrics; of a metric of changes the result's."""
+    every = choices(loaded.record)
+    first = {each.metric.name: each for each in reversed(every)}
+    others = [
+        each
+        for each in every
+        if each.metric.name in FIRST
+        and each != choice
+        and (each.metric.per != "change" or first[each.metric.name] == each)
+    ]
+    return [choice, *others][:_MOST_COLUMNS]
+
+
+def _head(choice: Choice) -> str:
+    return f"{choice.metric.name.replace('_', ' ')} {on_one_line(choice.subject.label)}".strip()
 
 
 def by_rule(loaded: LoadedRecord) -> TensorTable:
@@ -110,10 +128,14 @@ def comparison_lines(a: LoadedRecord, b: LoadedRecord, choice: Choice) -> list[L
 
 
 def short_name(loaded: LoadedRecord, name: str) -> str:
-    """`L9 mlp up` for a tensor that its cell tells, else its name."""
+    """`L9 mlp up` for a tensor that its cell tells; else what its name has behind the layer."""
     row, column = loaded.place_of[name]
-    alone = len(loaded.tensors_in[row, column]) == 1
-    return f"L{row} {column}" if alone and row in loaded.layers else on_one_line(name)
+    if row not in loaded.layers:
+        return on_one_line(name.removesuffix(".weight"))
+    if len(loaded.tensors_in[row, column]) == 1:
+        return f"L{row} {column}"
+    named = role(name)
+    return f"L{row} {on_one_line(name.removesuffix('.weight')[len(f'{named.tower}.{named.layer}.') :])}"
 
 
 def _named(which: str, loaded: LoadedRecord) -> Line:
@@ -133,4 +155,4 @@ def _rank(choice: Choice, value: Value) -> float:
 
 
 def _text(value: Value, unit: str) -> str:
-    return shown(value, "share" if unit == "share" else "count" if unit == "count" else "number")
+    return f"{shown(value, 'share' if unit == 'share' else 'count' if unit == 'count' else 'number'):>8}"

@@ -24,7 +24,7 @@ from mergegraph_tui.screens.stats_actions import StatsActions
 from mergegraph_tui.widgets.heat_map import HeatMap
 from mergegraph_tui.widgets.line_plot import LinePlot
 from mergegraph_tui.widgets.lines_view import LinesView
-from mergegraph_tui.widgets.stat_paint import ramp
+from mergegraph_tui.widgets.stat_paint import plain, ramp
 from mergegraph_tui.widgets.tensor_list import TensorList
 
 
@@ -54,7 +54,7 @@ class StatsScreen(StatsActions, PlaceScreen):
         &.-narrow.-one #detail { display: block; width: 1fr; }
         &.-narrow.-one #heat { display: none; }
         &.-narrow.-one #lower { display: none; }
-        &.-wide #heat { width: 1fr; max-width: 100; }
+        &.-wide #heat { width: 1fr; }
         &.-wide #detail { width: 1fr; }
     }
     """
@@ -67,7 +67,7 @@ class StatsScreen(StatsActions, PlaceScreen):
             with Vertical(id="heat", classes="pane"):
                 yield HeatMap(ascii_only=is_ascii)
             with Vertical(id="detail", classes="pane"):
-                yield LinesView(id="tensor")
+                yield LinesView(ascii_only=is_ascii, id="tensor")
         with Horizontal(id="lower"):
             with Vertical(id="plot", classes="pane"):
                 yield LinePlot(ascii_only=is_ascii, id="by-layer")
@@ -102,9 +102,14 @@ class StatsScreen(StatsActions, PlaceScreen):
     def _show_heat(self, loaded: LoadedRecord, choice: Choice) -> None:
         pane, found = self.query_one("#heat"), picture(loaded, choice, self.other)
         self.heat.show(found)
+        # What the map does not need is the tensor's.
+        pane.styles.max_width = None if self.has_class("-narrow") else max(40, self.heat.columns_needed + 4)
         before = "A - B   " if self.other is not None else ""
-        pane.border_title = Content(f"{before}{choice.title}   layers by kinds")
+        pane.border_title = Content(f"{before}{self._title(choice)}   layers by kinds")
         pane.border_subtitle = self._legend(found)
+
+    def _title(self, choice: Choice) -> str:
+        return plain(choice.title, ascii_only=self.workspace.ascii_only)
 
     def _legend(self, found: HeatPicture) -> Content:
         if not found.cells:
@@ -132,7 +137,7 @@ class StatsScreen(StatsActions, PlaceScreen):
         view.show(detail_lines(loaded, tensor, width, ascii_only=self.workspace.ascii_only, note=note), from_top=True)
 
     def _show_plot(self, loaded: LoadedRecord, choice: Choice) -> None:
-        self.query_one("#plot").border_title = Content(f"{choice.title} by layer")
+        self.query_one("#plot").border_title = Content(f"{self._title(choice)} by layer")
         self.query_one("#by-layer", LinePlot).show(layer_plot(loaded, choice, self.heat.cell[0], self.other))
 
     def _show_list(self, loaded: LoadedRecord, choice: Choice) -> None:
@@ -140,9 +145,9 @@ class StatsScreen(StatsActions, PlaceScreen):
         if not pane.display:
             return
         if self.other is not None:
-            table, title = by_difference(loaded, self.other, choice), f"Most different: {choice.title}"
+            table, title = by_difference(loaded, self.other, choice), f"Most different: {self._title(choice)}"
         elif self.pane == "standing out":
-            table, title = by_rule(loaded), f"Standing out: {len(loaded.standing_out)}"
+            table, title = by_rule(loaded), f"Standing out: {len(loaded.standing_out) or 'no tensor'}"
         else:
             table, title = by_metric(loaded, choice), "Tensors"
         pane.border_title = Content(title)

@@ -146,7 +146,7 @@ class StatsActions(StatsRecord):
                 if self.mergegraph.apply(edited, f"rule for {words}"):
                     self.notify(f"{wanted.target.node}: {wanted.value:g} for {words}", timeout=3, markup=False)
 
-        self.app.push_screen(RuleDialog(about, found), write)
+        self.app.push_screen(RuleDialog(about, found, ascii_only=self.workspace.ascii_only), write)
 
     def action_curve(self) -> None:
         """A schedule as a curve."""

@@ -104,6 +104,11 @@ class HeatMap(StatPaint, ScrollView, can_focus=True):
         return tuple(cell for cell in cells if cell in self._picture.cells)
 
     @property
+    def columns_needed(self) -> int:
+        """How wide all of it is."""
+        return self._label + self._cell * len(self._picture.columns)
+
+    @property
     def has_choice(self) -> bool:
         return self._anchor is not None and self._anchor != self.at
 
@@ -117,7 +122,7 @@ class HeatMap(StatPaint, ScrollView, can_focus=True):
             self.at, self._anchor = self._first(), None
         if self.at[0] > last[0] or self.at[1] > last[1]:
             self.at, self._anchor = (max(0, min(self.at[0], last[0])), max(0, min(self.at[1], last[1]))), None
-        self.virtual_size = Size(self._label + self._cell * len(picture.columns), len(picture.rows) + 1)
+        self.virtual_size = Size(self.columns_needed, len(picture.rows) + 1)
         self.refresh()
 
     def go_to(self, cell: Cell) -> None:

@@ -9,7 +9,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from mergegraph_tui.model.detail import Line
-from mergegraph_tui.widgets.stat_paint import StatPaint
+from mergegraph_tui.widgets.stat_paint import StatPaint, plain
 
 
 class LinesView(StatPaint, ScrollView, can_focus=True):
@@ -22,8 +22,9 @@ class LinesView(StatPaint, ScrollView, can_focus=True):
     }
     """
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(self, *, ascii_only: bool = False, id: str | None = None) -> None:
         super().__init__(id=id)
+        self._ascii = ascii_only
         self._lines: tuple[Line, ...] = ()
 
     @property
@@ -32,9 +33,10 @@ class LinesView(StatPaint, ScrollView, can_focus=True):
         return "\n".join("".join(text for text, _ in line) for line in self._lines)
 
     def show(self, lines: Sequence[Line], *, from_top: bool = False) -> None:
-        if tuple(lines) == self._lines:
+        found = tuple(tuple((plain(text, ascii_only=self._ascii), key) for text, key in line) for line in lines)
+        if found == self._lines:
             return
-        self._lines = tuple(lines)
+        self._lines = found
         width = max((sum(len(text) for text, _ in line) for line in self._lines), default=0)
         self.virtual_size = Size(width, len(self._lines))
         if from_top:

@@ -34,8 +34,8 @@ class PreviewPanel(LinesView):
             self.found = found
             super().__init__()
 
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
+    def __init__(self, *, ascii_only: bool = False, id: str | None = None) -> None:
+        super().__init__(ascii_only=ascii_only, id=id)
         self.styles.height = 1
         self._asked = 0
 

@@ -28,6 +28,14 @@ def ramp(*, has_two_sides: bool, is_dark: bool) -> tuple[str, ...]:
     return SEQUENTIAL_DARK if is_dark else SEQUENTIAL
 
 
+_ASCII = str.maketrans("ρ·–×±²³‖τΣ…", "p--x~23|tS.")
+
+
+def plain(text: str, *, ascii_only: bool) -> str:
+    """The text with characters that every terminal has."""
+    return text.translate(_ASCII) if ascii_only else text
+
+
 class StatPaint(Widget):
     """A widget that draws parts of text by the key of their style: a component class `stat--KEY`, or `line-N`."""
 
