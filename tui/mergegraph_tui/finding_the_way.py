@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 from textual.actions import parse
 from textual.app import App
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.command import Command, CommandPalette
 from textual.dom import DOMNode
 from textual.keys import KEY_TO_UNICODE_NAME, Keys
+from textual.screen import Screen
 from textual.widget import Widget
 
 from mergegraph_tui.dialogs.help import MOUSE, Help, Topic
 from mergegraph_tui.dialogs.jump import Jump, focus_of, panes
-from mergegraph_tui.keys import EDIT, EVERYWHERE, PLACES, RUN, STATS, Key
+from mergegraph_tui.keys import EVERYWHERE, PLACES, Key
 from mergegraph_tui.model.key_map import KeyMap, read_key_map
 from mergegraph_tui.palette import ThemeAct
 from mergegraph_tui.screens.base import PlaceScreen
 from mergegraph_tui.theme import THEMES, ThemeName
+from mergegraph_tui.widgets.form_view import FormView
 from mergegraph_tui.widgets.graph_canvas import GraphCanvas
+from mergegraph_tui.widgets.rail_view import RailView
 
 if TYPE_CHECKING:
     from mergegraph_tui.app import MergegraphApp
 
 _TITLES = {"edit": "Edit", "run": "Run", "stats": "Stats"}
-_WIDGETS: tuple[tuple[str, type[Widget]], ...] = (("Graph", GraphCanvas),)
+_WIDGETS: dict[str, tuple[type[Widget], ...]] = {"edit": (GraphCanvas, RailView, FormView)}
+"""Widgets of a place with keys of their own that the user may change."""
 
 
 class FindingTheWay(App[int]):
@@ -41,19 +46,27 @@ class FindingTheWay(App[int]):
     def read_keys(self) -> None:
         """Give actions the keys of the user's own file."""
         everywhere = {key.id: key.keys for key in EVERYWHERE}
-        canvas = {str(each.id): "" for each in self.own_bindings(GraphCanvas) if each.id}
-        for each in self.own_bindings(GraphCanvas):
-            canvas[str(each.id)] = f"{canvas[str(each.id)]},{each.key}".strip(",")
-        edit = {**canvas, **{key.id: key.keys for key in EDIT}, **everywhere}
-        others = [{**{key.id: key.keys for key in keys}, **everywhere} for keys in (RUN, STATS)]
-        named = {key for place in (edit, *others) for keys in place.values() for key in keys.split(",")}
+        places: list[dict[str, str]] = []
+        for name, keys in PLACES.items():
+            place = {**{key.id: key.keys for key in keys}, **everywhere}
+            places += [place, *({**self._keys_of(widget), **place} for widget in _WIDGETS.get(name, ()))]
+        named = {key for place in places for keys in place.values() for key in keys.split(",")}
         known = {each.rpartition("+")[2] for each in {*named, *(key.value for key in Keys), *KEY_TO_UNICODE_NAME}}
-        self.key_map = read_key_map((edit, *others), frozenset(known - {""}))
+        self.key_map = read_key_map(places, frozenset(known - {""}))
         self.set_keymap(dict(self.key_map.keys))
 
-    def own_bindings(self, widget: DOMNode | type[DOMNode]) -> Iterator[Binding]:
-        """Those that a widget of ours declares itself, one for each key."""
-        yield from Binding.make_bindings((widget if isinstance(widget, type) else type(widget)).BINDINGS)
+    def _keys_of(self, widget: type[Widget]) -> dict[str, str]:
+        keys: dict[str, list[str]] = {}
+        for each in self.own_bindings(widget):
+            keys.setdefault(str(each.id), []).append(each.key)
+        return {name: ",".join(each) for name, each in keys.items()}
+
+    def own_bindings(self, widget: type[DOMNode]) -> Iterator[Binding]:
+        """Those with an id that a widget's class declares, or one of ours that it comes from; one for each key."""
+        for each in widget.__mro__:
+            if each.__module__.startswith(__package__ or ""):
+                found: list[BindingType] = vars(each).get("BINDINGS", [])
+                yield from (binding for binding in Binding.make_bindings(found) if binding.id)
 
     def keys_shown(self, key: Key) -> str:
         """The keys of an action as they are called on the screen."""
@@ -84,14 +97,19 @@ class FindingTheWay(App[int]):
     def _topics(self) -> Iterator[Topic]:
         here = self.screen_stack[0]
         mode = here.MODE if isinstance(here, PlaceScreen) else ""
-        for title, widget in _WIDGETS:
-            if here.query(widget):
-                yield Topic(title, tuple(self._rows_of(widget)))
+        for widget in self._widgets_of(here):
+            yield Topic(_title(widget), tuple(self._rows_of(widget)))
         for place in sorted(PLACES, key=lambda each: each != mode):
             yield Topic(_TITLES[place], tuple((self.keys_shown(key), key.says) for key in PLACES[place]))
             if place == mode:
                 yield Topic("Everywhere", tuple((self.keys_shown(key), key.says) for key in EVERYWHERE))
         yield MOUSE
+
+    def _widgets_of(self, here: Screen[object]) -> list[type[Widget]]:
+        """The widgets with keys of their own that can be seen, the one with the focus first."""
+        seen = [here.focused, *here.query("*")]
+        kinds = dict.fromkeys(type(each) for each in seen if each is not None and each.is_on_screen)
+        return [kind for kind in kinds if any(True for _ in self.own_bindings(kind))]
 
     def _rows_of(self, widget: type[Widget]) -> Iterator[tuple[str, str]]:
         """Bindings of one description in one row."""
@@ -146,3 +164,9 @@ class FindingTheWay(App[int]):
     def _end_preview(self) -> None:
         if self._before_preview is not None:
             self.theme, self._before_preview = self._before_preview, None
+
+
+def _title(widget: type[Widget]) -> str:
+    """`GraphCanvas` → `Graph canvas`."""
+    words = re.findall("[A-Z][a-z0-9]*", widget.__name__)
+    return " ".join(words).capitalize()

@@ -90,10 +90,10 @@ class Commands(Provider):
         return f"{key.title}: {label}" if label else key.title
 
     def _of_widget(self, widget: DOMNode) -> Iterator[Command]:
-        """The keys of a canvas or list that has the focus and gives them ids, as `view.larger`."""
+        """What can be done to the view of the widget that has the focus, as `view.larger`."""
         said: set[str] = set()
-        for binding in self._here.own_bindings(widget):
-            if binding.id and binding.id not in said and not binding.id.startswith("graph."):
+        for binding in self._here.own_bindings(type(widget)):
+            if binding.id and binding.id not in said and binding.id.startswith("view."):
                 said.add(binding.id)
                 act = partial(self._here.run_action, binding.action, widget)
                 yield Command(binding.description, self._here.get_key_display(binding), act)

@@ -40,7 +40,7 @@ def test_help_says_the_keys_of_where_you_are_first_and_typing_filters(recipe: Pa
         shown = screen_text(app)
         assert shown.index("start, pause, go on") < shown.index("duplicate the node")
 
-    drive(MergegraphApp(workspace_of(recipe)), act, size=(50, 120))  # one column
+    drive(MergegraphApp(workspace_of(recipe)), act, size=(60, 160))  # one column
 
 
 def test_a_topic_is_filtered_by_all_words_of_keys_and_sayings() -> None:
@@ -138,7 +138,7 @@ WRONG = [
     ("node.add = 7", '"node.add" has no keys.', "a number"),
     ("node.add = []", '"node.add" has no keys.', "no key"),
     ("node.add = 'c'", 'The key c is given to "node.add", and is that of "node.connect" too.', "a key twice"),
-    ("node.add = 'h'", 'The key h is given to "node.add", and is that of "graph.left" too.', "a key of the canvas"),
+    ("node.add = '0'", 'The key 0 is given to "node.add", and is that of "view.fit" too.', "a key of the canvas"),
     ("node.add = ", "The key map cannot be read: Invalid value (at line 2, column 12).", "no TOML"),
 ]
 
@@ -166,7 +166,7 @@ def test_every_dialog_is_ascii_where_that_is_asked_for(recipe: Path) -> None:
     async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
         for keys in (["question_mark"], ["o"], ["ctrl+n"], ["S"], ["ctrl+p"], ["ctrl+o"]):
             await pilot.press(*keys)
-            await pilot.pause(0.2)
+            await pilot.pause()
             shown = screen_text(app)
             assert shown.isascii(), (keys, {each for each in shown if not each.isascii()})
             await pilot.press("escape")

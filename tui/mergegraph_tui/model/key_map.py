@@ -89,13 +89,13 @@ def _is_key(key: str, known: frozenset[str]) -> bool:
 
 def _clashes(places: Sequence[Mapping[str, str]], keys: Mapping[str, str], file: Path) -> Iterator[Problem]:
     """A key that would do two things in one place."""
-    said: set[tuple[str, str]] = set()
+    said: set[frozenset[str]] = set()
     for place in places:
         for name in sorted(keys.keys() & place.keys()):
             for other, usual in place.items():
                 both = set(keys[name].split(",")) & set(keys.get(other, usual).split(","))
-                if other != name and both and (other, name) not in said:
-                    said.add((name, other))
+                if other != name and both and {name, other} not in said:
+                    said.add(frozenset((name, other)))
                     fact = f'The key {min(both)} is given to "{name}", and is that of "{other}" too.'
                     yield _warning(fact, file, f'give "{other}" another key')
 

@@ -100,7 +100,7 @@ class EditScreen(WireActions):
         if work.selected != self._shown_selected and work.selected in work.drawn.nodes:
             self._shown_selected = work.selected
             self.canvas.cursor = self.rail.cursor = work.selected
-        self.query_one(YamlPane).show(self.text, work.checked)
+        self.query_one(YamlPane).show(self.text, work.checked, self._line_of_selected())
         self.query_one(ProblemsList).show(work.checked)
         self._show_title()
         self._show_form()
@@ -118,9 +118,16 @@ class EditScreen(WireActions):
         if node != self.workspace.selected and self.workspace.selected == self._shown_selected:
             self.workspace.selected = self._shown_selected = node
             self.canvas.cursor = self.rail.cursor = node
+            self.query_one(YamlPane).follow(self._line_of_selected())
             self._show_form()
         if is_activated:
             self.action_edit_node()
+
+    def _line_of_selected(self) -> int:
+        """Where the selected node stands in the text; 0 where that is not known."""
+        checked = self.workspace.checked
+        known = checked.outline.nodes if checked.outline and checked.text == self.text else {}
+        return known[self.selected].line if self.selected in known else 0
 
     def action_edit_node(self) -> None:
         """To the form of the selected node."""
