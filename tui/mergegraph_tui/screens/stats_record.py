@@ -206,4 +206,4 @@ class StatsRecord(PlaceScreen):
 
         here = next((i for i, each in enumerate(found) if self.loaded and each.path == self.loaded.path), 0)
         rows = [Row(each.title, f"{each.when}  {each.path}") for each in found]
-        self.app.push_screen(ChooseDialog(title, rows, chosen=here), chosen)
+        self.mergegraph.push_screen(ChooseDialog(title, rows, chosen=here), chosen)
