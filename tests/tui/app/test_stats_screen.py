@@ -134,7 +134,9 @@ def test_a_curve_is_moved_foretold_and_written_as_a_gradient(two_tuned: Path, re
 def test_two_records_are_compared_and_swapped(two_tuned: Path, record_file: Path, weaker_record: Path) -> None:
     async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
         screen = await ready(app, pilot)
-        await pilot.press("v", *weaker_record.stem, "enter")
+        await pilot.press("v")
+        app.screen.query_one(Input).value = str(weaker_record)
+        await pilot.press("enter")
         await until(pilot, lambda: screen.other is not None)
         assert screen.heat.picture.has_two_sides
         assert screen.heat.picture.cells["1", "attention q"].text.startswith("+")

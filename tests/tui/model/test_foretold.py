@@ -72,7 +72,7 @@ def test_the_preview_is_what_the_other_strength_measures(
     assert found.then.cast_loss == pytest.approx(METRICS["cast_loss"].value(weaker, Subject("")), rel=0.1)
     assert found.now.cast_loss is not None
     assert found.then.cast_loss > found.now.cast_loss
-    assert dict((row[0], row[2]) for row in found.rows())["attribution to code"] == "0.300"
+    assert {row[0]: row[2] for row in found.rows()}["attribution to code"] == "0.300"
 
 
 def test_a_soup_of_models_is_foretold(record_file: Path) -> None:
@@ -95,7 +95,10 @@ def must(found: Checked) -> Resolved:
 @pytest.mark.parametrize(
     ("nodes", "why"),
     [
-        ("  merged: {op: ties, base: base, inputs: [code, french], density: 0.5}", "not a plain sum"),
+        (
+            "  t: {op: ties, base: base, inputs: [code, french], density: 0.5}\n  merged: base + t",
+            "ties is not a plain sum",
+        ),
         ("  merged: 0.5*base + 0.5*code", ""),
         ("  merged: {op: scale, input: code, by: 0.5}", "add up to one, but to 0.5"),
         ("  merged: {op: slerp, a: base, b: nobody, t: 0.5}", "the recipe has a problem"),

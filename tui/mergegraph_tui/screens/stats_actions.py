@@ -76,8 +76,8 @@ class StatsActions(StatsRecord):
         if self.choice is None:
             return
 
-        def chosen(index: int | None) -> None:
-            if index is not None:
+        def chosen(index: int | str | None) -> None:
+            if isinstance(index, int):
                 self._choose(every[index])
 
         rows = [Row(each.title, each.metric.reading) for each in every]
