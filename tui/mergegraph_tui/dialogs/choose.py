@@ -1,4 +1,4 @@
-"""A list to choose one line of: typing filters it."""
+"""A list to choose one line of: typing filters it. Where it may be, something else than the lines can be typed."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Row:
     note: str = ""
 
 
-class ChooseDialog(ModalScreen[int | None]):
-    """The index of the row that was chosen; None where none was."""
+class ChooseDialog(ModalScreen[int | str | None]):
+    """The index of the row that was chosen; with `other` also what was typed where no row has it; None for nothing."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss_none", "Close", id="choose.close"),
@@ -46,15 +46,16 @@ class ChooseDialog(ModalScreen[int | None]):
     }
     """
 
-    def __init__(self, title: str, rows: Sequence[Row], *, chosen: int = 0) -> None:
+    def __init__(self, title: str, rows: Sequence[Row], *, chosen: int = 0, other: str = "") -> None:
+        """`other`: what else may be typed, in words."""
         super().__init__()
-        self._title, self._rows, self._chosen = title, tuple(rows), chosen
+        self._title, self._rows, self._chosen, self._other = title, tuple(rows), chosen, other
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = self._title
             box.border_subtitle = "enter chooses, esc closes"
-            yield Input(placeholder="type to filter")
+            yield Input(placeholder=f"type to filter, or {self._other}" if self._other else "type to filter")
             yield OptionList()
 
     def on_mount(self) -> None:
@@ -89,8 +90,11 @@ class ChooseDialog(ModalScreen[int | None]):
 
     @on(Input.Submitted)
     def choose(self) -> None:
-        option = self.query_one(OptionList).highlighted_option
-        self.dismiss(int(option.id) if option is not None and option.id is not None else None)
+        option, typed = self.query_one(OptionList).highlighted_option, self.query_one(Input).value.strip()
+        if option is not None and option.id is not None:
+            self.dismiss(int(option.id))
+        elif self._other and typed:
+            self.dismiss(typed)
 
     @on(OptionList.OptionSelected)
     def choose_by_mouse(self, event: OptionList.OptionSelected) -> None:

@@ -59,8 +59,10 @@ def tried_rules(checked: Checked, target: Target, conditions: Sequence[Condition
     """The schedule with the rules in it, to be tried; None where it cannot be read."""
     rules: list[Value] = [{**each, "value": value} for each in conditions]
     now = schedule_value(checked, target)
-    is_rules = isinstance(now, list) and any(isinstance(each, dict) for each in now)
-    rules += now if isinstance(now, list) and is_rules else [] if now is None else [{"value": now}]
+    if isinstance(now, list) and any(isinstance(each, dict) for each in now):
+        rules += now
+    elif isinstance(now, int | float | list):
+        rules.append({"value": now})
     schedule = schedule_of(rules)
     return None if schedule is None else Tried(target.engine_node, target.path, schedule)
 

@@ -20,7 +20,8 @@ from mergegraph_tui.model.rule_targets import Target, schedule_of, schedule_valu
 from mergegraph_tui.model.splice import Edited, value_at
 
 _DIGITS = 6
-_SAME = 1e-9
+_SAME = 1e-6
+"""Strengths that differ by less are written as the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +129,12 @@ def curve_of(checked: Checked, field: CurveField) -> Curve | str:
     if field.rule is not None:
         value = value_at(value, (field.rule, "value"))
     schedule = schedule_of(value)
-    if isinstance(schedule, float):
+    if isinstance(schedule, int | float):
         return Curve((schedule,) * count)
-    if schedule is None or not all(isinstance(each, float) for each in schedule):
+    values = [each for each in schedule or () if isinstance(each, int | float)]
+    if schedule is None or len(values) < len(schedule):
         return "it holds no number"
-    return Curve(at_layers([each for each in schedule if isinstance(each, float)], count))
+    return Curve(at_layers(values, count))
 
 
 def tried_curve(checked: Checked, field: CurveField, curve: Curve) -> Tried | None:

@@ -77,8 +77,8 @@ def picture(loaded: LoadedRecord, choice: Choice, other: LoadedRecord | None = N
         key: HeatCell(text_of(value, unit, signed=is_signed), step)
         for key, value, step in zip(keys, found.values, found.steps, strict=True)
     }
-    ends = (text_of(end, unit, signed=is_signed) for end in (found.low, found.high))
-    return HeatPicture(table.rows, table.columns, cells, *ends, is_signed or found.has_two_sides)
+    low, high = (text_of(end, unit, signed=is_signed) for end in (found.low, found.high))
+    return HeatPicture(table.rows, table.columns, cells, low, high, is_signed or found.has_two_sides)
 
 
 def text_of(value: Value, unit: Unit, *, signed: bool = False) -> str:

@@ -97,7 +97,7 @@ class Mixing:
             inputs = [known[each] if index == edge else None for index, each in enumerate(node.node.inputs)]
         else:
             inputs = [known[each] for each in node.node.inputs]
-        spaces = [self._resolved.nodes[each].node.space for each in node.node.inputs]
+        spaces: list[Space] = [self._resolved.nodes[each].node.space for each in node.node.inputs]
         if tensor not in node.routes and any(
             vector is None and space == "weights" for vector, space in zip(inputs, spaces, strict=True)
         ):
@@ -116,10 +116,9 @@ class Mixing:
         here: dict[str, tuple[Vector | None, Space]] = {}
         for name, method in other.methods:
             edges = [edge.node for edge in method.edges()]
-            found = [
-                here[each] if each in here else (known[each], self._resolved.nodes[each].node.space) for each in edges
-            ]
-            inputs, spaces = [vector for vector, _ in found], [space for _, space in found]
+            found = [here.get(each) or (known[each], self._resolved.nodes[each].node.space) for each in edges]
+            inputs: list[Vector | None] = [vector for vector, _ in found]
+            spaces: list[Space] = [space for _, space in found]
             numbers = Parameters({path: Fraction(repr(float(value))) for path, value in method.coefficients()})
             present = [vector is not None for vector in inputs]
             weights = _weights(method, spaces, present, numbers, method.space(spaces), is_passed=False)

@@ -72,7 +72,7 @@ class _Drawn:
         self.body = height - 1
         self.labels = self._labels()
         self.left = max(map(len, self.labels.values()), default=0) + 1
-        self.names = min(_NAME, max(len(line.name) for line in plot.lines) + 2)
+        self.names = min(_NAME, max(len(line.name) for line in plot.lines) + (4 if ascii_only else 2))
         self.across = max(4, width - self.left - 1 - self.names)
         self.count = len(plot.x_labels)
         self.cells = [[(" ", "")] * self.across for _ in range(self.body)]

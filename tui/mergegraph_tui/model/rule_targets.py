@@ -18,12 +18,15 @@ from mergegraph.recipe.expression import ExpressionError, expand
 from mergegraph.recipe.model import dump_method
 from mergegraph.recipe.scalars import Value
 from mergegraph.schedule import ScheduleValue
-from mergegraph_tui.model.adding import add_entry, free_name
+from mergegraph_tui.model.adding import free_name
 from mergegraph_tui.model.checking import Checked
 from mergegraph_tui.model.choices import space_of
+from mergegraph_tui.model.entries import Splice, entry_added
 from mergegraph_tui.model.fields import form_of
-from mergegraph_tui.model.outline import EXPRESSION, Outline, outline
-from mergegraph_tui.model.splice import Edited, set_value, value_at
+from mergegraph_tui.model.outline import EXPRESSION, Outline, entries, outline
+from mergegraph_tui.model.places import Text
+from mergegraph_tui.model.splice import Edited, edited, set_value, value_at, with_value
+from mergegraph_tui.model.writing import written
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,7 @@ def written_out(text: str, checked: Checked, target: Target) -> tuple[Edited, st
     names = {target.node: target.node}
     for name, method in methods[:-1]:
         names[name] = free_name(text, _name(target.node, method, dict(methods)))
-        added = add_entry(text, "nodes", names[name], _fields(method, names), _before(text, target.node))
+        added = _with_node(text, names[name], _fields(method, names), target.node)
         if isinstance(added, Problem):
             return added, ""
         text = added
@@ -171,10 +174,18 @@ def _fields(method: Method, names: dict[str, str]) -> Value:
     return parse_value(dump_method(method.rewired(lambda name: names.get(name, name))), "")
 
 
-def _before(text: str, node: str) -> str:
-    """The node that is written before another: what is put behind it comes before that one."""
-    found = outline(text)
-    if isinstance(found, Problem):
-        return ""
-    names = [name for name, each in found.nodes.items() if each.section == "nodes"]
-    return names[names.index(node) - 1] if names.index(node) > 0 else ""
+def _with_node(text: str, name: str, value: Value, before: str) -> Edited:
+    """`text` with a new node on the line above another."""
+
+    def change(now: Text) -> list[Splice]:
+        around = now.at(("nodes",))
+        if around is None or before not in around.names:
+            return []
+        return entry_added(now, around, around.names.index(before), name, written(value))
+
+    def wanted(tree: Value) -> Value:
+        there = entries(tree, "nodes")
+        nodes = [pair for key, node in there.items() for pair in ([(name, value)] * (key == before) + [(key, node)])]
+        return with_value(tree, ("nodes",), dict(nodes))
+
+    return edited(text, change, wanted)

@@ -86,7 +86,7 @@ class StatsScreen(StatsActions, PlaceScreen):
         if loaded is None or choice is None:
             self.query_one("#nothing", Static).update(self.nothing_text())
             return
-        with self.app.batch_update():
+        with self.mergegraph.batch_update():
             self._show_heat(loaded, choice)
             self._show_around(loaded, choice)
         self.show_bar()
@@ -178,7 +178,7 @@ class StatsScreen(StatsActions, PlaceScreen):
 
     def _follow(self) -> None:
         if self.loaded is not None and self.choice is not None:
-            with self.app.batch_update():
+            with self.mergegraph.batch_update():
                 self._show_around(self.loaded, self.choice)
 
     def on_resize(self) -> None:

@@ -31,7 +31,7 @@ class StatsActions(StatsRecord):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pane = "plot"
+        self.pane: str = "plot"
         self.nth_in_cell = 0
         self._metric = ""
         self._subject = 0
@@ -76,12 +76,12 @@ class StatsActions(StatsRecord):
         if self.choice is None:
             return
 
-        def chosen(index: int | None) -> None:
-            if index is not None:
+        def chosen(index: int | str | None) -> None:
+            if isinstance(index, int):
                 self._choose(every[index])
 
         rows = [Row(each.title, each.metric.reading) for each in every]
-        self.app.push_screen(ChooseDialog("Show which metric?", rows, chosen=every.index(self.choice)), chosen)
+        self.mergegraph.push_screen(ChooseDialog("Show which metric?", rows, chosen=every.index(self.choice)), chosen)
 
     def action_view(self) -> None:
         panes = _NARROW_PANES if self.has_class("-narrow") else _PANES[1:] if self.has_class("-wide") else _PANES
@@ -146,7 +146,7 @@ class StatsActions(StatsRecord):
                 if self.mergegraph.apply(edited, f"rule for {words}"):
                     self.notify(f"{wanted.target.node}: {wanted.value:g} for {words}", timeout=3, markup=False)
 
-        self.app.push_screen(RuleDialog(about, found, ascii_only=self.workspace.ascii_only), write)
+        self.mergegraph.push_screen(RuleDialog(about, found, ascii_only=self.workspace.ascii_only), write)
 
     def action_curve(self) -> None:
         """A schedule as a curve."""
@@ -161,7 +161,9 @@ class StatsActions(StatsRecord):
                 edited = write_curve(self.workspace.document.text, checked, drawn.field, drawn.curve)
                 self.mergegraph.apply(edited, f"curve of {drawn.field.target.node}")
 
-        self.app.push_screen(CurveDialog(checked, fields, self.loaded, ascii_only=self.workspace.ascii_only), write)
+        self.mergegraph.push_screen(
+            CurveDialog(checked, fields, self.loaded, ascii_only=self.workspace.ascii_only), write
+        )
 
     def _curve_targets(self) -> tuple[Target, ...]:
         return targets(self.workspace.checked, self.workspace.selected)
@@ -176,4 +178,4 @@ class StatsActions(StatsRecord):
                 self.notify(f"wrote {path}", timeout=3, markup=False)
 
         dialog = ExportDialog(loaded, choice, self.other, self.workspace.document.folder)
-        self.app.push_screen(dialog, written)
+        self.mergegraph.push_screen(dialog, written)

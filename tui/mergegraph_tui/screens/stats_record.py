@@ -12,11 +12,12 @@ from textual.message import Message
 from textual.timer import Timer
 
 from mergegraph.errors import Problem
+from mergegraph.stats.files import STATS
 from mergegraph_tui.dialogs.choose import ChooseDialog, Row
 from mergegraph_tui.model.files import stamp
 from mergegraph_tui.model.loaded import LoadedRecord, load_record
 from mergegraph_tui.model.measuring import Measurement, measure
-from mergegraph_tui.model.records import Found, measured_file, measured_folder, own_record, records
+from mergegraph_tui.model.records import measured_file, measured_folder, own_record, records
 from mergegraph_tui.screens.base import PlaceScreen
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -171,8 +172,9 @@ class StatsRecord(PlaceScreen):
     def action_record(self) -> None:
         """Show another one."""
 
-        def choose(found: Found) -> None:
-            self.other, self.workspace.stats = None, found.path
+        def choose(path: Path) -> None:
+            self.other, self.workspace.stats = None, path
+            self._refused = None
             self.find_record()
             self.show_all()
 
@@ -184,7 +186,7 @@ class StatsRecord(PlaceScreen):
             self.other = None
             self.show_all()
         elif self.loaded is not None:
-            self._ask("Compare with which record?", lambda found: self._read(found.path, is_other=True))
+            self._ask("Compare with which record?", lambda path: self._read(path, is_other=True))
 
     def action_swap(self) -> None:
         """A for B."""
@@ -193,17 +195,20 @@ class StatsRecord(PlaceScreen):
             self.workspace.stats, self.workspace.record = self.loaded.path, self.loaded
             self.show_all()
 
-    def _ask(self, title: str, then: Callable[[Found], None]) -> None:
-        """One of the records that there are; then do something with it."""
-        found = records(self.workspace.document, self.workspace.checked, self.workspace.stats)
-        if not found:
-            self.mergegraph.say_problem(Problem("There is no record yet.", fix="r measures the recipe"))
-            return
+    def _ask(self, title: str, then: Callable[[Path], None]) -> None:
+        """One of the records that there are, or the path of one; then do something with it."""
+        document = self.workspace.document
+        found = records(document, self.workspace.checked, self.workspace.stats)
 
-        def chosen(index: int | None) -> None:
-            if index is not None:
-                then(found[index])
+        def chosen(answer: int | str | None) -> None:
+            if isinstance(answer, int):
+                then(found[answer].path)
+            elif answer is not None:
+                path = document.folder / Path(answer).expanduser()
+                then(path / STATS if path.is_dir() else path)
 
         here = next((i for i, each in enumerate(found) if self.loaded and each.path == self.loaded.path), 0)
         rows = [Row(each.title, f"{each.when}  {each.path}") for each in found]
-        self.app.push_screen(ChooseDialog(title, rows, chosen=here), chosen)
+        self.mergegraph.push_screen(
+            ChooseDialog(title, rows, chosen=here, other="the path of an output or a stats.json"), chosen
+        )
