@@ -18,6 +18,7 @@ from mergegraph_tui.keys import EVERYWHERE, bindings
 from mergegraph_tui.model.checking import Checked, Checker
 from mergegraph_tui.model.document import Document
 from mergegraph_tui.model.splice import Edited
+from mergegraph_tui.run_actions import RunActions
 from mergegraph_tui.screens.base import PlaceScreen
 from mergegraph_tui.screens.edit import EditScreen
 from mergegraph_tui.screens.run import RunScreen
@@ -26,7 +27,7 @@ from mergegraph_tui.theme import THEMES, ThemeName
 from mergegraph_tui.workspace import Workspace
 
 
-class MergegraphApp(FileActions, App[int]):
+class MergegraphApp(FileActions, RunActions, App[int]):
     """`mode`: the one that it begins in."""
 
     TITLE = "mergegraph"
@@ -99,6 +100,14 @@ class MergegraphApp(FileActions, App[int]):
         place = self.screen_stack[0] if self.screen_stack else None
         if isinstance(place, PlaceScreen) and place.is_mounted:
             place.sync()
+
+    def show_run(self) -> None:
+        """The followed run has moved on."""
+        place = self.screen_stack[0] if self.screen_stack else None
+        if isinstance(place, PlaceScreen) and place.is_mounted:
+            place.show_bar()
+            if isinstance(place, RunScreen):
+                place.show_run()
 
     def say_problem(self, problem: Problem) -> None:
         """A problem that belongs to what was just asked for, not to the recipe."""

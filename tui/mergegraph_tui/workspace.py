@@ -11,6 +11,7 @@ from pathlib import Path
 from mergegraph.expr import Space
 from mergegraph_tui.model.checking import Checked
 from mergegraph_tui.model.document import Document
+from mergegraph_tui.model.followed import Followed
 from mergegraph_tui.model.graph import DrawnGraph, State
 from mergegraph_tui.model.reading import graph_of
 from mergegraph_tui.model.runs import RegisteredRun, Run
@@ -20,7 +21,8 @@ from mergegraph_tui.model.runs import RegisteredRun, Run
 class Workspace:
     """`checked` may be about an older text than the document's (its `text` says which); `drawn` is the last good graph.
 
-    `run` is the one that the Run screen shows. `stats`: the record that the Stats screen shows, where the user chose.
+    `run` is the one that the Run screen shows, and `followed` what is seen of it. `stats`: the record that the Stats
+    screen shows, where the user chose.
     """
 
     document: Document
@@ -28,6 +30,7 @@ class Workspace:
     drawn: DrawnGraph = field(default_factory=DrawnGraph)
     selected: str | None = None
     run: Run | RegisteredRun | None = None
+    followed: Followed | None = None
     stats: Path | None = None
     ascii_only: bool = False
 
