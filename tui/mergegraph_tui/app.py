@@ -22,6 +22,7 @@ from mergegraph_tui.model.checking import Checked, Checker
 from mergegraph_tui.model.document import Document
 from mergegraph_tui.model.splice import Edited
 from mergegraph_tui.palette import Commands
+from mergegraph_tui.run_actions import RunActions
 from mergegraph_tui.screens.base import PlaceScreen
 from mergegraph_tui.screens.edit import EditScreen
 from mergegraph_tui.screens.run import RunScreen
@@ -30,7 +31,7 @@ from mergegraph_tui.theme import STYLES, THEMES, ThemeName, draw_scroll_bars
 from mergegraph_tui.workspace import Workspace
 
 
-class MergegraphApp(FileActions, Keeping, FindingTheWay):
+class MergegraphApp(FileActions, RunActions, Keeping, FindingTheWay):
     """`mode`: the one that it begins in."""
 
     TITLE = "mergegraph"
@@ -112,6 +113,14 @@ class MergegraphApp(FileActions, Keeping, FindingTheWay):
         place = self.screen_stack[0] if self.screen_stack else None
         if isinstance(place, PlaceScreen) and place.is_mounted:
             place.sync()
+
+    def show_run(self) -> None:
+        """The followed run has moved on."""
+        place = self.screen_stack[0] if self.screen_stack else None
+        if isinstance(place, PlaceScreen) and place.is_mounted:
+            place.show_bar()
+            if isinstance(place, RunScreen):
+                place.show_run()
 
     def say_problem(self, problem: Problem) -> None:
         """A problem that belongs to what was just asked for, not to the recipe."""
