@@ -68,11 +68,11 @@ class FindingTheWay(App[int]):
                 found: list[BindingType] = vars(each).get("BINDINGS", [])
                 yield from (binding for binding in Binding.make_bindings(found) if binding.id)
 
-    def keys_shown(self, key: Key) -> str:
+    def keys_keys_in_words(self, key: Key) -> str:
         """The keys of an action as they are called on the screen."""
-        return self._shown(self.key_map.keys.get(key.id, key.keys))
+        return self._keys_in_words(self.key_map.keys.get(key.id, key.keys))
 
-    def _shown(self, keys: str) -> str:
+    def _keys_in_words(self, keys: str) -> str:
         return " ".join(self.get_key_display(Binding(each, "", "")) for each in keys.split(","))
 
     def get_key_display(self, binding: Binding) -> str:
@@ -100,9 +100,9 @@ class FindingTheWay(App[int]):
         for widget in self._widgets_of(here):
             yield Topic(_title(widget), tuple(self._rows_of(widget)))
         for place in sorted(PLACES, key=lambda each: each != mode):
-            yield Topic(_TITLES[place], tuple((self.keys_shown(key), key.says) for key in PLACES[place]))
+            yield Topic(_TITLES[place], tuple((self.keys_keys_in_words(key), key.says) for key in PLACES[place]))
             if place == mode:
-                yield Topic("Everywhere", tuple((self.keys_shown(key), key.says) for key in EVERYWHERE))
+                yield Topic("Everywhere", tuple((self.keys_keys_in_words(key), key.says) for key in EVERYWHERE))
         yield MOUSE
 
     def _widgets_of(self, here: Screen[object]) -> list[type[Widget]]:
@@ -119,7 +119,7 @@ class FindingTheWay(App[int]):
             if mapped is None or mapped not in rows.get(binding.description, []):
                 rows.setdefault(binding.description, []).append(mapped or binding.key)
         for description, keys in rows.items():
-            yield " ".join(map(self._shown, keys)), description.lower()
+            yield " ".join(map(self._keys_in_words, keys)), description.lower()
 
     def action_jump(self) -> None:
         """A letter on every pane."""
