@@ -6,8 +6,8 @@ from collections import defaultdict
 
 from mergegraph.stats.hints import Strengths
 from mergegraph.stats.metrics import METRICS, Missing, Subject
+from mergegraph.stats.pooling import pooled
 from mergegraph.stats.record import Record, TensorRecord
-from mergegraph.stats.summary import pooled
 
 _EXPLAINED = 1e-4
 """A residual below this share is what float32 products leave of a result that is a plain combination."""
