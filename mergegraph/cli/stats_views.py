@@ -62,9 +62,10 @@ def show_record(
     sort: str = "",
     limit: int = 20,
     strengths: Strengths | None = None,
+    table: Grid | None = None,
 ) -> None:
     """The summary, what stands out, advice and the heat map of `metric`; only the table with `sort`, only one tensor
-    with `tensor`. RecipeError for a name that is none."""
+    with `tensor`. `table`: the record's, where it is known. RecipeError for a name that is none."""
     if tensor:
         show_tensor(console, record, _named(tensor, [t.name for t in record.tensors], "tensor", "tensors"))
         return
@@ -72,7 +73,7 @@ def show_record(
     if sort:
         show_table(console, record, by, limit)
         return
-    table = grid(record)
+    table = table or grid(record)
     overviews = Overviews(record, table.total)
     show_summary(console, record, table.total, overviews)
     show_heat_map(console, record, by, table)
@@ -271,8 +272,8 @@ def why_none(metric: Metric, record: Record) -> str:
     """Why a metric has nothing to be about in this record."""
     if metric.name in TIER_2 and not has_spectra(record):
         return f"no value: {NOT_ASKED}, `--tier 2` finds it"
-    if metric.name in TAKEN and not takes(record):
-        return "no value: the recipe neither trims nor elects nor drops"
+    if metric.name in TAKEN and not takes(record, metric):
+        return f"no value: the recipe has no {TAKEN[metric.name]}"
     if len(record.sources) < 2 and metric.per not in ("change", "source"):
         return "no value: it needs two sources" if record.result else "no value: it needs a result or two sources"
     return "no value: it needs a base" if not record.base else "no value: nothing is made"

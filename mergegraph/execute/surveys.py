@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from math import prod
 
-from mergegraph.execute.losing import Running, thinned
+from mergegraph.execute.losing import Running, summed, thinned
 from mergegraph.execute.measured import measured_as, unmeasured
 from mergegraph.execute.measuring import Measure
 from mergegraph.execute.reduce import Accumulator
@@ -28,7 +29,9 @@ class Surveys:
         begun: list[Accumulator] = []
         for place in places:
             measure = self._measures[place] = self._measure(place, work)
-            sums = [Running(kind) for kind, _ in looked_at(self._surveys, place).losses.sums]
+            looked, is_sampled = looked_at(self._surveys, place), work.program.in_pieces and not self._every_element
+            every = summed(prod(looked.shape)) if is_sampled else 1
+            sums = [Running(kind, every) for kind, _ in looked.losses.sums]
             self._sums[place] = sums
             begun += [measure, *sums]
         return tuple(begun)

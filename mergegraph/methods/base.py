@@ -114,6 +114,8 @@ class Method(FieldModel):
     """What a tile of its kernel is; see `mergegraph.methods.kernel`."""
     in_pieces: ClassVar[bool] = False
     """Whether its kernel works on any part of a tile (see `methods.kernel.Piece`)."""
+    only_counted: ClassVar[bool] = False
+    """Whether only statistics look at its result; see `mergegraph.methods.kernel`."""
     loses: ClassVar[Loss] = ""
     """What its kernel takes from its operands; see `mergegraph.methods.kernel`."""
     random: ClassVar[bool] = False

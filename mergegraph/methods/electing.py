@@ -59,6 +59,7 @@ class ElectedSign(Piece):
     size."""
 
     name = "elected_sign"
+    only_counted = True
     scratch = 1
     in_pieces = True
 

@@ -59,6 +59,8 @@ class Piece:
     scratch: ClassVar[int] = 0
     granularity: ClassVar[Granularity] = "element"
     loses: ClassVar[Loss] = ""
+    only_counted: ClassVar[bool] = False
+    """Whether only statistics look at its result, which is then computed where they do."""
     in_pieces: ClassVar[bool] = False
     """Whether `tile` takes any part of a tile and uses only what `execute.recording` lists: it then runs compiled."""
 

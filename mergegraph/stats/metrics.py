@@ -105,7 +105,7 @@ def _subjects(metric: Metric, record: Record) -> Iterator[Subject]:
         return
     if metric.name in TIER_2 and not has_spectra(record):
         return
-    if metric.name in TAKEN and not takes(record):
+    if metric.name in TAKEN and not takes(record, metric):
         return
     if (metric.name in BASED and not record.base) or (metric.name in SEVERAL and len(names) < 2):
         return
@@ -130,9 +130,10 @@ def has_spectra(record: Record) -> bool:
     return looked is not None and looked.spectral is not None
 
 
-def takes(record: Record) -> bool:
-    """Whether the recipe trims, elects or drops in any tensor."""
-    return any(tensor.thinned for tensor in record.tensors)
+def takes(record: Record, metric: Metric) -> bool:
+    """Whether the recipe trims, elects or drops in any tensor, whichever `metric` of `TAKEN` is about."""
+    step = TAKEN[metric.name]
+    return any([getattr(each, step) is not None for tensor in record.tensors for each in tensor.thinned])
 
 
 def shown(value: Value, unit: Unit = "number") -> str:
@@ -158,8 +159,8 @@ BASED = frozenset(("relative", "base_norm"))
 SEVERAL = frozenset(("asymmetry", "mass_conflict", "winner_share"))
 """Metrics of two sources or more, though not of a pair."""
 
-TAKEN = frozenset(("trim_loss", "election_loss", "drop_variance", "drop_error"))
-"""Metrics of what the recipe takes from its sources."""
+TAKEN = {"trim_loss": "trim", "election_loss": "election", "drop_variance": "drop", "drop_error": "drop"}
+"""Metrics of what the recipe takes from its sources, and what each is of (`record.Thinned`)."""
 
 TIER_2 = frozenset(
     ("spectral_norm", "stable_rank", "effective_rank", "leading_energy", "rank_90", "rank_above_rounding",

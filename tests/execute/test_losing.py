@@ -121,6 +121,26 @@ def test_a_threshold_over_the_model_is_the_recipes(models: Path) -> None:
             assert_mass(only.trim, (mass(x), mass(x[x.abs() >= cut])))
 
 
+def test_a_large_tensor_is_summed_in_part(tmp_path: Path) -> None:
+    """40 runs and a short one: every second one is summed, and with `every_element` all."""
+    torch.manual_seed(5)
+    base = torch.randn(40 * 64 + 5, 1_024)
+    for name, size in (("base", 0.0), ("a", 0.1), ("b", 0.2)):
+        write_model(tmp_path / name, {"w.weight": base + size * torch.randn(base.shape)})
+    plan = planned(tmp_path, f"{TAKEN[0][0]}\nmerged: base + d", Stats(writes=False))
+    ((part,), (every,)) = (survey_plan(plan, every_element=full).records[0].tensors for full in (False, True))
+    deltas = changes(tmp_path, "w.weight")
+    trimmed, _ = ties(deltas)
+    for i, (some, all_of_it) in enumerate(zip(part.thinned, every.thinned, strict=True)):
+        assert_mass(all_of_it.trim, (mass(deltas[i]), mass(trimmed[i])))
+        assert some != all_of_it
+        for one, other in ((some.trim, all_of_it.trim), (some.election, all_of_it.election)):
+            assert one is not None
+            assert other is not None
+            assert one.before == pytest.approx(other.before, rel=5e-3)
+            assert one.after / one.before == pytest.approx(other.after / other.before, abs=2e-3)
+
+
 def test_many_tensors_add_up(models: Path) -> None:
     record = surveyed(models, f"{TAKEN[0][0]}\nmerged: base + d")
     total, metric = whole(record), METRICS["trim_loss"]

@@ -105,7 +105,7 @@ def test_records_are_compared_by_the_names_of_their_sources() -> None:
     turned = made.record(dict(reversed(sources.items())), base, made.combined(base, list(sources.values()), (0.4, 0.9)))
     found = compare(record(), turned)
     assert found.notes == ()
-    assert {d.metric.name for d in found.whole} == set(METRICS) - TIER_2 - TAKEN
+    assert {d.metric.name for d in found.whole} == set(METRICS) - TIER_2 - set(TAKEN)
     assert max(abs(d.difference) for d in found.whole if d.difference is not None) < 1e-9
 
 
