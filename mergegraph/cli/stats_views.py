@@ -109,12 +109,12 @@ def show_summary(
         metric = METRICS[name]
         every = subjects(metric, record)
         for number, subject in enumerate(every[:MOST_SUBJECTS]):
-            over = overviews.of(metric, subject)
+            lowest, highest = overviews.extremes(metric, subject)
             floor = metric.floor(total, subject)
             noise = (
                 "" if floor is None else f"{shown(floor.expected, metric.unit)} ± {shown(floor.spread, metric.unit)}"
             )
-            numbers = (shown(each, metric.unit) for each in (over.pooled, over.lowest, over.highest))
+            numbers = (shown(each, metric.unit) for each in (overviews.pooled(metric, subject), lowest, highest))
             add(table, "" if number else metric.label, subject.label, *numbers, noise)
         if len(every) > MOST_SUBJECTS:
             add(table, "", f"and {len(every) - MOST_SUBJECTS} more", "", "", "", "")

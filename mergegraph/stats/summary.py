@@ -19,6 +19,7 @@ from mergegraph.units import format_count
 
 OUTSIDE = "outside"
 """The row of tensors that are in no layer."""
+_NONE = "no tensor was looked at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,24 +69,34 @@ class Overviews:
             self._values[key] = [metric.value(tensor, subject, whole_of) for tensor in self._tensors]
         return self._values[key]
 
-    def of(self, metric: Metric, subject: Subject) -> Overview:
+    def extremes(self, metric: Metric, subject: Subject) -> tuple[Value, Value]:
+        """The lowest and the highest value."""
+        found = self.values(metric, subject)
+        values = [value for value in found if not isinstance(value, Missing)]
+        return (min(values), max(values)) if values else (self._reason(found), self._reason(found))
+
+    def pooled(self, metric: Metric, subject: Subject) -> Value:
+        """All tensors as one."""
         own = self._total.asked(metric)
-        none = Missing("no tensor was looked at")
+        return Missing(_NONE) if own is None else metric.value(own, subject, self._total.all)
+
+    def of(self, metric: Metric, subject: Subject) -> Overview:
         found = self.values(metric, subject)
         having = [number for number, value in enumerate(found) if not isinstance(value, Missing)]
         values = [value for value in found if not isinstance(value, Missing)]
-        reason = next((value for value in found if isinstance(value, Missing)), none)
         energy = self._energy(metric, subject)
         elements, energies = [self._elements[n] for n in having], [energy[n] for n in having]
         return Overview(
-            none if own is None else metric.value(own, subject, self._total.all),
-            weighted(values, elements) if values else reason,
-            weighted(values, energies) if values else reason,
-            min(values) if values else reason,
-            max(values) if values else reason,
+            self.pooled(metric, subject),
+            weighted(values, elements) if values else self._reason(found),
+            weighted(values, energies) if values else self._reason(found),
+            *self.extremes(metric, subject),
             sum(elements),
             sum(self._elements),
         )
+
+    def _reason(self, found: Sequence[Value]) -> Missing:
+        return next((value for value in found if isinstance(value, Missing)), Missing(_NONE))
 
     def _energy(self, metric: Metric, subject: Subject) -> list[float]:
         """`energy_of` for each tensor, once for all metrics that weigh tensors alike."""
