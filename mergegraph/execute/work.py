@@ -129,7 +129,7 @@ class Work:
     def _members(self, gathering: Gathering, found: Accumulator, sampling: Sampling | None) -> Iterator[Job]:
         for work, cut in gathering.members:
             if sampling is None or sampling.phase < cut.elements:
-                yield Job(work, cut, self._tile(work, cut), shared=self._shared(work), fed=(found,), sampling=sampling)
+                yield Job(work, cut, self._tile(work, cut), shared=self.shared(work), fed=(found,), sampling=sampling)
             sampling = sampling and sampling.after(cut.elements)
 
     def _gathered(self, stat: Stat, found: Accumulator) -> None:
@@ -143,19 +143,21 @@ class Work:
         for members, group in self.unfinished():
             work = self._computation(members, group)
             fed = self.surveys.begin(self._measured(members, group), work)
-            yield Job(work, group.extent, self._tile(work, group.extent), members, self._shared(work), fed)
+            yield Job(work, group.extent, self._tile(work, group.extent), members, self.shared(work), fed)
 
     def _computation(self, members: tuple[Place, ...], group: Group) -> Computation:
         """What computes these members of a group: the group's own where they are all."""
         if members == group.members:
             return group.computation
-        feeds = [looked_at(self.plan.surveys, place).feed for place in self._measured(members, group)]
+        measured = self._measured(members, group)
+        feeds = [feed for place in measured for feed in looked_at(self.plan.surveys, place).feeds]
         return computation([self.tensor(place).root for place in members], feeds)
 
     def _measured(self, members: tuple[Place, ...], group: Group) -> tuple[Place, ...]:
         return tuple([place for place in group.measured if place in members])
 
-    def _shared(self, work: Computation) -> tuple[Found, ...]:
+    def shared(self, work: Computation) -> tuple[Found, ...]:
+        """The statistics of populations that a computation needs."""
         return tuple([self.populations[stat] for stat in work.shared])
 
     def _tile(self, work: Computation, cut: Extent) -> int:
