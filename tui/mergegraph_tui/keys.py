@@ -48,6 +48,7 @@ EVERYWHERE = (
 EDIT = (
     Key("node.add", "a", "add_node", "Add", "add a node after the selected one", in_footer=True),
     Key("node.add-unwired", "A", "add_node(False)", "Add unwired", "add a node without a wire"),
+    Key("node.add-model", "m", "add_model", "Add a model", "add a model of this machine"),
     Key("node.insert", "i", "insert_node", "Insert", "insert a node on the wires that leave here"),
     Key("node.connect", "c", "connect", "Connect", "connect: pick where the wire goes", in_footer=True),
     Key("node.connect-from", "C", "connect_from", "Connect from", "connect: pick where the wire comes from"),
@@ -59,7 +60,7 @@ EDIT = (
     Key("graph.find", "slash", "find", "Find", "find a node by name"),
     Key("view.rail", "g", "rail", "Rail", "graph or rail"),
     Key("view.yaml", "y", "yaml", "YAML", "the text beside the graph", in_footer=True),
-    Key("edit.external", "e", "external_editor", "$EDITOR", "the text in your editor"),
+    Key("edit.external", "e", "app.external_editor", "$EDITOR", "the text in your editor"),
     Key("problem.next", "n", "next_problem(1)", "Next problem", "next problem"),
     Key("problem.previous", "N", "next_problem(-1)", "Previous problem", "previous problem"),
     Key("run.plan", "p", "plan", "Plan", "order, memory and sizes; then start", in_footer=True),
@@ -92,6 +93,9 @@ STATS = (
     Key("stats.measure", "r", "measure", "Measure", "measure the recipe without writing a model", in_footer=True),
     Key("stats.export", "E", "export", "Export", "write HTML, CSV, JSON or SVG"),
 )  # fmt: skip
+
+PLACES = {"edit": EDIT, "run": RUN, "stats": STATS}
+"""The keys of each mode."""
 
 
 def bindings(keys: Iterable[Key]) -> list[BindingType]:

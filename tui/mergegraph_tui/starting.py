@@ -7,6 +7,7 @@ from pathlib import Path
 from mergegraph.errors import OutputError, Problem, RecipeError
 from mergegraph_tui.model import runs
 from mergegraph_tui.model.document import Document
+from mergegraph_tui.model.recipes import remember
 from mergegraph_tui.theme import ThemeName
 from mergegraph_tui.workspace import Workspace
 
@@ -16,6 +17,10 @@ def start(recipe: Path | None, *, attach: str | None, ascii_only: bool, theme: T
 
     `attach`: show a run that lives, that of an output, or with "" the newest.
     """
+    if web:
+        from mergegraph_tui.web import serve
+
+        return serve(recipe, attach=attach, ascii_only=ascii_only, theme=theme)
     workspace = workspace_of(recipe, attach=attach, ascii_only=ascii_only)
     from mergegraph_tui.app import MergegraphApp
 
@@ -44,6 +49,7 @@ def _document(recipe: Path | None) -> Document:
     found = Document.open(recipe)
     if isinstance(found, Problem):
         raise RecipeError(found)
+    remember(recipe)
     return found
 
 
