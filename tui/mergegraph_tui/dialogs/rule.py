@@ -136,7 +136,7 @@ def _effect(about: About, target: Target, value: float) -> Preview | str:
     tried = tried_rules(about.checked, target, about.conditions, value)
     if tried is None:
         return "the schedule cannot be read"
-    return compare_tried(about.loaded, about.checked, tried)
+    return compare_tried(about.loaded, about.checked, tried, about.tensors)
 
 
 def _number(typed: str) -> float | None:

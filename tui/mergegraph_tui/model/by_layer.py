@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from mergegraph.stats.compare import same_subject
 from mergegraph.stats.metrics import Missing, Value
 from mergegraph_tui.model.heat import Choice, of
@@ -15,10 +17,14 @@ def layer_plot(loaded: LoadedRecord, choice: Choice, mark: str, other: LoadedRec
     """A line a kind; with another record one line for each of the two, over all kinds. `mark`: the row pointed at."""
     layers = loaded.layers
     place = layers.index(mark) if mark in layers else None
-    is_share = choice.metric.unit == "share"
+    return Plot(_lines(loaded, choice, other), layers, place, unit_share=choice.metric.unit == "share")
+
+
+@lru_cache(maxsize=8)
+def _lines(loaded: LoadedRecord, choice: Choice, other: LoadedRecord | None) -> tuple[PlotLine, ...]:
+    layers = loaded.layers
     if other is not None:
-        lines = (_whole("A", loaded, choice, layers), _compared(loaded, other, choice, layers))
-        return Plot(lines, layers, place, unit_share=is_share)
+        return _whole("A", loaded, choice, layers), _compared(loaded, other, choice, layers)
     kinds = sorted(loaded.by_kind, key=_KINDS.index)
     found = [
         PlotLine(kind, tuple(
@@ -27,8 +33,7 @@ def layer_plot(loaded: LoadedRecord, choice: Choice, mark: str, other: LoadedRec
         ))
         for kind in kinds
     ]  # fmt: skip
-    return Plot(tuple(line for line in found if any(each is not None for each in line.values)), layers, place,
-                unit_share=is_share)  # fmt: skip
+    return tuple(line for line in found if any(each is not None for each in line.values))
 
 
 def _whole(name: str, loaded: LoadedRecord, choice: Choice, layers: tuple[str, ...]) -> PlotLine:

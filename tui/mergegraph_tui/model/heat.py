@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from mergegraph.stats.compare import same_subject
 from mergegraph.stats.html.series import Series, cell_keys, series_of
 from mergegraph.stats.metrics import METRICS, Metric, Missing, Subject, Unit, Value, shown, subjects
-from mergegraph.stats.record import Record
 from mergegraph.stats.summary import Sums
 from mergegraph_tui.model.loaded import Cell, LoadedRecord
 
@@ -48,8 +48,10 @@ class Choice:
         return f"{self.metric.label} · {self.subject.label}" if self.subject.label else self.metric.label
 
 
-def choices(record: Record) -> tuple[Choice, ...]:
+@lru_cache(maxsize=4)
+def choices(loaded: LoadedRecord) -> tuple[Choice, ...]:
     """All that can be shown of a record; of a metric of changes the result's comes first."""
+    record = loaded.record
     order = [*FIRST, *(name for name in METRICS if name not in FIRST)]
     found: list[Choice] = []
     for name in order:
@@ -66,6 +68,7 @@ def of(value_of: Metric, subject: Subject, sums: Sums | None, total: Sums) -> Va
     return Missing("no tensor") if asked is None else value_of.value(asked, subject, total.all)
 
 
+@lru_cache(maxsize=8)
 def picture(loaded: LoadedRecord, choice: Choice, other: LoadedRecord | None = None) -> HeatPicture:
     """The cells of a record; with `other` by how much they are above that one's."""
     table = loaded.grid

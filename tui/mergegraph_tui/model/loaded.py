@@ -18,9 +18,10 @@ Cell = tuple[str, str]
 """Row (a layer, or `OUTSIDE`) and column (a kind, with its part)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoadedRecord:
-    """`path`: the file; `stamp`: how it was when it was read."""
+    """`path`: the file; `stamp`: how it was when it was read. Equal to itself alone, so that what is made of it can be
+    kept."""
 
     path: Path
     stamp: Stamp | None

@@ -33,8 +33,9 @@ class Foreseen:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """`now`: with the numbers that the recipe has; `then`: with those that are tried."""
+    """`now`: with the numbers that the recipe has; `then`: with those that are tried; `of`: so many tensors."""
 
+    of: int
     sources: tuple[str, ...]
     now: Foreseen
     then: Foreseen
@@ -86,15 +87,18 @@ def preview(loaded: LoadedRecord, checked: Checked, node: str, path: Path, typed
     return tried if isinstance(tried, str) else compare_tried(loaded, checked, tried)
 
 
-def compare_tried(loaded: LoadedRecord, checked: Checked, tried: Tried) -> Preview | str:
-    """What is tried beside what the recipe says; or why nothing is foretold."""
+def compare_tried(
+    loaded: LoadedRecord, checked: Checked, tried: Tried, tensors: Sequence[TensorRecord] = ()
+) -> Preview | str:
+    """What is tried beside what the recipe says, of some tensors or of all; or why nothing is foretold."""
+    tensors = tensors or loaded.record.tensors
     mixing = mixing_of(checked, loaded.record)
     if isinstance(mixing, str):
         return mixing
-    now, then = foresee(mixing, loaded.record.tensors), foresee(mixing, loaded.record.tensors, tried)
+    now, then = foresee(mixing, tensors), foresee(mixing, tensors, tried)
     if isinstance(now, str):
         return now
-    return then if isinstance(then, str) else Preview(loaded.record.sources, now, then)
+    return then if isinstance(then, str) else Preview(len(tensors), loaded.record.sources, now, then)
 
 
 def kept_by_layer(loaded: LoadedRecord, checked: Checked, tried: Tried) -> tuple[PlotLine, ...]:

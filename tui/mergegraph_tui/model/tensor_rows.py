@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mergegraph.errors import on_one_line
 from mergegraph.naming import role
@@ -34,6 +35,7 @@ class TensorTable:
     left_out: int = 0
 
 
+@lru_cache(maxsize=4)
 def by_metric(loaded: LoadedRecord, choice: Choice) -> TensorTable:
     """The tensors, those that are most worth a look first, with the metrics that are shown first."""
     columns = _columns(loaded, choice)
@@ -53,7 +55,7 @@ def by_metric(loaded: LoadedRecord, choice: Choice) -> TensorTable:
 
 def _columns(loaded: LoadedRecord, choice: Choice) -> list[Choice]:
     """What is shown, then the first metrics; of a metric of changes the result's."""
-    every = choices(loaded.record)
+    every = choices(loaded)
     first = {each.metric.name: each for each in reversed(every)}
     others = [
         each
@@ -69,6 +71,7 @@ def _head(choice: Choice) -> str:
     return f"{choice.metric.name.replace('_', ' ')} {on_one_line(choice.subject.label)}".strip()
 
 
+@lru_cache(maxsize=4)
 def by_rule(loaded: LoadedRecord) -> TensorTable:
     """What stands out, with the rule that fired and its numbers, the strongest first."""
     every = loaded.standing_out
@@ -79,6 +82,7 @@ def by_rule(loaded: LoadedRecord) -> TensorTable:
     return TensorTable(("tensor", "rule", "numbers", "why"), tuple(rows), len(every) - len(rows))
 
 
+@lru_cache(maxsize=4)
 def by_difference(a: LoadedRecord, b: LoadedRecord, choice: Choice) -> TensorTable:
     """The tensors that both have, those that differ most in a metric first."""
     subject = same_subject(choice.metric, a.record, choice.subject, b.record)
@@ -103,7 +107,8 @@ def by_difference(a: LoadedRecord, b: LoadedRecord, choice: Choice) -> TensorTab
     return TensorTable(head, tuple(rows), len(found) - len(rows))
 
 
-def comparison_lines(a: LoadedRecord, b: LoadedRecord, choice: Choice) -> list[Line]:
+@lru_cache(maxsize=4)
+def comparison_lines(a: LoadedRecord, b: LoadedRecord, choice: Choice) -> tuple[Line, ...]:
     """Two records in words: what they are, the metric over all tensors, and where they differ most."""
     found = compare(a.record, b.record)
     lines: list[Line] = [_named("A", a), _named("B", b), ()]
@@ -124,7 +129,7 @@ def comparison_lines(a: LoadedRecord, b: LoadedRecord, choice: Choice) -> list[L
         for row in table.rows[:12]:
             name, ours, theirs, apart = row.cells
             lines.append(((f"{name[:30]:<30} ", ""), (f"{ours:>9} {theirs:>9} {apart:>10}", "")))
-    return lines
+    return tuple(lines)
 
 
 def short_name(loaded: LoadedRecord, name: str) -> str:

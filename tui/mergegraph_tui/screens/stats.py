@@ -91,6 +91,12 @@ class StatsScreen(StatsActions, PlaceScreen):
             self._show_around(loaded, choice)
         self.show_bar()
 
+    def show_busy(self) -> None:
+        if self.loaded is None or self.choice is None:
+            self.query_one("#nothing", Static).update(self.nothing_text())
+        else:
+            self.query_one("#heat").border_subtitle = self._legend(self.heat.picture)
+
     def _show_around(self, loaded: LoadedRecord, choice: Choice) -> None:
         """What follows the cursor."""
         for name in ("-list", "-one"):

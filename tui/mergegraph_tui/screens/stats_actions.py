@@ -43,7 +43,7 @@ class StatsActions(StatsRecord):
 
     @property
     def choices(self) -> tuple[Choice, ...]:
-        return choices(self.loaded.record) if self.loaded is not None else ()
+        return choices(self.loaded) if self.loaded is not None else ()
 
     @property
     def choice(self) -> Choice | None:

@@ -48,6 +48,9 @@ class StatsRecord(PlaceScreen):
     def show_all(self) -> None:
         """Show the record; the screen knows how."""
 
+    def show_busy(self) -> None:
+        """Show that it is being measured."""
+
     def find_record(self) -> None:
         """See whether another record belongs to the recipe now, or the file has changed; read it then."""
         document, checked = self.workspace.document, self.workspace.checked
@@ -146,8 +149,7 @@ class StatsRecord(PlaceScreen):
         self._ticks += 1
         ended = self.measurement.ended()
         if ended is None:
-            if self.is_current:
-                self.show_all()
+            self.show_busy()
             return
         self._end_measuring()
         if isinstance(ended, Problem):

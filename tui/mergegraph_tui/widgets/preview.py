@@ -7,16 +7,17 @@ Without a record, or where the merge is not linear, it says so in one line.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from textual.message import Message
 
 from mergegraph.methods.base import Path
-from mergegraph_tui.model.checking import Checked
+from mergegraph.units import format_count
 from mergegraph_tui.model.detail import Line
-from mergegraph_tui.model.loaded import LoadedRecord
+from mergegraph_tui.model.loaded import LoadedRecord, load_record
 from mergegraph_tui.model.preview import Preview, preview
+from mergegraph_tui.model.records import own_record
 from mergegraph_tui.widgets.lines_view import LinesView
+from mergegraph_tui.workspace import Workspace
 
 _LABEL = 26
 
@@ -39,12 +40,20 @@ class PreviewPanel(LinesView):
         self.styles.height = 1
         self._asked = 0
 
-    def show_field(self, loaded: LoadedRecord | None, checked: Checked, node: str, path: Path, typed: str) -> None:
-        """What `typed` in a field of a node would do."""
-        if loaded is None:
-            self.show_found("no statistics yet: F4, then r, measures the recipe")
-        else:
-            self.ask(partial(preview, loaded, checked, node, path, typed))
+    def show_field(self, workspace: Workspace, node: str, path: Path, typed: str) -> None:
+        """What `typed` in a field of a node would do. The record of the recipe is read where nobody did yet."""
+        document, checked = workspace.document, workspace.checked
+
+        def question() -> Preview | str:
+            if workspace.record is None:
+                own = own_record(document, checked)
+                found = load_record(own) if own is not None else None
+                if not isinstance(found, LoadedRecord):
+                    return "no statistics yet: F4, then r, measures the recipe"
+                workspace.record = found
+            return preview(workspace.record, checked, node, path, typed)
+
+        self.ask(question)
 
     def ask(self, question: Callable[[], Preview | str]) -> None:
         """Find out in a thread, and show the answer unless there is a newer question by then."""
@@ -72,7 +81,8 @@ def preview_lines(found: Preview | str) -> list[Line]:
     """The rows of a preview; a change is strong."""
     if isinstance(found, str):
         return [((f"not foretold: {found}", "dim"),)]
-    lines: list[Line] = [((f"{'foretold, all tensors':<{_LABEL}} {'now':>9} {'then':>9}", "dim"),)]
+    head = f"foretold, {format_count(found.of, 'tensor')}"
+    lines: list[Line] = [((f"{head:<{_LABEL}} {'now':>9} {'then':>9}", "dim"),)]
     for label, now, then in found.rows():
         style = "strong" if now != then else "dim"
         lines.append(((f"{label[:_LABEL]:<{_LABEL}} ", "dim"), (f"{now:>9} ", "dim"), (f"{then:>9}", style)))
