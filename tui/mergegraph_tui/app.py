@@ -24,17 +24,32 @@ from mergegraph_tui.model.splice import Edited
 from mergegraph_tui.palette import Commands
 from mergegraph_tui.screens.base import PlaceScreen
 from mergegraph_tui.screens.edit import EditScreen
-from mergegraph_tui.screens.run import RunScreen
-from mergegraph_tui.screens.stats import StatsScreen
 from mergegraph_tui.theme import STYLES, THEMES, ThemeName, draw_scroll_bars
 from mergegraph_tui.workspace import Workspace
+
+
+def _run_screen() -> Screen[None]:
+    """Imported when it is shown first, so that the first frame does not wait for it."""
+    from mergegraph_tui.screens.run import RunScreen
+
+    return RunScreen()
+
+
+def _stats_screen() -> Screen[None]:
+    from mergegraph_tui.screens.stats import StatsScreen
+
+    return StatsScreen()
 
 
 class MergegraphApp(FileActions, Keeping, FindingTheWay):
     """`mode`: the one that it begins in."""
 
     TITLE = "mergegraph"
-    MODES: ClassVar[dict[str, type[Screen[None]]]] = {"edit": EditScreen, "run": RunScreen, "stats": StatsScreen}
+    MODES: ClassVar[dict[str, Callable[[], Screen[None]]]] = {
+        "edit": EditScreen,
+        "run": _run_screen,
+        "stats": _stats_screen,
+    }
     BINDINGS = bindings(EVERYWHERE)
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Commands}
     CSS = STYLES

@@ -170,16 +170,19 @@ class FileActions(App[int]):
         """The text in `$EDITOR`, as one step."""
         self.take_typed()
         document = self._here.workspace.document
-        try:
-            with self.suspend():
-                found = edit_outside(document.text, document.name)
-        except SuspendNotSupported:
-            fix = "edit the text here: y"
-            found = Problem("An editor cannot be started in a browser.", fix=fix, severity="warning")
+        found = self.edited_outside(document.text, document.name)
         if isinstance(found, Problem):
             self._here.say_problem(found)
         elif document.edit(found, "$EDITOR"):
             self._here.changed()
+
+    def edited_outside(self, text: str, name: str) -> str | Problem:
+        """`text` as `$EDITOR` leaves it; the terminal is the editor's meanwhile."""
+        try:
+            with self.suspend():
+                return edit_outside(text, name)
+        except SuspendNotSupported:
+            return Problem("An editor cannot be started here.", fix="edit the text in the interface: y")
 
     async def action_quit(self) -> None:
         """Leave; ask where the text is not saved, and where a run is followed, which goes on."""

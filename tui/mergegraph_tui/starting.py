@@ -17,11 +17,11 @@ def start(recipe: Path | None, *, attach: str | None, ascii_only: bool, theme: T
 
     `attach`: show a run that lives, that of an output, or with "" the newest.
     """
+    workspace = workspace_of(recipe, attach=attach, ascii_only=ascii_only)
     if web:
         from mergegraph_tui.web import serve
 
         return serve(recipe, attach=attach, ascii_only=ascii_only, theme=theme)
-    workspace = workspace_of(recipe, attach=attach, ascii_only=ascii_only)
     from mergegraph_tui.app import MergegraphApp
 
     mode = "run" if attach is not None else "edit"
