@@ -49,9 +49,8 @@ def compare(a: Record, b: Record) -> Comparison:
     wholes: list[Difference] = []
     tensors: list[Difference] = []
     for metric in METRICS.values():
-        in_b = {_key(metric, b, subject): subject for subject in subjects(metric, b)}
         for subject in subjects(metric, a):
-            other = in_b.get(_key(metric, a, subject))
+            other = same_subject(metric, a, subject, b)
             if other is None:
                 continue
             values = _of_whole(metric, subject, sums_a), _of_whole(metric, other, sums_b)
@@ -72,6 +71,12 @@ def compare(a: Record, b: Record) -> Comparison:
         tuple(name for name in theirs if name not in ours),
         tuple(_notes(a, b, ours, theirs)),
     )
+
+
+def same_subject(metric: Metric, a: Record, subject: Subject, b: Record) -> Subject | None:
+    """What `metric` is about in `b`, where it is about `subject` in `a`; None where `b` has no such thing."""
+    wanted = _key(metric, a, subject)
+    return next((each for each in subjects(metric, b) if _key(metric, b, each) == wanted), None)
 
 
 def _of_whole(metric: Metric, subject: Subject, total: Sums) -> Value:

@@ -156,21 +156,28 @@ def energy_of(metric: Metric, tensor: TensorRecord, subject: Subject) -> float:
 def grid(record: Record, *, parts: bool = True) -> Grid:
     """By layer and kind; with `parts` attention and mlp are split into what their tensors are for (q, k, v, …)."""
     cells: dict[tuple[str, str], list[TensorRecord]] = {}
-    towers = {t.role.tower for t in record.tensors if t.role.layer is not None}
-    order: dict[str, tuple[str, int]] = {}
+    where = places(record, parts=parts)
     for tensor in record.tensors:
-        named = tensor.role
-        row = OUTSIDE
-        if named.layer is not None:
-            row = str(named.layer) if len(towers) == 1 else f"{named.tower} {named.layer}"
-            order[row] = (named.tower, named.layer)
-        column = f"{named.kind} {named.part}" if parts and named.part else named.kind
-        cells.setdefault((row, column), []).append(tensor)
+        cells.setdefault(where[tensor.name], []).append(tensor)
+    order = {where[t.name][0]: (t.role.tower, t.role.layer) for t in record.tensors if t.role.layer is not None}
     rows = sorted(order, key=order.__getitem__)
     rows += [OUTSIDE] if any(row == OUTSIDE for row, _ in cells) else []
     columns = sorted({column for _, column in cells}, key=_column_order)
     lines = {name: sums(t for (row, _), tensors in cells.items() if row == name for t in tensors) for name in rows}
     return Grid(tuple(rows), tuple(columns), {key: sums(tensors) for key, tensors in cells.items()}, lines)
+
+
+def places(record: Record, *, parts: bool = True) -> dict[str, tuple[str, str]]:
+    """The row and the column of every tensor in the grid, by name."""
+    towers = {t.role.tower for t in record.tensors if t.role.layer is not None}
+    found: dict[str, tuple[str, str]] = {}
+    for tensor in record.tensors:
+        named = tensor.role
+        row = OUTSIDE
+        if named.layer is not None:
+            row = str(named.layer) if len(towers) == 1 else f"{named.tower} {named.layer}"
+        found[tensor.name] = row, f"{named.kind} {named.part}" if parts and named.part else named.kind
+    return found
 
 
 _KINDS = ("embedding", "norm", "attention", "mlp", "expert", "other", "head")

@@ -78,14 +78,21 @@ RUN = (
 STATS = (
     Key("stats.metric", "m", "metric(1)", "Metric", "next metric", in_footer=True),
     Key("stats.metric-back", "M", "metric(-1)", "Metric back", "previous metric"),
-    Key("stats.compare", "v", "compare", "Compare", "compare with another record", in_footer=True),
-    Key("stats.view", "g", "view", "Table, plot", "table or plot", in_footer=True),
-    Key("stats.rule", "w", "write_rule", "Rule", "write a rule for the selected cells", in_footer=True),
-    Key("stats.curve", "e", "curve", "Curve", "edit the schedule as a curve", in_footer=True),
-    Key("stats.export", "E", "export", "Export", "write CSV, JSON or HTML"),
-    Key("stats.next", "n", "next_standing_out(1)", "Next", "next tensor that stands out"),
-    Key("stats.measure", "r", "measure", "Measure", "measure the recipe without writing a model"),
-)
+    Key("stats.subject", "s", "subject", "Source", "the same metric of the next source or pair", in_footer=True),
+    Key("stats.choose-metric", "slash", "choose_metric", "All metrics", "choose one of all metrics"),
+    Key("stats.view", "g", "view", "Table, plot", "plot, table, what stands out (and the tensor where it is narrow)",
+        in_footer=True),
+    Key("stats.next", "n", "next_tensor(1)", "Next", "next tensor that stands out, or differs most", in_footer=True),
+    Key("stats.previous", "N", "next_tensor(-1)", "Back", "the one before"),
+    Key("stats.tensor", "t", "tensor", "Tensor", "next tensor of the same cell"),
+    Key("stats.rule", "w", "write_rule", "Rule", "write a rule for the chosen cells", in_footer=True),
+    Key("stats.curve", "e", "curve", "Curve", "edit a schedule as a curve", in_footer=True),
+    Key("stats.compare", "v", "compare", "Compare", "compare with another record; again: back to one", in_footer=True),
+    Key("stats.swap", "x", "swap", "Swap", "swap the two that are compared"),
+    Key("stats.record", "b", "record", "Record", "show another record"),
+    Key("stats.measure", "r", "measure", "Measure", "measure the recipe without writing a model", in_footer=True),
+    Key("stats.export", "E", "export", "Export", "write HTML, CSV, JSON or SVG"),
+)  # fmt: skip
 
 PLACES = {"edit": EDIT, "run": RUN, "stats": STATS}
 """The keys of each mode."""

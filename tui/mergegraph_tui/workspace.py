@@ -11,6 +11,7 @@ from pathlib import Path
 from mergegraph_tui.model.checking import Checked
 from mergegraph_tui.model.document import Document
 from mergegraph_tui.model.graph import DrawnGraph
+from mergegraph_tui.model.loaded import LoadedRecord
 from mergegraph_tui.model.runs import RegisteredRun, Run
 from mergegraph_tui.model.sketch import sketch
 
@@ -28,6 +29,8 @@ class Workspace:
     selected: str | None = None
     run: Run | RegisteredRun | None = None
     stats: Path | None = None
+    record: LoadedRecord | None = None
+    """The record that was read last: the inspector foretells from it."""
     ascii_only: bool = False
 
     def take(self, checked: Checked) -> None:

@@ -61,6 +61,10 @@ class PlaceScreen(Screen[None]):
 
     def sync(self) -> None:
         """Show the workspace as it is now. Cheap where nothing changed; who overrides it calls it."""
+        self.show_bar()
+
+    def show_bar(self) -> None:
+        """The line at the top."""
         document = self.workspace.document
         self.query_one(TopBar).show(document.name, is_dirty=document.is_dirty, note=self.note())
 
