@@ -114,8 +114,9 @@ class MergegraphApp(FileActions, Keeping, FindingTheWay):
         self._checker.submit(document.text, document.path, document.folder)
 
     def replace_document(self, document: Document) -> None:
-        """Go on with another recipe."""
-        self.workspace.document, self.workspace.selected = document, None
+        """Go on with another recipe; nothing of this one stays but the run that is followed."""
+        work = self.workspace
+        self.workspace = Workspace(document, run=work.run, ascii_only=work.ascii_only)
         self.changed()
 
     def on_mergegraph_app_found(self, event: Found) -> None:

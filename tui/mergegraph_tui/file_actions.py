@@ -13,7 +13,7 @@ from mergegraph_tui.dialogs.confirm import Choice, Confirm
 from mergegraph_tui.dialogs.new import New
 from mergegraph_tui.dialogs.open import NEW, Open
 from mergegraph_tui.dialogs.save_as import SaveAs
-from mergegraph_tui.model.document import Document, OnDisk
+from mergegraph_tui.model.document import Document
 from mergegraph_tui.model.editor import edit_outside
 from mergegraph_tui.model.recipes import remember
 from mergegraph_tui.widgets.yaml_pane import YamlPane
@@ -67,7 +67,7 @@ class FileActions(App[int]):
         document = self._here.workspace.document
         if document.path is None:
             self._ask_name(then)
-        elif document.on_disk() is OnDisk.CHANGED:
+        elif document.would_replace:
             self._ask_replace(document.path, then)
         else:
             self._saved(document.save(), then)
@@ -92,7 +92,7 @@ class FileActions(App[int]):
     def _ask_replace(self, path: Path, then: Callable[[], None]) -> None:
         document = self._here.workspace.document
         is_own = document.path is not None and path.absolute() == document.path.absolute()
-        said = f"{path.name} was changed by somebody else." if is_own else f"There is a file {path} already."
+        said = f"{path.name} was written by somebody else." if is_own else f"There is a file {path} already."
 
         def answered(answer: str | None) -> None:
             if answer == "replace":
