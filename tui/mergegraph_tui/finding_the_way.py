@@ -110,16 +110,21 @@ class FindingTheWay(App[int]):
         self.push_screen(Help(list(self._topics())))
 
     def _topics(self) -> Iterator[Topic]:
+        """What has the focus, its place, everywhere; then the rest."""
         here = self.screen_stack[0]
         mode = here.MODE if isinstance(here, PlaceScreen) else ""
-        for widget in self._widgets_of(here):
-            yield Topic(_title(widget), tuple(self._rows_of(widget)))
-        for place in sorted(PLACES, key=lambda each: each != mode):
-            yield Topic(_TITLES[place], tuple((self.keys_shown(key), key.says) for key in PLACES[place]))
-            if place == mode:
-                yield Topic("Everywhere", tuple((self.keys_shown(key), key.says) for key in EVERYWHERE))
+        panes = [Topic(_title(widget), tuple(self._rows_of(widget))) for widget in self._widgets_of(here)]
+        places = {name: Topic(_TITLES[name], self._rows(keys)) for name, keys in PLACES.items()}
+        yield from panes[:1]
+        yield from (topic for name, topic in places.items() if name == mode)
+        yield Topic("Everywhere", self._rows(EVERYWHERE))
+        yield from panes[1:]
+        yield from (topic for name, topic in places.items() if name != mode)
         yield MOUSE
         yield Topic("Keys of your own", ((self.keys_shown(_PALETTE), f"Own keys: {config_file()}"),))
+
+    def _rows(self, keys: tuple[Key, ...]) -> tuple[tuple[str, str], ...]:
+        return tuple((self.keys_shown(key), key.says) for key in keys)
 
     def _widgets_of(self, here: Screen[object]) -> list[type[Widget]]:
         """The widgets with keys of their own that can be seen, the one with the focus first."""

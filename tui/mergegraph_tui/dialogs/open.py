@@ -173,7 +173,7 @@ class Open(Dialog[Path]):
         room = max(12, self.query_one(OptionList).size.width - 3 - sum(width for _, width in columns))
         name = glyphs_of(ascii_only=self._ascii_only).fitted(listed.shown, room, keep_end=True)
         line = Text(f" {''.join(name):<{room}} ", no_wrap=True, overflow="ellipsis")
-        style = {"error": "red", "warning": "yellow"}.get(_worst(looked), "dim")
+        style = self.app.theme_variables.get(_worst(looked), "dim")
         for (said, width), colour in zip(columns, ("dim", style, "dim"), strict=True):
             line.append(f" {said:<{width - 1}}", colour)
         return line
