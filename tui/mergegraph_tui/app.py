@@ -22,6 +22,7 @@ from mergegraph_tui.model.checking import Checked, Checker
 from mergegraph_tui.model.document import Document
 from mergegraph_tui.model.splice import Edited
 from mergegraph_tui.palette import Commands
+from mergegraph_tui.run_actions import RunActions
 from mergegraph_tui.screens.base import PlaceScreen
 from mergegraph_tui.screens.edit import EditScreen
 from mergegraph_tui.theme import STYLES, THEMES, ThemeName, draw_scroll_bars
@@ -41,7 +42,7 @@ def _stats_screen() -> Screen[None]:
     return StatsScreen()
 
 
-class MergegraphApp(FileActions, Keeping, FindingTheWay):
+class MergegraphApp(FileActions, RunActions, Keeping, FindingTheWay):
     """`mode`: the one that it begins in."""
 
     TITLE = "mergegraph"
@@ -115,8 +116,7 @@ class MergegraphApp(FileActions, Keeping, FindingTheWay):
 
     def replace_document(self, document: Document) -> None:
         """Go on with another recipe; nothing of this one stays but the run that is followed."""
-        work = self.workspace
-        self.workspace = Workspace(document, run=work.run, ascii_only=work.ascii_only)
+        self.workspace.begin(document)
         self.changed()
 
     def on_mergegraph_app_found(self, event: Found) -> None:
@@ -128,6 +128,13 @@ class MergegraphApp(FileActions, Keeping, FindingTheWay):
         place = self.screen_stack[0] if self.screen_stack else None
         if isinstance(place, PlaceScreen) and place.is_mounted:
             place.sync()
+
+    def show_run(self) -> None:
+        """The followed run has moved on."""
+        place = self.screen_stack[0] if self.screen_stack else None
+        if isinstance(place, PlaceScreen) and place.is_mounted:
+            place.show_bar()
+            place.show_run()
 
     def say_problem(self, problem: Problem) -> None:
         """A problem that belongs to what was just asked for, not to the recipe."""

@@ -190,14 +190,11 @@ class FileActions(App[int]):
         self.unless_unsaved(self._leave_run)
 
     def _leave_run(self) -> None:
-        run = self._here.workspace.run
-        if run is None or not run.is_alive():
+        left = self._here.run_that_goes_on()
+        if left is None:
             self._here.leave()
             return
-        output = next(iter(map(str, run.outputs)), "")
-        said = (
-            f"A run is going on, and goes on when you leave. Come back to it with\n  mergegraph tui --attach {output}"
-        )
+        said = f"A run is going on, and goes on when you leave.\n{left}"
 
         def answered(answer: str | None) -> None:
             if answer == "leave":

@@ -73,9 +73,9 @@ class FindingTheWay(App[int]):
 
     def keys_shown(self, key: Key) -> str:
         """The keys of an action as they are called on the screen."""
-        return self._shown(self.key_map.keys.get(key.id, key.keys))
+        return self._keys_in_words(self.key_map.keys.get(key.id, key.keys))
 
-    def _shown(self, keys: str) -> str:
+    def _keys_in_words(self, keys: str) -> str:
         return " ".join(self.get_key_display(Binding(each, "", "")) for each in keys.split(","))
 
     def get_key_display(self, binding: Binding) -> str:
@@ -140,7 +140,7 @@ class FindingTheWay(App[int]):
             if mapped is None or mapped not in rows.get(binding.description, []):
                 rows.setdefault(binding.description, []).append(mapped or binding.key)
         for description, keys in rows.items():
-            yield " ".join(map(self._shown, keys)), description.lower()
+            yield " ".join(map(self._keys_in_words, keys)), description.lower()
 
     def action_jump(self) -> None:
         """A letter on every pane."""

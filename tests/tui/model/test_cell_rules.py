@@ -60,7 +60,7 @@ def test_a_layer_of_one_of_two_towers() -> None:
     st.sampled_from([ONE_TOWER, TWO_TOWERS]).flatmap(
         lambda names: st.tuples(st.just(names), st.sets(st.sampled_from(names), min_size=1))
     )
-)  # noqa: E501
+)
 def test_rules_take_what_was_chosen_and_nothing_else(case: tuple[tuple[str, ...], set[str]]) -> None:
     names, wanted = case
     taken = [

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from rich.table import Table
 from rich.text import Text
 from textual import events, on
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Input, Static
 
@@ -96,7 +97,7 @@ class Help(Dialog[None]):
         topics = [topic for topic in (each.filtered(typed) for each in self._topics) if topic.rows]
         width = self.query_one(VerticalScroll).size.width
         keys = self.query_one("#keys", Static)
-        colour = self.app.theme_variables["accent"]
+        colour = cast("App[object]", self.app).theme_variables["accent"]
         keys.update(_laid_out(topics, width, f"bold {colour}") if topics else Text("no key does that"))
 
 
