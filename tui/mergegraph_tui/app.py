@@ -25,17 +25,32 @@ from mergegraph_tui.palette import Commands
 from mergegraph_tui.run_actions import RunActions
 from mergegraph_tui.screens.base import PlaceScreen
 from mergegraph_tui.screens.edit import EditScreen
-from mergegraph_tui.screens.run import RunScreen
-from mergegraph_tui.screens.stats import StatsScreen
 from mergegraph_tui.theme import STYLES, THEMES, ThemeName, draw_scroll_bars
 from mergegraph_tui.workspace import Workspace
+
+
+def _run_screen() -> Screen[None]:
+    """Imported when it is shown first, so that the first frame does not wait for it."""
+    from mergegraph_tui.screens.run import RunScreen
+
+    return RunScreen()
+
+
+def _stats_screen() -> Screen[None]:
+    from mergegraph_tui.screens.stats import StatsScreen
+
+    return StatsScreen()
 
 
 class MergegraphApp(FileActions, RunActions, Keeping, FindingTheWay):
     """`mode`: the one that it begins in."""
 
     TITLE = "mergegraph"
-    MODES: ClassVar[dict[str, type[Screen[None]]]] = {"edit": EditScreen, "run": RunScreen, "stats": StatsScreen}
+    MODES: ClassVar[dict[str, Callable[[], Screen[None]]]] = {
+        "edit": EditScreen,
+        "run": _run_screen,
+        "stats": _stats_screen,
+    }
     BINDINGS = bindings(EVERYWHERE)
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Commands}
     CSS = STYLES
@@ -100,8 +115,8 @@ class MergegraphApp(FileActions, RunActions, Keeping, FindingTheWay):
         self._checker.submit(document.text, document.path, document.folder)
 
     def replace_document(self, document: Document) -> None:
-        """Go on with another recipe."""
-        self.workspace.document, self.workspace.selected = document, None
+        """Go on with another recipe; nothing of this one stays but the run that is followed."""
+        self.workspace.begin(document)
         self.changed()
 
     def on_mergegraph_app_found(self, event: Found) -> None:
@@ -119,8 +134,7 @@ class MergegraphApp(FileActions, RunActions, Keeping, FindingTheWay):
         place = self.screen_stack[0] if self.screen_stack else None
         if isinstance(place, PlaceScreen) and place.is_mounted:
             place.show_bar()
-            if isinstance(place, RunScreen):
-                place.show_run()
+            place.show_run()
 
     def say_problem(self, problem: Problem) -> None:
         """A problem that belongs to what was just asked for, not to the recipe."""

@@ -36,6 +36,11 @@ class Workspace:
     """The record that was read last: the inspector foretells from it."""
     ascii_only: bool = False
 
+    def begin(self, document: Document) -> None:
+        """Go on with another recipe; nothing of the old one stays but the run that is followed."""
+        self.document, self.checked, self.drawn = document, Checked(""), DrawnGraph()
+        self.selected = self.stats = self.record = None
+
     def take(self, checked: Checked) -> None:
         """A result of the check: the graph is drawn anew where there is one, else the last one stays."""
         self.checked = checked

@@ -70,6 +70,9 @@ class PlaceScreen(Screen[None]):
         note = "  ".join(part for part in (self.note(), run) if part)
         self.query_one(TopBar).show(document.name, is_dirty=document.is_dirty, note=note)
 
+    def show_run(self) -> None:
+        """The followed run has moved on. Who shows more of it than the bar does overrides this."""
+
     def note(self) -> str:
         """What the bar says beside the recipe."""
         return ""

@@ -126,8 +126,10 @@ class EditScreen(WireActions):
     def _line_of_selected(self) -> int:
         """Where the selected node stands in the text; 0 where that is not known."""
         checked = self.workspace.checked
-        known = checked.outline.nodes if checked.outline and checked.text == self.text else {}
-        return known[self.selected].line if self.selected in known else 0
+        if checked.outline is None or checked.text != self.text:
+            return 0
+        node = checked.outline.nodes.get(self.selected)
+        return node.line if node is not None else 0
 
     def action_edit_node(self) -> None:
         """To the form of the selected node."""
