@@ -43,7 +43,7 @@ class EditScreen(WireActions):
     EditScreen {
         & #body { height: 1fr; }
         & #graph { width: 1fr; }
-        & #node { width: 36; }
+        & #node { width: 36; padding-left: 1; }
         & #yaml { width: 1fr; display: none; }
         & #problems { max-height: 30%; }
         & RailView { display: none; }
@@ -184,8 +184,10 @@ class EditScreen(WireActions):
             graph.border_title = "Graph, of the last text that could be read"
         count = len(work.drawn.nodes)
         said = [f"{count} node{'' if count == 1 else 's'}"]
-        if canvas.fit is not None and not self.shows_rail:
+        if count and canvas.fit is not None and not self.shows_rail:
             said += ["top-down" if canvas.fit.direction == "down" else "left-right", canvas.fit.size]
+        if not count:
+            said = ["empty: a adds a model, or an operation"]
         graph.border_subtitle = ("rail, " if self.shows_rail else "") + ", ".join(said)
 
     def _show_yaml(self) -> None:
