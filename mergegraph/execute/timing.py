@@ -9,7 +9,7 @@ any in a budget without room for it: then steps count alike.
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -114,7 +114,7 @@ class NodeTimes:
 
     def by_node(self) -> dict[str, float]:
         """Seconds of all workers together, in the order in which nodes came."""
-        found: Counter[str] = Counter()
+        found: defaultdict[str, float] = defaultdict(float)
         with self._lock:
             for kind in self._kinds.values():
                 for name, seconds in zip(kind.names, kind.measured, strict=True):
