@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mergegraph_tui.model.checking import Checked
 from mergegraph_tui.model.document import Document
 from mergegraph_tui.model.followed import Followed
 from mergegraph_tui.model.graph import DrawnGraph
-from mergegraph_tui.model.loaded import LoadedRecord
 from mergegraph_tui.model.runs import RegisteredRun, Run
 from mergegraph_tui.model.sketch import sketch
+
+if TYPE_CHECKING:
+    from mergegraph_tui.model.loaded import LoadedRecord
 
 
 @dataclass
