@@ -15,8 +15,9 @@ from mergegraph.schedule import Selection
 from tests.tui.conftest import TWO_TUNED
 
 PARTS = ("self_attn.q_proj", "self_attn.k_proj", "mlp.gate_proj", "mlp.up_proj", "input_layernorm", "conv")
-ONE_TOWER = tuple(f"model.layers.{layer}.{part}.weight" for layer in range(4) for part in PARTS) + (
-    "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
+ONE_TOWER = (
+    *(f"model.layers.{layer}.{part}.weight" for layer in range(4) for part in PARTS),
+    "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight",
 )  # fmt: skip
 TWO_TOWERS = tuple(
     f"{tower}.layers.{layer}.{part}.weight" for tower, count in (("encoder", 2), ("decoder", 3))
