@@ -22,19 +22,35 @@ from mergegraph_tui.model.checking import Checked, Checker
 from mergegraph_tui.model.document import Document
 from mergegraph_tui.model.splice import Edited
 from mergegraph_tui.palette import Commands
+from mergegraph_tui.run_actions import RunActions
 from mergegraph_tui.screens.base import PlaceScreen
 from mergegraph_tui.screens.edit import EditScreen
-from mergegraph_tui.screens.run import RunScreen
-from mergegraph_tui.screens.stats import StatsScreen
 from mergegraph_tui.theme import STYLES, THEMES, ThemeName, draw_scroll_bars
 from mergegraph_tui.workspace import Workspace
 
 
-class MergegraphApp(FileActions, Keeping, FindingTheWay):
+def _run_screen() -> Screen[None]:
+    """Imported when it is shown first, so that the first frame does not wait for it."""
+    from mergegraph_tui.screens.run import RunScreen
+
+    return RunScreen()
+
+
+def _stats_screen() -> Screen[None]:
+    from mergegraph_tui.screens.stats import StatsScreen
+
+    return StatsScreen()
+
+
+class MergegraphApp(FileActions, RunActions, Keeping, FindingTheWay):
     """`mode`: the one that it begins in."""
 
     TITLE = "mergegraph"
-    MODES: ClassVar[dict[str, type[Screen[None]]]] = {"edit": EditScreen, "run": RunScreen, "stats": StatsScreen}
+    MODES: ClassVar[dict[str, Callable[[], Screen[None]]]] = {
+        "edit": EditScreen,
+        "run": _run_screen,
+        "stats": _stats_screen,
+    }
     BINDINGS = bindings(EVERYWHERE)
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Commands}
     CSS = STYLES
@@ -99,8 +115,8 @@ class MergegraphApp(FileActions, Keeping, FindingTheWay):
         self._checker.submit(document.text, document.path, document.folder)
 
     def replace_document(self, document: Document) -> None:
-        """Go on with another recipe."""
-        self.workspace.document, self.workspace.selected = document, None
+        """Go on with another recipe; nothing of this one stays but the run that is followed."""
+        self.workspace.begin(document)
         self.changed()
 
     def on_mergegraph_app_found(self, event: Found) -> None:
@@ -112,6 +128,13 @@ class MergegraphApp(FileActions, Keeping, FindingTheWay):
         place = self.screen_stack[0] if self.screen_stack else None
         if isinstance(place, PlaceScreen) and place.is_mounted:
             place.sync()
+
+    def show_run(self) -> None:
+        """The followed run has moved on."""
+        place = self.screen_stack[0] if self.screen_stack else None
+        if isinstance(place, PlaceScreen) and place.is_mounted:
+            place.show_bar()
+            place.show_run()
 
     def say_problem(self, problem: Problem) -> None:
         """A problem that belongs to what was just asked for, not to the recipe."""

@@ -13,7 +13,7 @@ from mergegraph_tui.dialogs.confirm import Choice, Confirm
 from mergegraph_tui.dialogs.new import New
 from mergegraph_tui.dialogs.open import NEW, Open
 from mergegraph_tui.dialogs.save_as import SaveAs
-from mergegraph_tui.model.document import Document, OnDisk
+from mergegraph_tui.model.document import Document
 from mergegraph_tui.model.editor import edit_outside
 from mergegraph_tui.model.recipes import remember
 from mergegraph_tui.widgets.yaml_pane import YamlPane
@@ -67,7 +67,7 @@ class FileActions(App[int]):
         document = self._here.workspace.document
         if document.path is None:
             self._ask_name(then)
-        elif document.on_disk() is OnDisk.CHANGED:
+        elif document.would_replace:
             self._ask_replace(document.path, then)
         else:
             self._saved(document.save(), then)
@@ -92,7 +92,7 @@ class FileActions(App[int]):
     def _ask_replace(self, path: Path, then: Callable[[], None]) -> None:
         document = self._here.workspace.document
         is_own = document.path is not None and path.absolute() == document.path.absolute()
-        said = f"{path.name} was changed by somebody else." if is_own else f"There is a file {path} already."
+        said = f"{path.name} was written by somebody else." if is_own else f"There is a file {path} already."
 
         def answered(answer: str | None) -> None:
             if answer == "replace":
@@ -170,16 +170,19 @@ class FileActions(App[int]):
         """The text in `$EDITOR`, as one step."""
         self.take_typed()
         document = self._here.workspace.document
-        try:
-            with self.suspend():
-                found = edit_outside(document.text, document.name)
-        except SuspendNotSupported:
-            fix = "edit the text here: y"
-            found = Problem("An editor cannot be started in a browser.", fix=fix, severity="warning")
+        found = self.edited_outside(document.text, document.name)
         if isinstance(found, Problem):
             self._here.say_problem(found)
         elif document.edit(found, "$EDITOR"):
             self._here.changed()
+
+    def edited_outside(self, text: str, name: str) -> str | Problem:
+        """`text` as `$EDITOR` leaves it; the terminal is the editor's meanwhile."""
+        try:
+            with self.suspend():
+                return edit_outside(text, name)
+        except SuspendNotSupported:
+            return Problem("An editor cannot be started here.", fix="edit the text in the interface: y")
 
     async def action_quit(self) -> None:
         """Leave; ask where the text is not saved, and where a run is followed, which goes on."""
@@ -187,14 +190,11 @@ class FileActions(App[int]):
         self.unless_unsaved(self._leave_run)
 
     def _leave_run(self) -> None:
-        run = self._here.workspace.run
-        if run is None or not run.is_alive():
+        left = self._here.run_that_goes_on()
+        if left is None:
             self._here.leave()
             return
-        output = next(iter(map(str, run.outputs)), "")
-        said = (
-            f"A run is going on, and goes on when you leave. Come back to it with\n  mergegraph tui --attach {output}"
-        )
+        said = f"A run is going on, and goes on when you leave.\n{left}"
 
         def answered(answer: str | None) -> None:
             if answer == "leave":

@@ -15,10 +15,12 @@ from textual.keys import KEY_TO_UNICODE_NAME, Keys
 from textual.screen import Screen
 from textual.widget import Widget
 
+from mergegraph.errors import Problem
 from mergegraph_tui.dialogs.help import MOUSE, Help, Topic
 from mergegraph_tui.dialogs.jump import Jump, focus_of, panes
 from mergegraph_tui.keys import EVERYWHERE, PLACES, Key
-from mergegraph_tui.model.key_map import KeyMap, read_key_map
+from mergegraph_tui.model.files import read_text
+from mergegraph_tui.model.key_map import KeyMap, begun, config_file, read_key_map, write_own
 from mergegraph_tui.palette import ThemeAct
 from mergegraph_tui.screens.base import PlaceScreen
 from mergegraph_tui.theme import THEMES, ThemeName
@@ -29,6 +31,7 @@ from mergegraph_tui.widgets.rail_view import RailView
 if TYPE_CHECKING:
     from mergegraph_tui.app import MergegraphApp
 
+_PALETTE = next(key for key in EVERYWHERE if key.id == "app.palette")
 _TITLES = {"edit": "Edit", "run": "Run", "stats": "Stats"}
 _WIDGETS: dict[str, tuple[type[Widget], ...]] = {"edit": (GraphCanvas, RailView, FormView)}
 """Widgets of a place with keys of their own that the user may change."""
@@ -70,9 +73,9 @@ class FindingTheWay(App[int]):
 
     def keys_shown(self, key: Key) -> str:
         """The keys of an action as they are called on the screen."""
-        return self._shown(self.key_map.keys.get(key.id, key.keys))
+        return self._keys_in_words(self.key_map.keys.get(key.id, key.keys))
 
-    def _shown(self, keys: str) -> str:
+    def _keys_in_words(self, keys: str) -> str:
         return " ".join(self.get_key_display(Binding(each, "", "")) for each in keys.split(","))
 
     def get_key_display(self, binding: Binding) -> str:
@@ -86,6 +89,18 @@ class FindingTheWay(App[int]):
         target = self if namespace == "app" else node
         return hasattr(target, f"action_{name}") and target.check_action(name, parameters) is not False
 
+    def action_own_keys(self) -> None:
+        """The key map in `$EDITOR`, begun with every action where there is none; what is saved counts at once."""
+        tables = dict.fromkeys(key for keys in (*PLACES.values(), EVERYWHERE) for key in keys)
+        file = config_file()
+        found = read_text(file) if file.exists() else (begun({key.id: (key.keys, key.says) for key in tables}), None)
+        edited = found if isinstance(found, Problem) else self._self.edited_outside(found[0], file.name)
+        problem = edited if isinstance(edited, Problem) else write_own(file, edited)
+        if problem is None:
+            self.read_keys()
+        for each in (problem,) if problem is not None else self.key_map.problems:
+            self._self.say_problem(each)
+
     def action_command_palette(self) -> None:
         if not CommandPalette.is_open(cast("App[object]", self)):
             self.push_screen(CommandPalette(placeholder="what do you want to do?", id="--command-palette"))
@@ -95,15 +110,21 @@ class FindingTheWay(App[int]):
         self.push_screen(Help(list(self._topics())))
 
     def _topics(self) -> Iterator[Topic]:
+        """What has the focus, its place, everywhere; then the rest."""
         here = self.screen_stack[0]
         mode = here.MODE if isinstance(here, PlaceScreen) else ""
-        for widget in self._widgets_of(here):
-            yield Topic(_title(widget), tuple(self._rows_of(widget)))
-        for place in sorted(PLACES, key=lambda each: each != mode):
-            yield Topic(_TITLES[place], tuple((self.keys_shown(key), key.says) for key in PLACES[place]))
-            if place == mode:
-                yield Topic("Everywhere", tuple((self.keys_shown(key), key.says) for key in EVERYWHERE))
+        panes = [Topic(_title(widget), tuple(self._rows_of(widget))) for widget in self._widgets_of(here)]
+        places = {name: Topic(_TITLES[name], self._rows(keys)) for name, keys in PLACES.items()}
+        yield from panes[:1]
+        yield from (topic for name, topic in places.items() if name == mode)
+        yield Topic("Everywhere", self._rows(EVERYWHERE))
+        yield from panes[1:]
+        yield from (topic for name, topic in places.items() if name != mode)
         yield MOUSE
+        yield Topic("Keys of your own", ((self.keys_shown(_PALETTE), f"Own keys: {config_file()}"),))
+
+    def _rows(self, keys: tuple[Key, ...]) -> tuple[tuple[str, str], ...]:
+        return tuple((self.keys_shown(key), key.says) for key in keys)
 
     def _widgets_of(self, here: Screen[object]) -> list[type[Widget]]:
         """The widgets with keys of their own that can be seen, the one with the focus first."""
@@ -119,7 +140,7 @@ class FindingTheWay(App[int]):
             if mapped is None or mapped not in rows.get(binding.description, []):
                 rows.setdefault(binding.description, []).append(mapped or binding.key)
         for description, keys in rows.items():
-            yield " ".join(map(self._shown, keys)), description.lower()
+            yield " ".join(map(self._keys_in_words, keys)), description.lower()
 
     def action_jump(self) -> None:
         """A letter on every pane."""

@@ -63,16 +63,20 @@ EDIT = (
     Key("edit.external", "e", "app.external_editor", "$EDITOR", "the text in your editor"),
     Key("problem.next", "n", "next_problem(1)", "Next problem", "next problem"),
     Key("problem.previous", "N", "next_problem(-1)", "Previous problem", "previous problem"),
-    Key("run.plan", "p", "plan", "Plan", "order, memory and sizes; then start", in_footer=True),
+    Key("run.plan", "p", "app.plan", "Plan", "order, memory and sizes; then start", in_footer=True),
 )
 
 RUN = (
-    Key("run.toggle", "space", "toggle", "Start, pause", "start, pause, go on", in_footer=True),
+    Key("run.toggle", "space", "start_or_pause", "Start, pause", "start, pause, go on", in_footer=True),
     Key("run.cancel", "x", "cancel", "Cancel", "stop; what is done stays", in_footer=True),
     Key("run.log", "l", "log", "Log", "the log on the whole screen", in_footer=True),
     Key("run.tensors", "t", "tensors", "Tensors", "every tensor", in_footer=True),
-    Key("run.attach", "v", "attach", "Other runs", "show another run of this machine"),
+    Key("run.attach", "v", "app.attach", "Other runs", "show another run of this machine", in_footer=True),
     Key("run.view", "g", "rail", "Graph", "graph or rail"),
+    Key("run.plan-again", "p", "app.plan", "Plan", "order, memory and sizes; then start", in_footer=True),
+    Key("run.statistics", "s", "statistics", "Statistics", "what the merge did, layer by layer"),
+    Key("run.verify", "V", "verify", "Verify", "read every byte of the output again"),
+    Key("run.copy", "c", "copy_path", "Copy path", "copy the path of the output"),
 )
 
 STATS = (

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from rich.style import Style
 from textual.scrollbar import ScrollBarRender
 from textual.theme import Theme
+from textual.widget import Widget
 
 ThemeName: TypeAlias = Literal["dark", "light"]
 
@@ -52,11 +54,24 @@ PAPER = Theme(
     variables={
         "border": "#cfc9b8",
         "border-blurred": "#ddd8ca",
+        "block-cursor-background": "#d5dff2",
+        "block-cursor-foreground": "#10131a",
+        "input-selection-background": "#2f62c9 25%",
         "footer-background": "#fbfaf6",
         "footer-key-foreground": "#b35c00",
     },
 )
 THEMES: dict[ThemeName, Theme] = {"dark": NIGHT, "light": PAPER}
+
+
+def ink(widget: Widget, name: str) -> Style:
+    """The colour and weight of a component class, over whatever ground the text stands on.
+
+    A partial style would not do: a colour that is part of the foreground, as `$text-muted`, comes out white in it.
+    """
+    full = widget.get_component_rich_style(name)
+    return Style(color=full.color, bold=full.bold, italic=full.italic, reverse=full.reverse)
+
 
 STYLES = """
 Toast { background: $panel; }

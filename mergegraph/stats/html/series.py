@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mergegraph.stats.metrics import METRICS, Metric, Missing, Subject, Value, shown, subjects
+from mergegraph.stats.pooling import Sums
 from mergegraph.stats.record import Record
-from mergegraph.stats.summary import OUTSIDE, Grid, Sums
+from mergegraph.stats.summary import OUTSIDE, Grid
 
 STEPS = 11
 MOST_SUBJECTS = 12

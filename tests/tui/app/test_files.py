@@ -155,6 +155,21 @@ def test_a_file_that_changed_on_disk_is_taken_over_or_asked_about(recipe: Path) 
     drive(app_of(recipe), act)
 
 
+def test_a_recipe_that_has_no_file_yet_does_not_replace_one_that_came_to_be(tmp_path: Path) -> None:
+    path = tmp_path / "begun.yaml"
+
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        type_text(app)
+        path.write_text("theirs")
+        await press(app, pilot, "ctrl+s")
+        assert isinstance(app.screen, Confirm)
+        assert path.read_text() == "theirs"
+        await press(app, pilot, "r")
+        assert path.read_text() == TYPED
+
+    drive(app_of(path), act)
+
+
 def test_unsaved_text_is_kept_and_offered_after_a_crash(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeping, "AUTOSAVE_SECONDS", 0.01)
     crash = (

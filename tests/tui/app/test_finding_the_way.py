@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,21 @@ def test_keys_of_the_users_own_act_and_are_shown_in_help(recipe: Path) -> None:
         await pilot.pause()
         assert "z ^d" in screen_text(app)
 
+    drive(MergegraphApp(workspace_of(recipe)), act)
+
+
+def test_the_key_map_is_written_in_the_editor_and_counts_at_once(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        monkeypatch.setattr(app, "suspend", nullcontext)
+        app.action_own_keys()
+        await pilot.pause()
+        await press(app, pilot, "tab", "tab", "f9")
+        assert "merged" not in app.workspace.drawn.nodes
+        text = (Path(os.environ["XDG_CONFIG_HOME"]) / "mergegraph" / "keys.toml").read_text()
+        assert "# node.add = " in text
+
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("EDITOR", """sed -i 's/^# node.delete = "[^"]*"/node.delete = "f9"/'""")
     drive(MergegraphApp(workspace_of(recipe)), act)
 
 

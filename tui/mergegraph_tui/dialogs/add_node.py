@@ -33,8 +33,9 @@ class AddNode(PickDialog[Offer]):
     def _choice(self, offer: Offer) -> Choice[Offer]:
         icons = self._glyphs.icons
         icon = {"op": icons.get(offer.text, icons["merge"]), "formula": icons["expression"], "model": icons["source"]}
-        refused = "" if offer.fits or not self._after else f'does not take "{self._after}": added without a wire'
-        if not self._after and not offer.fits:
-            refused = "its inputs are still to be wired"
+        refused = ""
+        if not offer.fits and offer.takes != "-":
+            refused = f"takes {offer.takes}, not {self._after}" if self._after else f"takes {offer.takes}"
+            refused += ": it is added without a wire"
         gives = f"gives {offer.gives}" if offer.gives else ""
         return Choice(offer, offer.label, offer.note, gives, (icon[offer.kind], "merge"), refused)

@@ -46,7 +46,7 @@ class CurveDialog(Dialog[Drawn]):
     """`fields`: at least one, the likeliest first. Without a record the curve moves all the same."""
 
     TITLE = "A strength for each layer"
-    HINT = "arrows  layer, strength  shift  finer  + -  reach  f  flat  s  straight  v  type  tab  other  enter  write"
+    HINT = "arrows  layer, strength  shift  finer  + -  reach  f  flat  s  straight  v  type"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left,h", "move(-1)", "Layer before", id="curve.left"),
         Binding("right,l", "move(1)", "Next layer", id="curve.right"),
@@ -122,6 +122,7 @@ class CurveDialog(Dialog[Drawn]):
         yield Input(placeholder="a number for this layer; enter sets it")
 
     def on_mount(self) -> None:
+        self.query_one("#frame").border_subtitle = "tab  other   u  back   enter  write   esc  leave"
         self._open(0)
 
     def _open(self, number: int) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from rich.table import Table
 from rich.text import Text
 from textual import events, on
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Input, Static
 
@@ -16,6 +17,7 @@ from mergegraph_tui.dialogs.dialog import Dialog
 
 _COLUMN = 36
 _MOST_COLUMNS = 3
+_LONGEST = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,25 +97,26 @@ class Help(Dialog[None]):
         topics = [topic for topic in (each.filtered(typed) for each in self._topics) if topic.rows]
         width = self.query_one(VerticalScroll).size.width
         keys = self.query_one("#keys", Static)
-        keys.update(_laid_out(topics, width) if topics else Text("no key does that"))
+        colour = cast("App[object]", self.app).theme_variables["accent"]
+        keys.update(_laid_out(topics, width, f"bold {colour}") if topics else Text("no key does that"))
 
 
-def _laid_out(topics: Sequence[Topic], width: int) -> Table:
+def _laid_out(topics: Sequence[Topic], width: int, style: str) -> Table:
     count = max(1, min(_MOST_COLUMNS, width // _COLUMN, len(topics)))
     table = Table.grid(expand=True, padding=(0, 2, 0, 0))
     for _ in range(count):
         table.add_column(ratio=1)
-    table.add_row(*(_column(each) for each in _spread(topics, count)))
+    table.add_row(*(_column(each, style) for each in _spread(topics, count)))
     return table
 
 
 def _spread(topics: Sequence[Topic], count: int) -> list[list[Topic]]:
     """Topics in columns of about the same height, in their order."""
-    most = sum(len(topic.rows) + 2 for topic in topics) / count
+    most = sum(map(_height, topics)) / count
     columns: list[list[Topic]] = [[]]
     height = 0.0
     for topic in topics:
-        rows = len(topic.rows) + 2
+        rows = _height(topic)
         if columns[-1] and len(columns) < count and height + rows / 2 > most:
             columns.append([])
             height = 0.0
@@ -122,12 +125,17 @@ def _spread(topics: Sequence[Topic], count: int) -> list[list[Topic]]:
     return columns + [[]] * (count - len(columns))
 
 
-def _column(topics: Sequence[Topic]) -> Table:
+def _height(topic: Topic) -> int:
+    """Lines in a column: what is long takes two."""
+    return 2 + sum(1 + len(says) // _LONGEST for _, says in topic.rows)
+
+
+def _column(topics: Sequence[Topic], style: str) -> Table:
     table = Table.grid(padding=(0, 1, 0, 0))
     table.add_column(no_wrap=True, min_width=9)
     table.add_column()
     for topic in topics:
-        table.add_row(Text(topic.title, "bold underline"), "")
+        table.add_row(Text(topic.title, style), "")
         for keys, says in topic.rows:
             table.add_row(Text(keys, "bold"), Text(says))
         table.add_row("", "")

@@ -20,7 +20,7 @@ class NameDialog(ModalScreen[str | None]):
     BINDINGS: list[BindingType] = [Binding("escape", "close", "Close", show=False)]  # noqa: RUF012
     DEFAULT_CSS = """
     NameDialog {
-        align: center middle;
+        align: center middle; background: $background 60%;
         & #frame {
             width: 60; max-width: 96%; height: auto; border: round $accent; border-title-color: $accent;
             border-subtitle-color: $text-muted; background: $surface; padding: 0 1;

@@ -6,10 +6,11 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from rich.text import Text
 from textual import events, on
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input, OptionList, Static
@@ -173,7 +174,7 @@ class Open(Dialog[Path]):
         room = max(12, self.query_one(OptionList).size.width - 3 - sum(width for _, width in columns))
         name = glyphs_of(ascii_only=self._ascii_only).fitted(listed.shown, room, keep_end=True)
         line = Text(f" {''.join(name):<{room}} ", no_wrap=True, overflow="ellipsis")
-        style = {"error": "red", "warning": "yellow"}.get(_worst(looked), "dim")
+        style = cast("App[object]", self.app).theme_variables.get(_worst(looked), "dim")
         for (said, width), colour in zip(columns, ("dim", style, "dim"), strict=True):
             line.append(f" {said:<{width - 1}}", colour)
         return line

@@ -83,7 +83,7 @@ class PickDialog(ModalScreen[T | None]):
     ]
     DEFAULT_CSS = """
     PickDialog {
-        align: center middle;
+        align: center middle; background: $background 60%;
         & #frame {
             width: 76; max-width: 96%; height: auto; max-height: 90%;
             border: round $accent; border-title-color: $accent; border-subtitle-color: $text-muted;
@@ -156,7 +156,8 @@ class PickDialog(ModalScreen[T | None]):
     def _mark(self, row: int) -> None:
         self._row = max(0, min(row, len(self._found) - 1))
         pick_list = self.query_one(PickList)
-        pick_list.paint([(parts, str(index)) for index, parts in enumerate(self._lines(pick_list.size.width or 70))])
+        width = pick_list.size.width or 70
+        pick_list.paint([(parts, str(index)) for index, parts in enumerate(self._lines(width))], width)
         pick_list.scroll_to_region(Region(0, self._row, 1, 1), animate=False)
         choice = self.marked
         self.query_one("#says", Static).update(self._said(choice))
@@ -196,10 +197,10 @@ class PickDialog(ModalScreen[T | None]):
 
     def _lines(self, width: int) -> list[list[Part]]:
         """Mark, icon, label, note, end; what does not fit is dim and has a sign."""
-        labels = min(28, max((len(choice.label) for choice in self._found), default=0))
-        ends = max((len(choice.end) for choice in self._found), default=0)
+        labels = min(width // 2, max((len(choice.label) for choice in self._found), default=0))
+        ends = min(28, max((len(choice.end) for choice in self._found), default=0))
         glyphs = self.query_one(PickList).glyphs
-        notes = max(0, width - labels - ends - 8)
+        notes = max(0, width - labels - ends - 7)
         lines: list[list[Part]] = []
         for index, choice in enumerate(self._found):
             is_marked = index == self._row

@@ -10,7 +10,7 @@ from textual.widgets import Input
 from mergegraph.units import format_bytes
 from mergegraph_tui.dialogs.pick import Choice, PickDialog
 from mergegraph_tui.model.glyphs import glyphs_of
-from mergegraph_tui.model.shelf import Shelved, badge, is_model, matching, one_model
+from mergegraph_tui.model.shelf import Shelved, badge, distance, is_model, matching, one_model
 
 _MOST = 200
 
@@ -44,7 +44,7 @@ class PickModel(PickDialog[Shelved]):
         if typed.startswith((".", "/", "~")):
             near = {model.path for model in found}
             found += [model for model in self._below(typed) if model.path not in near]
-        wanted = sorted(found, key=lambda model: model.is_adapter != self._adapters)
+        wanted = sorted(found, key=lambda model: (model.is_adapter != self._adapters, distance(model, self._recipe)))
         return [self._choice(model) for model in wanted[:_MOST]]
 
     def _below(self, typed: str) -> list[Shelved]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from time import perf_counter
 
 from mergegraph.errors import Location, MergegraphError, Problem
+from mergegraph.expr import Space
 from mergegraph.graph import Graph
 from mergegraph.methods.load import Load
 from mergegraph.methods.save import Save
@@ -25,6 +26,7 @@ from mergegraph.resolve import Resolved
 from mergegraph_tui.model.document import UNTITLED
 from mergegraph_tui.model.headers import Headers
 from mergegraph_tui.model.outline import Outline, outline_of
+from mergegraph_tui.model.reading import graph_of
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Checked:
     by_node: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict[str, tuple[Problem, ...]])
     """The problems of each node as it is written: an expression has those of its inner nodes."""
     readable: Recipe | None = None
+    spaces: Mapping[str, Space] = field(default_factory=dict[str, Space])
+    """The space of each node that can be read: a guess while there is no graph."""
 
     @property
     def is_fine(self) -> bool:
@@ -181,8 +185,14 @@ class _Found:
             by_node[name] = (*by_node.get(name, ()), problem)
         return Checked(
             text, self.problems, self.outline, self.recipe, self.graph, self.resolved, self.counts(), seconds,
-            self.failure, by_node, self.readable,
+            self.failure, by_node, self.readable, self.spaces(),
         )  # fmt: skip
+
+    def spaces(self) -> dict[str, Space]:
+        if self.graph is not None:
+            return {name: node.space for name, node in self.graph.nodes.items()}
+        recipe = self.recipe or self.readable
+        return {name: node.space for name, node in graph_of(recipe).nodes.items()} if recipe is not None else {}
 
     def written(self, node: str) -> str:
         """The node of the outline that a problem's node belongs to."""

@@ -36,10 +36,9 @@ class Operation:
 
 
 def space_of(checked: Checked, node: str) -> Literal["weights", "delta", ""]:
-    """The space of a node: from the graph, else as its operation says; "" where neither tells."""
-    placed = checked.graph.nodes.get(node) if checked.graph else None
-    if placed is not None:
-        return placed.space
+    """The space of a node: from the check, else as its operation says; "" where neither tells."""
+    if node in checked.spaces:
+        return checked.spaces[node]
     written = checked.outline.nodes.get(node) if checked.outline else None
     if written is None or written.op in ("", EXPRESSION, "include", "save"):
         return ""
@@ -50,8 +49,8 @@ def space_of(checked: Checked, node: str) -> Literal["weights", "delta", ""]:
 
 
 def operations(checked: Checked, after: str = "", typed: str = "") -> tuple[Operation, ...]:
-    """Every operation whose name or summary has `typed`: first those that take the node `after`, the usual ones of
-    them first. Without a node, those that need none come first."""
+    """Every operation whose name or summary has `typed`: first those called so, then those that take the node `after`,
+    the usual ones of them first. Without a node, those that need none come first. What was computed is mostly saved."""
     space = space_of(checked, after) if after else ""
     words = typed.lower().split()
     found = [
@@ -60,11 +59,15 @@ def operations(checked: Checked, after: str = "", typed: str = "") -> tuple[Oper
         if all(word in f"{op} {summary_of(cls)}".lower() for word in words)
     ]
     first = _FIRST[space if after else ""]
+    written = checked.outline.nodes.get(after) if checked.outline else None
+    if space == "weights" and written is not None and written.op != "load":
+        first = ("save", *first)
 
-    def rank(operation: Operation) -> tuple[bool, bool, int, str]:
+    def rank(operation: Operation) -> tuple[bool, bool, bool, int, str]:
+        is_meant = bool(words) and operation.op == words[0]
         is_named = bool(words) and operation.op.startswith(words[0])
         place = first.index(operation.op) if operation.op in first else len(first)
-        return not operation.fits, not is_named, place, operation.op
+        return not is_meant, not is_named, not operation.fits, place, operation.op
 
     return tuple(sorted(found, key=rank))
 

@@ -22,6 +22,9 @@ from mergegraph_tui.model.writing import written
 
 FieldKind = Literal["input", "schedule", "rule", "number", "choice", "boolean", "text", "expression", "other"]
 
+OTHERS = "all others"
+"""What the rule of a schedule is for that has no conditions."""
+
 _COMMON = ("skip", "except", "missing", "extra")
 _KINDS: dict[str, FieldKind] = {
     "number or schedule": "schedule", "number": "number", "whole number": "number", "true or false": "boolean",
@@ -148,7 +151,7 @@ def _rules(value: list[Value], path: Path, description: str) -> Iterator[FormFie
         if isinstance(rule, dict):
             conditions = ", ".join(f"{key}: {item}" for key, item in rule.items() if key != "value")
             yield FormField(
-                (*path, index, "value"), conditions or "all others", "rule", written(rule.get("value")),
+                (*path, index, "value"), conditions or OTHERS, "rule", written(rule.get("value")),
                 is_required=True, help=description,
             )  # fmt: skip
 

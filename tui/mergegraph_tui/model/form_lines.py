@@ -13,9 +13,9 @@ from textwrap import wrap
 from mergegraph.errors import Problem
 from mergegraph.methods.base import Path
 from mergegraph.units import format_bytes
-from mergegraph_tui.model.fields import Form, FormField
+from mergegraph_tui.model.fields import OTHERS, Form, FormField
 from mergegraph_tui.model.glyphs import Glyphs
-from mergegraph_tui.model.layer_lines import layer_lines, rule_notes
+from mergegraph_tui.model.layer_lines import layer_lines, rule_note
 from mergegraph_tui.model.rail import Part
 from mergegraph_tui.model.schedules import ScheduleView
 
@@ -91,7 +91,9 @@ class ScheduleLines:
         """How many tensors a rule is for."""
         view = self.views.get(field.path[:-2]) if field.kind == "rule" else None
         index = field.path[-2] if field.kind == "rule" else 0
-        return rule_notes(view)[int(index)] if view is not None and int(index) < len(view.rules) else ""
+        if view is None or int(index) >= len(view.rules):
+            return ""
+        return rule_note(view.rules[int(index)], counts_all=field.label == OTHERS)
 
     def _rules(self, path: Path) -> list[FormField]:
         return [field for field in self.form.fields if field.kind == "rule" and field.path[:-2] == path]
@@ -183,13 +185,14 @@ def _explained(field: FormField) -> str:
 def _problem_lines(problem: Problem, index: int | None, look: FormLook, indent: int) -> Iterator[FormLine]:
     style = problem.severity
     mark = look.glyphs.marks[style]
-    said = f"{mark} {problem.fact}" + (f" {problem.fix}" if problem.fix else "")
-    for number, line in enumerate(wrap(said, look.width - indent - 2)):
-        yield FormLine(((" " * (indent + 2 * bool(number)) + line, style),), index)
+    said = [f"{mark} {problem.fact}", *([f"  fix: {problem.fix}"] if problem.fix else [])]
+    for paragraph in said:
+        for line in wrap(paragraph, look.width - indent - 2, subsequent_indent="  "):
+            yield FormLine(((" " * indent + line, style),), index)
 
 
 def _value_lines(form: Form, look: FormLook) -> Iterator[FormLine]:
-    gives = form.space or (form.gives if form.op != "save" else "a model on disk")
+    gives = form.space or {"same": "as its input"}.get(form.gives, form.gives)
     dtypes = " ".join(form.dtypes[:2])
     rows: Sequence[tuple[str, str]] = (
         ("space", gives or "not known yet"),

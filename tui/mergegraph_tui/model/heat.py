@@ -71,7 +71,7 @@ def choices(loaded: LoadedRecord) -> tuple[Choice, ...]:
     found: list[Choice] = []
     for name in order:
         about = subjects(METRICS[name], record)
-        if METRICS[name].per == "change" and record.result:
+        if about and METRICS[name].per == "change" and record.result:
             about = [about[-1], *about[:-1]]
         found += [Choice(METRICS[name], subject) for subject in about]
     return tuple(found)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from mergegraph.errors import Location, Problem, did_you_mean
+from mergegraph_tui.model.files import write_text
 
 _MODIFIERS = {"ctrl", "shift", "alt", "super", "meta", "hyper"}
 
@@ -33,6 +34,24 @@ def config_file() -> Path:
     named = os.environ.get("XDG_CONFIG_HOME", "")
     root = Path(named) if Path(named).is_absolute() else Path.home() / ".config"
     return root / "mergegraph" / "keys.toml"
+
+
+def begun(actions: Mapping[str, tuple[str, str]]) -> str:
+    """What a key map begins as: every action with its usual keys and what it does, as comments."""
+    lines = ["# Keys of your own. Take the # off a line to change it; several keys are separated by commas."]
+    lines += [
+        f'# {name} = "{keys}"{" " * max(1, 44 - len(name + keys))}# {says}' for name, (keys, says) in actions.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_own(file: Path, text: str) -> Problem | None:
+    """Put `text` into the key map's file, making its folder."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return _warning(f"{file.parent} cannot be made: {error.strerror}.", file, "set XDG_CONFIG_HOME")
+    return write_text(file, text)
 
 
 def read_key_map(places: Sequence[Mapping[str, str]], known: frozenset[str], path: Path | None = None) -> KeyMap:
@@ -94,7 +113,7 @@ def _clashes(places: Sequence[Mapping[str, str]], keys: Mapping[str, str], file:
         for name in sorted(keys.keys() & place.keys()):
             for other, usual in place.items():
                 both = set(keys[name].split(",")) & set(keys.get(other, usual).split(","))
-                if other != name and both and {name, other} not in said:
+                if other != name and both and frozenset((name, other)) not in said:
                     said.add(frozenset((name, other)))
                     fact = f'The key {min(both)} is given to "{name}", and is that of "{other}" too.'
                     yield _warning(fact, file, f'give "{other}" another key')

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import groupby, pairwise
 
 from mergegraph_tui.model.glyphs import Glyphs
-from mergegraph_tui.model.schedules import LayerValue, ScheduleView
+from mergegraph_tui.model.schedules import LayerValue, RuleCount, ScheduleView
 
 _BARS = "▁▂▃▄▅▆▇█"
 _ASCII_BARS = "_.-=+*#@"
@@ -14,12 +14,11 @@ _FEW = 4
 """Runs of layers that are listed although the field is not under the cursor."""
 
 
-def rule_notes(view: ScheduleView) -> list[str]:
-    """`12 of 16 tensors`: for how many a rule decides, of those that it matches."""
-    return [
-        f"{rule.decided} of {rule.matched} tensors" if rule.decided != rule.matched else f"{rule.matched} tensors"
-        for rule in view.rules
-    ]
+def rule_note(rule: RuleCount, *, counts_all: bool) -> str:
+    """`6 of 12 tensors`: for how many a rule decides, of those that it matches; only the first where it matches all."""
+    if counts_all or rule.decided == rule.matched:
+        return f"{rule.decided} tensors"
+    return f"{rule.decided} of {rule.matched} tensors"
 
 
 def layer_lines(view: ScheduleView, width: int, glyphs: Glyphs, *, is_open: bool) -> list[str]:

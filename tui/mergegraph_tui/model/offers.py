@@ -16,7 +16,8 @@ from mergegraph_tui.model.shelf import Shelved, matching
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One line. `text`: the operation, the formula or the model's reference; `gives`: the space of the result."""
+    """One line. `text`: the operation, the formula or the model's reference; `gives`: the space of the result;
+    `takes`: those of its inputs in words, "-" for an operation that reads files."""
 
     kind: Literal["op", "formula", "model"]
     text: str
@@ -24,13 +25,15 @@ class Offer:
     note: str = ""
     gives: str = ""
     fits: bool = True
+    takes: str = ""
 
 
 def offers(checked: Checked, after: str = "", typed: str = "", models: Sequence[Shelved] = ()) -> list[Offer]:
     """What fits `typed`, for a node that reads `after`: a formula first, then operations, then models of that name."""
     found = [_formula(checked, typed)] if is_formula(checked, typed) else []
     found += [
-        Offer("op", each.op, each.op, each.summary, each.gives, each.fits) for each in operations(checked, after, typed)
+        Offer("op", each.op, each.op, each.summary, each.gives, each.fits, each.takes)
+        for each in operations(checked, after, typed)
     ]
     if typed.strip():
         found += [

@@ -97,6 +97,15 @@ def badge(model: Shelved, recipe: Sequence[tuple[str, Shelved]]) -> str:
     return f"same shape as {with_shape[0][0]}" if with_shape else ""
 
 
+def distance(model: Shelved, recipe: Sequence[tuple[str, Shelved]]) -> int:
+    """How far a model is from those of the recipe: relatives first, what the recipe has already last."""
+    said = badge(model, recipe)
+    far = ("in the recipe", "other base", "other shape")
+    if said.startswith(far):
+        return 4 if said.startswith(far[0]) else 3
+    return 2 if not said else 1 if said.startswith("same shape") else 0
+
+
 def matching(models: Sequence[Shelved], typed: str) -> list[Shelved]:
     """The models whose name or path has every word typed; those that are called so come first."""
     words = typed.lower().split()
@@ -123,13 +132,15 @@ def _related(model: Shelved, name: str, other: Shelved) -> str:
 
 def _models_below(root: Path) -> Iterator[Path]:
     """Models in `root` and below, nearest first, by name; not inside a model, nor in hidden folders."""
-    level, seen = [root], 0
+    level, seen = [root], set[str]()
     for _ in range(_DEEPEST + 1):
         below: list[Path] = []
         for place in level:
+            if os.path.realpath(place) in seen:
+                continue
             entries = _entries(place)
-            seen += 1
-            if seen > _MOST_FOLDERS:
+            seen.add(os.path.realpath(place))
+            if len(seen) > _MOST_FOLDERS:
                 return
             if place != root and _has_weights(entries):
                 yield place
@@ -140,10 +151,10 @@ def _models_below(root: Path) -> Iterator[Path]:
 
 
 def _entries(folder: Path) -> list[tuple[str, bool]]:
-    """Names in a folder with whether each is a folder; links to folders are not followed."""
+    """Names in a folder with whether each is a folder, or a link to one."""
     try:
         with os.scandir(folder) as found:
-            return sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in found)
+            return sorted((entry.name, entry.is_dir()) for entry in found)
     except OSError:
         return []
 

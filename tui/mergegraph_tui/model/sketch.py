@@ -26,9 +26,8 @@ def sketch(checked: Checked) -> DrawnGraph | None:
     if recipe is None:
         return None
     found = checked.outline or Outline()
-    unread = {
-        name: _drawn(node) for name, node in found.nodes.items() if name not in recipe.nodes and node.op != "include"
-    }
+    missing = [name for name, node in found.nodes.items() if name not in recipe.nodes and node.op != "include"]
+    unread = {name: _drawn(found.nodes[name], _space(name, found)) for name in missing}
     graph = graph_of(recipe, _spaces(checked) | {name: node.space for name, node in unread.items()})
     nodes = {**graph.nodes, **unread}
     if unread:
@@ -37,7 +36,18 @@ def sketch(checked: Checked) -> DrawnGraph | None:
     return graph.with_states(_marks(checked))
 
 
-def _drawn(node: Outlined) -> DrawnNode:
+def _space(name: str, found: Outline, seen: frozenset[str] = frozenset()) -> Space:
+    """The space of a node as its operation says; where that is the one of its inputs, of the first."""
+    node = found.nodes.get(name)
+    cls = class_of(node.value) if node is not None else None
+    if node is None or cls is None or name in seen:
+        return "weights"
+    if cls.gives != "same":
+        return cls.gives
+    return _space(node.inputs[0], found, seen | {name}) if node.inputs else "weights"
+
+
+def _drawn(node: Outlined, space: Space) -> DrawnNode:
     cls = class_of(node.value)
     ports = ports_of(cls, {}) if cls else ()
     inputs = tuple(DrawnInput(wire.source, str(wire.path[0]) if wire.path else "inputs") for wire in node.wires)
@@ -49,7 +59,7 @@ def _drawn(node: Outlined) -> DrawnNode:
         family=_family(node, cls, len(ports)),
         summary=(on_one_line(said.strip()),),
         inputs=inputs,
-        space="delta" if cls is not None and cls.gives == "delta" else "weights",
+        space=space,
         accepts=_EVERY_SPACE if node.op == EXPRESSION else frozenset(accepted),
         formula=node.op == EXPRESSION,
         skipped=node.is_skipped,

@@ -64,9 +64,14 @@ class PlaceScreen(Screen[None]):
         self.show_bar()
 
     def show_bar(self) -> None:
-        """The line at the top."""
-        document = self.workspace.document
-        self.query_one(TopBar).show(document.name, is_dirty=document.is_dirty, note=self.note())
+        """The line at the top, with the run that is followed."""
+        document, followed = self.workspace.document, self.workspace.followed
+        run = f"run: {followed.view.note}" if followed is not None else ""
+        note = "  ".join(part for part in (self.note(), run) if part)
+        self.query_one(TopBar).show(document.name, is_dirty=document.is_dirty, note=note)
+
+    def show_run(self) -> None:
+        """The followed run has moved on. Who shows more of it than the bar does overrides this."""
 
     def note(self) -> str:
         """What the bar says beside the recipe."""

@@ -43,7 +43,7 @@ class EditScreen(WireActions):
     EditScreen {
         & #body { height: 1fr; }
         & #graph { width: 1fr; }
-        & #node { width: 36; }
+        & #node { width: 36; padding-left: 1; }
         & #yaml { width: 1fr; display: none; }
         & #problems { max-height: 30%; }
         & RailView { display: none; }
@@ -126,8 +126,10 @@ class EditScreen(WireActions):
     def _line_of_selected(self) -> int:
         """Where the selected node stands in the text; 0 where that is not known."""
         checked = self.workspace.checked
-        known = checked.outline.nodes if checked.outline and checked.text == self.text else {}
-        return known[self.selected].line if self.selected in known else 0
+        if checked.outline is None or checked.text != self.text:
+            return 0
+        node = checked.outline.nodes.get(self.selected)
+        return node.line if node is not None else 0
 
     def action_edit_node(self) -> None:
         """To the form of the selected node."""
@@ -182,8 +184,10 @@ class EditScreen(WireActions):
             graph.border_title = "Graph, of the last text that could be read"
         count = len(work.drawn.nodes)
         said = [f"{count} node{'' if count == 1 else 's'}"]
-        if canvas.fit is not None and not self.shows_rail:
+        if count and canvas.fit is not None and not self.shows_rail:
             said += ["top-down" if canvas.fit.direction == "down" else "left-right", canvas.fit.size]
+        if not count:
+            said = ["empty: a adds a model, or an operation"]
         graph.border_subtitle = ("rail, " if self.shows_rail else "") + ", ".join(said)
 
     def _show_yaml(self) -> None:

@@ -41,7 +41,7 @@ class GraphPicture(PaintedStrips):
         Binding("down,j", "move('down')", "Move", show=False, id="graph.down"),
         Binding("tab", "step(1)", "Next node", show=False, id="graph.next"),
         Binding("shift+tab", "step(-1)", "Previous node", show=False, id="graph.previous"),
-        Binding("enter", "activate", "Edit", show=False, id="graph.activate"),
+        Binding("enter", "activate", "Edit", id="graph.activate"),
         Binding("plus,equals_sign", "zoom(1)", "Larger", show=False, id="view.larger"),
         Binding("minus", "zoom(-1)", "Smaller", show=False, id="view.smaller"),
         Binding("0", "fit", "Fit", show=False, id="view.fit"),

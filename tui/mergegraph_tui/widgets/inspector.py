@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.message import Message
@@ -158,9 +158,9 @@ class Inspector(Widget):
             self.form.say(None)
             self.form.focus()
 
-    def on_descendant_blur(self) -> None:
+    def on_descendant_blur(self, event: events.DescendantBlur) -> None:
         """Whoever clicks elsewhere means what was typed."""
-        if self._editing is not None and not self.input.has_focus:
+        if self._editing is not None and event.widget is self.input:
             self._commit(0, stay=False)
 
     def on_resize(self) -> None:

@@ -18,6 +18,8 @@ Line = tuple[Sequence[Part], str | None]
 class PaintedLines(PaintedStrips, can_focus=False):
     """`paint` it lines; those that stay as they are cost nothing on the screen."""
 
+    DEFAULT_CSS = "PaintedLines { overflow-x: hidden; scrollbar-gutter: stable; }"
+
     def __init__(
         self, *, ascii_only: bool = False, name: str | None = None, id: str | None = None, classes: str | None = None
     ) -> None:

@@ -6,6 +6,8 @@ from rich.table import Table
 from rich.text import Text
 from textual.widget import Widget
 
+from mergegraph_tui.theme import ink
+
 MODES = {"edit": "F2 Edit", "run": "F3 Run", "stats": "F4 Stats"}
 
 
@@ -37,17 +39,16 @@ class TopBar(Widget):
 
     def render(self) -> Table:
         name, is_dirty, note = self._says
-        style = self.get_component_rich_style
         left = Text.assemble(
-            (f"{self._sign} mergegraph  ", style("top-bar--mark", partial=True)),
+            (f"{self._sign} mergegraph  ", ink(self, "top-bar--mark")),
             name,
-            (f" {self._unsaved}" if is_dirty else "", style("top-bar--dirty", partial=True)),
+            (f" {self._unsaved}" if is_dirty else "", ink(self, "top-bar--dirty")),
             (f"  {note}" if note else "", "dim"),
             no_wrap=True,
             overflow="ellipsis",
         )
         right = Text("  ").join(
-            Text(f" {title} ", style("top-bar--on" if mode == self._mode else "top-bar--off", partial=True))
+            Text(f" {title} ", ink(self, "top-bar--on" if mode == self._mode else "top-bar--off"))
             for mode, title in MODES.items()
         )
         table = Table.grid(expand=True)

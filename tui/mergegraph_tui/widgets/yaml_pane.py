@@ -21,6 +21,7 @@ from mergegraph_tui.model.colouring import TOKENS, tokens
 from mergegraph_tui.model.glyphs import glyphs_of
 from mergegraph_tui.model.graph import Status
 from mergegraph_tui.model.typed_lines import changed_lines, retyped, shown_lines
+from mergegraph_tui.theme import ink
 
 PAUSE = 0.15
 """Seconds without a key after which what was typed is told."""
@@ -178,7 +179,7 @@ class YamlPane(TextArea):
         return Strip.join([before, Strip([mark], 1), after])
 
     def _style(self, kind: str) -> Style:
-        return self.get_component_rich_style(f"yaml-pane--{kind}", partial=True)
+        return ink(self, f"yaml-pane--{kind}")
 
 
 def _marks(checked: Checked) -> dict[int, Status]:
