@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -110,13 +111,16 @@ def plan(
     allow_unrelated: bool = False,
     max_header_bytes: int = DEFAULT_HEADER_BYTES,
     stats: Stats | None = None,
+    seen: Callable[[Graph | Resolved], None] = lambda stage: None,
 ) -> Plan:
     """What a run of `recipe` will do; see `mergegraph.plan.outputs.make_plan`.
 
-    Headers above `max_header_bytes`, or too long to be read within the budget, are refused.
+    Headers above `max_header_bytes`, or too long to be read within the budget, are refused. `seen` is told what each
+    stage gave, as in `check`.
     """
     with collector_paused():
-        resolved = _resolved(recipe, allow_unrelated, header_cap(max_header_bytes, budget_bytes))
+        cap = header_cap(max_header_bytes, budget_bytes)
+        resolved = _resolved(recipe, allow_unrelated, cap, seen=seen)
         lacks_path = stats is not None and not stats.writes
         return make_plan(
             resolved, budget_bytes=budget_bytes, workers=workers, output=output, may_lack_path=lacks_path, stats=stats
@@ -158,17 +162,24 @@ def model_name(reference: str) -> str:
     return Path(os.path.normpath(Path.cwd() / reference)).name.removesuffix(".safetensors") or "model"
 
 
+_planning = threading.RLock()
+
+
 @contextmanager
 def collector_paused() -> Generator[None]:
     """Planning, and writing a plan out, makes many small objects and keeps nearly all: the cycle collector would
-    look at them again and again for nothing (a third of the time for 20,000 tensors)."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+    look at them again and again for nothing (a third of the time for 20,000 tensors).
+
+    One thread at a time: equal expressions must be one object, and the table of them knows no threads.
+    """
+    with _planning:
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if enabled:
+                gc.enable()
 
 
 def execute(

@@ -25,6 +25,7 @@ from mergegraph.execute.pieces import evaluate_in_pieces
 from mergegraph.execute.reduce import Feeding, feed_in_runs
 from mergegraph.execute.rounding import round_once
 from mergegraph.execute.scales import scale_blocks
+from mergegraph.execute.timing import Lap, TileTimes, nobodys
 from mergegraph.execute.views import TORCH_DTYPES, Source, read_view
 from mergegraph.expr import Read
 from mergegraph.methods.base import Method
@@ -83,24 +84,32 @@ def evaluate(
     index: int = 0,
     cut: Extent | None = None,
     statistics: Statistics = NO_STATISTICS,
+    times: TileTimes | None = None,
 ) -> None:
     """Run pass `index` of a program on elements `start … start + elements` of its tensors; each root goes to `sink`
     in turn, and each statistic that is fed to its accumulator.
 
-    What `sink` gets is valid until it returns. `cut` is needed for rows, matrices and statistics.
+    What `sink` gets is valid until it returns. `cut` is needed for rows, matrices and statistics. `times`: takes in
+    what each step took.
     """
+    spent = times or nobodys(work.program, index)
     if work.program.in_pieces:
-        evaluate_in_pieces(work, start, elements, arena, source, sink, index, statistics)
+        evaluate_in_pieces(work, start, elements, arena, source, sink, index, statistics, spent)
         return
     tile = _ArenaTile(work, start, elements, arena, source, cut, statistics)
-    for step in work.program.passes[index]:
+    steps, seconds, lap = work.program.passes[index], spent.measured, Lap()
+    for number, step in enumerate(steps):
         if tile.unfed and not isinstance(step, Reduce):
             tile.feed()
+            seconds[number - 1] += lap.seconds()
         finished = tile.run(step)
+        seconds[number] += lap.seconds()
         if finished is not None:
             sink(finished)
+            seconds[len(steps) + finished.root] += lap.seconds()
     if tile.unfed:
         tile.feed()
+        seconds[len(steps) - 1] += lap.seconds()
 
 
 class TileSteps:

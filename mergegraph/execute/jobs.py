@@ -15,6 +15,7 @@ from mergegraph.execute.accumulators import of_reduction
 from mergegraph.execute.finished import Statistics
 from mergegraph.execute.quantile import Quantile
 from mergegraph.execute.reduce import Accumulator
+from mergegraph.execute.timing import Kind
 from mergegraph.plan.extent import Extent
 from mergegraph.plan.groups import Place
 from mergegraph.plan.program import Computation
@@ -48,7 +49,8 @@ class Sampling:
 @dataclass(eq=False)
 class Job:
     """`members` are the tensors it writes, by root; none for a member of a population, or where nothing is written.
-    `fed` are accumulators that belong to others, fed in the last pass, which is `sampling` when they sample."""
+    `fed` are accumulators that belong to others, fed in the last pass, which is `sampling` when they sample. `kinds`:
+    where the time of each pass is counted; none where it is not."""
 
     computation: Computation
     cut: Extent
@@ -57,6 +59,7 @@ class Job:
     shared: tuple[Found, ...] = ()
     fed: tuple[Accumulator, ...] = ()
     sampling: Sampling | None = None
+    kinds: tuple[Kind, ...] = ()
     index: int = 0
     found: list[Found | None] = field(init=False)
     accumulators: dict[int, Accumulator] = field(init=False)

@@ -17,11 +17,13 @@ from mergegraph.dtypes import BY_CODE
 from mergegraph.execute.arena import Arena
 from mergegraph.execute.factors import byte_view
 from mergegraph.execute.finished import Finished, Sink, Statistics
+from mergegraph.execute.losing import Running
 from mergegraph.execute.measuring import Counters, Measure
 from mergegraph.execute.quantile import Counting, Quantile
 from mergegraph.execute.recording import Recorder
 from mergegraph.execute.reduce import Accumulator, Sum, feed_in_runs
 from mergegraph.execute.script import Buffers, Runner, Script, runner
+from mergegraph.execute.timing import Lap, TileTimes
 from mergegraph.execute.views import TORCH_DTYPES, Source, read_view
 from mergegraph.plan.program import Computation
 from mergegraph.plan.steps import Fetch, Reduce, Step, Store
@@ -39,15 +41,18 @@ class _Part:
     counted: list[tuple[Quantile, Counting]]
     looking: list[tuple[Measure, Counters]]
     fed: list[tuple[Accumulator, tuple[int, ...]]]
+    fed_by: int = 0
+    """The step that feeds."""
 
 
 @dataclass
 class _Recorded:
-    """The steps of a pass as parts."""
+    """The steps of a pass as parts. `laps`: whether each step is timed."""
 
     recorder: Recorder
     accumulators: dict[int, Accumulator]
     block: int
+    laps: bool
     parts: list[_Part] = field(default_factory=list[_Part])
     _sums: list[Accumulator] = field(default_factory=list[Accumulator])
     _counted: list[tuple[Quantile, Counting]] = field(default_factory=list[tuple[Quantile, Counting]])
@@ -55,20 +60,25 @@ class _Recorded:
     _fed: list[tuple[Accumulator, tuple[int, ...]]] = field(default_factory=list[tuple[Accumulator, tuple[int, ...]]])
 
     def all(self, steps: Sequence[Step]) -> list[_Part]:
-        for step in steps:
+        for number, step in enumerate(steps):
             if isinstance(step, Reduce):
                 self._reduce(step)
             else:
                 if self._fed:
-                    self._end_part()
+                    self._end_part(number - 1)
                 self.recorder.record(step)
-        self._end_part()
+            if self.laps:
+                self.recorder.script.lap(number)
+        self._end_part(len(steps) - 1)
         return self.parts
 
     def _reduce(self, step: Reduce) -> None:
         """What is found before its last planned pass is fed no more."""
         into = self.accumulators.get(step.stat)
-        if isinstance(into, Sum):
+        if isinstance(into, Running):
+            self.recorder.add_up_some(into.kind, step.sources)
+            self._sums.append(into)
+        elif isinstance(into, Sum):
             self.recorder.add_up(into.kind, step.sources)
             self._sums.append(into)
         elif isinstance(into, Quantile) and not (counting := into.counting(_MAGNITUDE_BITS)).is_sampling:
@@ -81,44 +91,54 @@ class _Recorded:
         elif into is not None:
             self._fed.append((into, step.sources))
 
-    def _end_part(self) -> None:
+    def _end_part(self, last: int) -> None:
         script = self.recorder.next_script()
-        self.parts.append(_Part(script, self._sums, self._counted, self._looking, self._fed))
+        self.parts.append(_Part(script, self._sums, self._counted, self._looking, self._fed, last))
         self._sums, self._counted, self._looking, self._fed = [], [], [], []
 
 
 def evaluate_in_pieces(
     work: Computation, start: int, elements: int, arena: Arena, source: Source, sink: Sink, index: int,
-    statistics: Statistics,
+    statistics: Statistics, times: TileTimes,
 ) -> None:  # fmt: skip
     """One tile of pass `index`; as `evaluate.evaluate`, for a program that is computed in pieces."""
-    steps = work.program.passes[index]
-    buffers = _buffers(work, start, elements, arena, source, index)
+    steps, lap = work.program.passes[index], Lap()
+    buffers = _buffers(work, start, elements, arena, source, index, times, lap)
     own = work.program.slots_of[index]
-    recorder = Recorder(start, elements, [noise.key for noise in work.noises], statistics.found, own)
+    every = max([into.every for into in statistics.fed.values() if isinstance(into, Running)], default=1)
+    recorder = Recorder(start, elements, [noise.key for noise in work.noises], statistics.found, own, every)
     block = work.program.piece(index)[0] - work.program.block(index)
-    parts = _Recorded(recorder, dict(statistics.fed), block).all(steps)
+    parts = _Recorded(recorder, dict(statistics.fed), block, times.looks).all(steps)
+    times.looked = [0.0] * (len(steps) if times.looks else 0)
     counts, step = [[0, 0] for _ in buffers.out], work.program.piece(index)[1]
     runners = [runner(part.script, buffers, start, step) for part in parts]
     for first, last in _runs(start, elements, _longest(parts, elements)):
         stored = 0
         for part, run in zip(parts, runners, strict=True):
-            _run(part, run, counts[stored:], start, first, last)
+            _run(part, run, counts[stored:], start, first, last, times.looked)
             stored += part.script.stores
             if part.fed:
+                times.together += lap.seconds()
                 feedings = [(into, tuple([buffers.slots[n][: last - first] for n in at])) for into, at in part.fed]
                 feed_in_runs(feedings, start + first, CHUNK_ELEMENTS, arena.reduction)
+                times.measured[part.fed_by] += lap.seconds()
     for into, tile in chain.from_iterable([part.looking for part in parts]):
         into.end_tile(tile, elements)
+    times.together += lap.seconds()
     roots = [each.root for each in steps if isinstance(each, Store)]
     for root, rounded, (nonfinite, overflowed) in zip(roots, buffers.out, counts, strict=True):
         sink(Finished(root, byte_view(rounded.view(torch.uint8)), nonfinite, overflowed))
+        times.measured[len(steps) + root] += lap.seconds()
 
 
-def _run(part: _Part, run: Runner, counts: list[list[int]], start: int, first: int, last: int) -> None:
+def _run(
+    part: _Part, run: Runner, counts: list[list[int]], start: int, first: int, last: int, step_seconds: list[float]
+) -> None:
     """Elements `first … last` of a tile that begins at `start` through one part."""
     script = part.script
-    counted, sums, tallies, chosen, looked = run(first, last)
+    counted, sums, tallies, chosen, looked, laps = run(first, last)
+    for index, step in enumerate(script.timed):
+        step_seconds[step] += sum(laps[index :: len(script.timed)]) / 1e9
     for index in range(script.stores):
         counts[index][0] += sum(counted[2 * index :: 2 * script.stores])
         counts[index][1] += sum(counted[2 * index + 1 :: 2 * script.stores])
@@ -165,14 +185,18 @@ def _runs(start: int, elements: int, longest: int) -> Iterator[tuple[int, int]]:
         first = last
 
 
-def _buffers(work: Computation, start: int, elements: int, arena: Arena, source: Source, index: int) -> Buffers:
+def _buffers(
+    work: Computation, start: int, elements: int, arena: Arena, source: Source, index: int, times: TileTimes, lap: Lap
+) -> Buffers:
     """The memory of the tile, with all that the pass reads in place."""
     steps = work.program.passes[index]
     staged = [(work.reads[step.read], BY_CODE[step.dtype]) for step in steps if isinstance(step, Fetch)]
+    fetches = [number for number, step in enumerate(steps) if isinstance(step, Fetch)]
     stored = [BY_CODE[step.dtype] for step in steps if isinstance(step, Store)]
     raw, out = arena.side_by_side([x.bits for _, x in staged], [x.bits for x in stored], elements)
-    for (read, dtype), content in zip(staged, raw, strict=True):
+    for (read, dtype), content, number in zip(staged, raw, fetches, strict=True):
         read_view(read, start * dtype.bits // 8, byte_view(content), source)
+        times.measured[number] += lap.seconds()
     slots = arena.pieces(*work.program.piece(index))
     doubles: Sequence[Tensor] = ()
     integers: Sequence[Tensor] = ()

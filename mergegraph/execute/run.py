@@ -113,7 +113,7 @@ def _run(running: Running, started: float) -> Report:
         seconds=time.monotonic() - started,
         nonfinite=work.nonfinite,
         overflowed=work.overflowed,
-        node_seconds=dict(work.node_seconds),
+        node_seconds=work.node_seconds,
         warnings=tuple(running.warnings),
         verified=options.verify_output,
         device=devices.report(on_device) if devices else ON_CPU,

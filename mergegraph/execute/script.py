@@ -91,7 +91,8 @@ def count_bits(w: Tensor, bits: Tensor, inside: Tensor, spare: Tensor, c: List[i
 def run_pieces(s: List[Tensor], w: List[Tensor], r: List[Tensor], o: List[Tensor], d: List[Tensor], x: List[Tensor],
                mixed: Tensor, t: List[Tensor], f: List[float], k: List[int], q: List[int], c: List[List[int]],
                e: List[Tensor], start: int, first: int, last: int,
-               step: int) -> Tuple[List[int], List[float], List[int], List[Tensor], List[Tensor]]:
+               step: int) -> Tuple[List[int], List[float], List[int], List[Tensor], List[Tensor], List[int]]:
+    laps: List[int] = []
     counts: List[int] = []
     sums: List[float] = []
     tallies: List[int] = []
@@ -110,7 +111,8 @@ class Script:
     The lines see `n` elements from `i` on of what they name: s<slot>, w<slot> (its bits as int32), r<raw>, o<out>,
     d<run of float64>, x<run of int32>. f, t (as a tensor without dimensions, float32) and k (integers) hold the
     numbers, q the keys of random numbers, two for each block, c what quantiles count, and e tensors: equal programs
-    give equal lines, whatever their numbers. `above` is the text of functions that they call.
+    give equal lines, whatever their numbers. `above` is the text of functions that they call. `timed`: which steps end
+    with a lap, in order.
     """
 
     lines: list[str] = field(default_factory=list[str])
@@ -125,6 +127,12 @@ class Script:
     sums: int = 0
     stores: int = 0
     noises: int = 0
+    timed: list[int] = field(default_factory=list[int])
+
+    def lap(self, step: int) -> None:
+        """What was written since the last lap is of `step`: its nanoseconds go to `laps`."""
+        self.timed.append(step)
+        self.lines += [f"now = {_CLOCK}", "laps.append(now - before)", "before = now"]
 
     def name(self, kind: str, index: int) -> str:
         """The name of a slot, its bits, a raw or an out buffer."""
@@ -156,10 +164,13 @@ class Script:
         """The function's source."""
         views = [_VIEW[name[0]].format(name=name, index=name[1:]) for name in sorted(self.names)]
         begin = _NOISE_VIEWS if self.noises else []
-        body = "\n".join(" " * 8 + line for line in (*begin, *views, *self.lines, "i += n"))
-        return f"{self.above}{_PRELUDE}{body}\n    return counts, sums, tallies, chosen, looked\n"
+        watch = [f"before = {_CLOCK}"] if self.timed else []
+        body = "\n".join(" " * 8 + line for line in (*begin, *views, *watch, *self.lines, "i += n"))
+        return f"{self.above}{_PRELUDE}{body}\n    return counts, sums, tallies, chosen, looked, laps\n"
 
 
+_CLOCK: Final = "torch.ops.prim.TimePoint()"
+"""Nanoseconds; the one clock that TorchScript has."""
 _VIEW: Final = {
     "s": "{name} = s[{index}].narrow(0, 0, n)",
     "w": "{name} = w[{index}].narrow(0, 0, n)",
@@ -189,9 +200,9 @@ class Buffers:
     integers: Sequence[Tensor]
 
 
-Counts = tuple[list[int], list[float], list[int], list[Tensor], list[Tensor]]
+Counts = tuple[list[int], list[float], list[int], list[Tensor], list[Tensor], list[int]]
 """For each piece in turn: how many values are not finite and how many did not fit, for each store; the sums; what
-quantiles count, as numbers and as tensors; and what `counting.look_at` finds."""
+quantiles count, as numbers and as tensors; what `counting.look_at` finds; and the laps."""
 
 
 Runner = Callable[[int, int], Counts]

@@ -6,8 +6,7 @@ An executor decides who performs a task and when; the bytes do not depend on it.
 from __future__ import annotations
 
 import threading
-import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,11 +24,14 @@ from mergegraph.execute.jobs import Job, Sampling, Stage, Tile
 from mergegraph.execute.quantile import Quantile
 from mergegraph.execute.reduce import Accumulator
 from mergegraph.execute.surveys import Surveys
+from mergegraph.execute.timing import NodeTimes
 from mergegraph.execute.views import Source, WithMeans
 from mergegraph.expr import Stat
 from mergegraph.plan.extent import Extent
 from mergegraph.plan.groups import Gathering, Group, OutputTensor, Place, looked_at
 from mergegraph.plan.groups import read_bytes as bytes_read
+from mergegraph.plan.makers import MakersOf
+from mergegraph.plan.memory import text_bytes
 from mergegraph.plan.plan import Output, Plan
 from mergegraph.plan.program import Computation, computation
 from mergegraph.statistic import Found
@@ -71,7 +73,7 @@ class Work:
         self.tile_elements: Callable[[Computation], int] = lambda work: plan.projection.tile_elements
         self._nonfinite: Counter[Place] = Counter()
         self._overflowed: Counter[Place] = Counter()
-        self.node_seconds: defaultdict[str, float] = defaultdict(float)
+        self._times, self._makers = NodeTimes(may_look=_has_room_to_look(plan)), MakersOf(plan)
         self.populations: dict[Stat, Found] = {}
         self._digests: dict[Place, dict[int, bytes | None]] = {}
         self._elements_left: dict[Place, int] = {}
@@ -127,9 +129,11 @@ class Work:
         return sampling
 
     def _members(self, gathering: Gathering, found: Accumulator, sampling: Sampling | None) -> Iterator[Job]:
-        for work, cut in gathering.members:
+        for position, (work, cut) in enumerate(gathering.members):
             if sampling is None or sampling.phase < cut.elements:
-                yield Job(work, cut, self._tile(work, cut), shared=self._shared(work), fed=(found,), sampling=sampling)
+                kinds = self._times.kinds(self._makers.member(gathering, position), work.program)
+                tile, shared = self._tile(work, cut), self.shared(work)
+                yield Job(work, cut, tile, shared=shared, fed=(found,), sampling=sampling, kinds=kinds)
             sampling = sampling and sampling.after(cut.elements)
 
     def _gathered(self, stat: Stat, found: Accumulator) -> None:
@@ -141,21 +145,24 @@ class Work:
     def _groups(self) -> Iterator[Job]:
         """A group keeps only its unfinished members."""
         for members, group in self.unfinished():
-            work = self._computation(members, group)
-            fed = self.surveys.begin(self._measured(members, group), work)
-            yield Job(work, group.extent, self._tile(work, group.extent), members, self._shared(work), fed)
+            work, measured = self._computation(members, group), self._measured(members, group)
+            fed, tile = self.surveys.begin(measured, work), self._tile(work, group.extent)
+            kinds = self._times.kinds(self._makers.group(members, measured, work), work.program)
+            yield Job(work, group.extent, tile, members, self.shared(work), fed, kinds=kinds)
 
     def _computation(self, members: tuple[Place, ...], group: Group) -> Computation:
         """What computes these members of a group: the group's own where they are all."""
         if members == group.members:
             return group.computation
-        feeds = [looked_at(self.plan.surveys, place).feed for place in self._measured(members, group)]
+        measured = self._measured(members, group)
+        feeds = [feed for place in measured for feed in looked_at(self.plan.surveys, place).feeds]
         return computation([self.tensor(place).root for place in members], feeds)
 
     def _measured(self, members: tuple[Place, ...], group: Group) -> tuple[Place, ...]:
         return tuple([place for place in group.measured if place in members])
 
-    def _shared(self, work: Computation) -> tuple[Found, ...]:
+    def shared(self, work: Computation) -> tuple[Found, ...]:
+        """The statistics of populations that a computation needs."""
         return tuple([self.populations[stat] for stat in work.shared])
 
     def _tile(self, work: Computation, cut: Extent) -> int:
@@ -186,23 +193,28 @@ class Work:
 
     def perform(self, tile: Tile, memory: WorkerMemory) -> None:
         """Compute one tile and write its results. RunError names the tensor that cannot be computed."""
-        began = time.perf_counter()
         job = tile.job
+        kind = job.kinds[tile.index] if job.kinds else None
+        times = self._times.begin(kind) if kind is not None else None
         whole_blocks = job.tile % BLOCK_ELEMENTS == 0 or tile.elements == job.cut.elements
         with self.named(job):
             evaluate(
                 job.computation, tile.start, tile.elements, memory.arena(job.computation, job.tile), self.source,
                 lambda finished: self._finish_tile(tile, finished, whole_blocks=whole_blocks),
-                index=tile.index, cut=job.cut, statistics=job.statistics,
+                index=tile.index, cut=job.cut, statistics=job.statistics, times=times,
             )  # fmt: skip
-        self.spent(job, time.perf_counter() - began)
+        if kind is not None and times is not None:
+            self._times.add(kind, times)
 
     def spent(self, job: Job, seconds: float) -> None:
-        """Count a worker's time for the node that computes a job."""
+        """Count the time of a job as a whole, for the node that computes it."""
         if job.members:
-            node = self.plan.outputs[job.members[0][0]].computed_by
-            with self._lock:
-                self.node_seconds[node] += seconds
+            self._times.add_whole(self.plan.outputs[job.members[0][0]].computed_by, seconds)
+
+    @property
+    def node_seconds(self) -> dict[str, float]:
+        """Seconds of all workers together, by node (see `timing.py`)."""
+        return self._times.by_node()
 
     @contextmanager
     def named(self, job: Job) -> Generator[None]:
@@ -321,6 +333,13 @@ class NonFinite(RunError):
     def __init__(self, output: Output, tensor: OutputTensor, count: int) -> None:
         self.output, self.tensor, self.count = output, tensor, count
         super().__init__(Problem(f"{tensor.name} is not finite.", tensor=tensor.name))
+
+
+def _has_room_to_look(plan: Plan) -> bool:
+    """Whether the budget has room for every compiled pass once more."""
+    works = [*(group.computation for group in plan.groups), *(x for each in plan.gatherings for x, _ in each.members)]
+    programs = {id(work.program): work.program for work in works}.values()
+    return plan.projection.budget_bytes - plan.projection.pool_bytes >= text_bytes(programs)
 
 
 def bytes_on_disk(folder: OutputFolder, output: Output) -> int:

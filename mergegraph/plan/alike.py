@@ -39,11 +39,15 @@ Leaf = Read | Noise
 
 @dataclass(slots=True, eq=False)
 class Made:
-    """One tensor of one node. `leaves` are what it is made of, in the order they first occur."""
+    """One tensor of one node. `leaves` are what it is made of, in the order they first occur.
+
+    `made_by`, of an example: the node that made each part of the expression, in the order of `walk_parts`.
+    """
 
     leaves: tuple[Leaf, ...]
     example: Made | None = None
     _expr: Expr | None = None
+    made_by: tuple[str, ...] = ()
 
     @property
     def kind(self) -> Made:
@@ -59,20 +63,25 @@ class Made:
         return self._expr
 
 
-def stored(read: Read, like: Made | None) -> Made:
+def stored(read: Read, like: Made | None, node: str) -> Made:
     """A tensor of a checkpoint. All those of one load node are alike."""
-    return Made((read,), like, read)
+    return Made((read,), like, read, (node,))
 
 
-def of_expression(expr: Expr, leaves: tuple[Leaf, ...]) -> Made:
-    """A tensor with no others like it yet."""
-    return Made(leaves, None, expr)
+def of_expression(expr: Expr, leaves: tuple[Leaf, ...], node: str, operands: Sequence[Made | None] = ()) -> Made:
+    """A tensor with no others like it yet, which `node` makes of `operands`."""
+    before: dict[Part, str] = {}
+    for operand in operands:
+        if operand is not None:
+            before.update(zip(walk_parts(operand.expr), operand.kind.made_by, strict=False))
+    return Made(leaves, None, expr, tuple([before.get(part, node) for part in walk_parts(expr)]))
 
 
 @dataclass
 class Examples:
     """The tensors of one node that stand for all others like them."""
 
+    node: str
     known: dict[Key, Made] = field(default_factory=dict[Key, Made])
 
     def make(
@@ -96,7 +105,7 @@ class Examples:
         example = self.known.get(key)
         if example is not None:
             return Made(leaves, example)
-        made = of_expression(build([operand and operand.expr for operand in operands]), leaves)
+        made = of_expression(build([operand and operand.expr for operand in operands]), leaves, self.node, operands)
         self.known[key] = made
         return made
 

@@ -40,10 +40,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Compiled:
-    """The expression of each save's tensors, and the comparisons of what is not computed on. `leaves`: the tensors of
-    load and lora nodes."""
+    """Each save's tensors, and the comparisons of what is not computed on. `leaves`: the tensors of load and lora
+    nodes."""
 
-    tables: Mapping[str, Mapping[str, Expr]]
+    tables: Mapping[str, Table]
     comparisons: tuple[Comparison, ...]
     leaves: Mapping[str, Table]
 
@@ -76,35 +76,34 @@ def compile_graph(resolved: Resolved) -> Compiled:
         else:
             compiling.tables[name] = _load_table(node)
             compiling.comparisons += _duplicates(node)
-    saves = {
-        name: {tensor: made.expr for tensor, made in compiling.tables[name].items()} for name in resolved.graph.saves
-    }
+    saves = {name: compiling.tables[name] for name in resolved.graph.saves}
     leaves = {name: compiling.tables[name] for name, node in resolved.nodes.items() if node.checkpoint or node.adapter}
     return Compiled(saves, tuple(compiling.comparisons), leaves)
 
 
 def _load_table(node: ResolvedNode) -> Table:
-    space = node.node.space
+    space, by = node.node.space, node.node.written_as
     table: Table = {}
     example: Made | None = None
     for name, tensor in node.stored.items():
         if name in node.views:
-            table[name] = _viewed(tensor, node.views[name], space)
+            table[name] = _viewed(tensor, node.views[name], space, by)
             continue
         leaf = _leaf(tensor, space)
-        table[name] = stored(leaf, example)
+        table[name] = stored(leaf, example, by)
         example = example or table[name]
     return table
 
 
 def _adapter_table(node: ResolvedNode) -> Table:
     """What an adapter adds: a number times a product of two stored matrices, for each tensor that it changes."""
-    examples, table = Examples(), Table()
+    by = node.node.written_as
+    examples, table = Examples(by), Table()
     left = right = None
     for name, target in node.targets.items():
         factors = target.factors
         number = node.schedules["scale",].value(name) * factors.scaling
-        sides = stored(_leaf(factors.left, "delta"), left), stored(_leaf(factors.right, "delta"), right)
+        sides = stored(_leaf(factors.left, "delta"), left, by), stored(_leaf(factors.right, "delta"), right, by)
         left, right = left or sides[0], right or sides[1]
         multiply = partial(_multiplied, number, target.is_transposed)
         table[name] = examples.make(sides, [], (number, target.is_transposed), multiply)
@@ -127,12 +126,12 @@ def _leaf(tensor: StoredTensor, space: Space, rows: RowMap | None = None) -> Rea
     return read(tensor.path, tensor.name, tensor.dtype.code, shape, tensor.offset, nbytes, space, rows, tensor.scale)
 
 
-def _viewed(tensor: StoredTensor, view: RowView, space: Space) -> Made:
+def _viewed(tensor: StoredTensor, view: RowView, space: Space, node: str) -> Made:
     """A tensor in the rows of another vocabulary. What fills its gaps is added: each is zero where the other is not."""
     leaves = [_leaf(tensor, space, view.rows), *(_leaf(other, space, rows) for other, rows in view.fills)]
     if len(leaves) == 1:
-        return of_expression(leaves[0], (leaves[0],))
-    return of_expression(linear([(Fraction(1), leaf) for leaf in leaves], space), tuple(leaves))
+        return of_expression(leaves[0], (leaves[0],), node)
+    return of_expression(linear([(Fraction(1), leaf) for leaf in leaves], space), tuple(leaves), node)
 
 
 def _duplicates(node: ResolvedNode) -> Iterator[Comparison]:
@@ -146,7 +145,8 @@ def _duplicates(node: ResolvedNode) -> Iterator[Comparison]:
 def _table(compiling: _Compiling, node: ResolvedNode) -> Table:
     inputs = [compiling.tables[name] for name in node.node.inputs]
     spaces: list[Space] = [compiling.resolved.nodes[name].node.space for name in node.node.inputs]
-    building = _Node(node, compiling.resolved.graph.recipe.seed, of_expression(linear([], node.node.space), ()))
+    zero = of_expression(linear([], node.node.space), (), node.node.written_as)
+    building = _Node(node, compiling.resolved.graph.recipe.seed, zero, Examples(node.node.written_as))
     operands = {name: _operands(node, inputs, name, building.zero) for name in node.tensors}
     plain = [
         name
@@ -191,7 +191,7 @@ class _Node:
     node: ResolvedNode
     recipe_seed: int
     zero: Made
-    examples: Examples = field(default_factory=Examples)
+    examples: Examples
     populations: tuple[Population, ...] = ()
 
     @property

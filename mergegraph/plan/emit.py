@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 
-from mergegraph.expr import Apply, Cast, Expr, Factor, Joined, Linear, Part, Product, Read, as_matrix
+from mergegraph.expr import Apply, Cast, Expr, Factor, Joined, Linear, Part, Product, Read, Stat, as_matrix
 from mergegraph.methods.registry import kernels
 from mergegraph.plan.steps import (
     Accumulate,
@@ -36,15 +36,25 @@ from mergegraph.walking import operands
 
 @dataclass
 class Emitter:
-    """Emits the steps of one pass and hands out slots. `uses` counts how often each expression is still needed."""
+    """Emits the steps of one pass and hands out slots. `uses` counts how often each expression is still needed.
+
+    `parts`: what each step computes, reads or stores, None where it feeds the caller's reductions; `statistics`: the
+    others, by number.
+    """
 
     uses: Counter[Expr]
     number: Callable[[Fraction], float]
     numbered: Mapping[Part, int]
+    statistics: Mapping[int, Stat]
     steps: list[Step] = field(default_factory=list[Step])
+    parts: list[Part | None] = field(default_factory=list[Part | None])
     holds: dict[Expr, int] = field(default_factory=dict[Expr, int])
     free: list[int] = field(default_factory=list[int])
     count: int = 0
+
+    def emit(self, step: Step, part: Part | None) -> None:
+        self.steps.append(step)
+        self.parts.append(part)
 
     def take(self) -> int:
         if self.free:
@@ -63,11 +73,11 @@ class Emitter:
             self.join(index, root.operand, root.dtype)
         elif isinstance(root, Cast):
             slot = self.value(root.operand)
-            self.steps.append(Store(index, slot, root.dtype))
+            self.emit(Store(index, slot, root.dtype), root)
             self.release(root.operand)
         else:
             assert isinstance(root, Read), "a root is cast or copied"
-            self.steps.append(Copy(index, self.numbered[root], root.dtype))
+            self.emit(Copy(index, self.numbered[root], root.dtype), root)
 
     def value(self, expr: Expr) -> int:
         """The slot that holds `expr`, computed now if it is not held yet.
@@ -87,7 +97,7 @@ class Emitter:
         match expr:
             case Read():
                 slot = self.take()
-                self.steps.append(Fetch(slot, self.numbered[expr], expr.dtype, expr.scale is not None))
+                self.emit(Fetch(slot, self.numbered[expr], expr.dtype, expr.scale is not None), expr)
             case Linear():
                 slot = self.linear(expr)
             case Apply():
@@ -104,16 +114,16 @@ class Emitter:
     def linear(self, expr: Linear) -> int:
         if not expr.terms:
             slot = self.take()
-            self.steps.append(Zero(slot))
+            self.emit(Zero(slot), expr)
             return slot
         (coefficient, first), *rest = expr.terms
         source = self.value(first)
         self.release(first)
         slot = self.take() if first in self.holds else self._retake(source)
         if (number := self.number(coefficient)) != 1 or slot != source:
-            self.steps.append(Scaled(slot, source, number))
+            self.emit(Scaled(slot, source, number), expr)
         for coefficient, operand in rest:
-            self.steps.append(Accumulate(slot, self.value(operand), self.number(coefficient)))
+            self.emit(Accumulate(slot, self.value(operand), self.number(coefficient)), expr)
             self.release(operand)
         return slot
 
@@ -129,7 +139,7 @@ class Emitter:
         scratch = tuple(self.take() for _ in range(wanted))
         stats = tuple([self.numbered[each] for each in expr.stats])
         noise = None if expr.noise is None else self.numbered[expr.noise]
-        self.steps.append(Call(slot, expr.kernel, sources, expr.parameters, scratch, stats, noise))
+        self.emit(Call(slot, expr.kernel, sources, expr.parameters, scratch, stats, noise), expr)
         self.free += scratch
         for operand in expr.operands:
             self.release(operand)
@@ -138,14 +148,14 @@ class Emitter:
     def multiply(self, expr: Product) -> int:
         slot, left, right = self.take(), expr.left, expr.right
         numbers, dtypes = (self.numbered[left], self.numbered[right]), (left.dtype, right.dtype)
-        self.steps.append(Multiply(slot, *numbers, dtypes, expr.rank, expr.columns, expr.is_transposed))
+        self.emit(Multiply(slot, *numbers, dtypes, expr.rank, expr.columns, expr.is_transposed), expr)
         return slot
 
     def split(self, expr: Factor) -> int:
         """The slot of one factor. The other is found with it, and kept where it is needed."""
         source, slot, other = self.value(expr.operand), self.take(), self.take()
         left, right = (slot, other) if expr.side == "left" else (other, slot)
-        self.steps.append(Split(left, right, source, expr.rank, expr.shape))
+        self.emit(Split(left, right, source, expr.rank, expr.shape), expr)
         self.release(expr.operand)
         if self.uses[expr.other]:
             self.holds[expr.other] = other
@@ -162,7 +172,7 @@ class Emitter:
             else Piece(self.numbered[part], as_matrix(part), self.number(coefficient), part.dtype)
             for coefficient, part in expr.terms
         ]
-        self.steps.append(Join(root, tuple(pieces), expr.axis, dtype))
+        self.emit(Join(root, tuple(pieces), expr.axis, dtype), expr)
         for part in operands(expr):
             self.release(part)
 
@@ -170,7 +180,8 @@ class Emitter:
         """Feed a statistic."""
         sources = tuple([self.value(each) for each in expressions])
         follow = sources == tuple(range(sources[0], sources[0] + len(sources)))
-        self.steps.append(Reduce(stat, sources, follow and self.uses[expressions[-1]] == 1))
+        step = Reduce(stat, sources, follow and self.uses[expressions[-1]] == 1)
+        self.emit(step, self.statistics.get(stat))
         for each in expressions:
             self.release(each)
 

@@ -27,7 +27,8 @@ Place = tuple[int, int]
 class OutputTensor:
     """One tensor of an output: what it is made of (`Cast`, or `Read` for a byte copy), and what that takes.
 
-    `shared` are the statistics of populations that it looks at itself.
+    `shared` are the statistics of populations that it looks at itself. `made_by`: the node that made each part of the
+    expression below its cast, in the order of `walk_parts`; empty where that is not known.
     """
 
     name: str
@@ -37,6 +38,7 @@ class OutputTensor:
     reads: tuple[Read, ...]
     shared: tuple[Stat, ...] = ()
     cut: Extent = field(default_factory=lambda: extent((), "element"))
+    made_by: tuple[str, ...] = ()
 
     @property
     def element_count(self) -> int:
@@ -50,18 +52,20 @@ class OutputTensor:
         return isinstance(self.root, Read)
 
 
-def output_tensor(name: str, dtype: DType, shape: tuple[int, ...], root: Expr) -> OutputTensor:
+def output_tensor(
+    name: str, dtype: DType, shape: tuple[int, ...], root: Expr, made_by: tuple[str, ...] = ()
+) -> OutputTensor:
     """The tensor with what its expression takes."""
     below: list[Part] = list(walk_parts(root))
     needed = tuple([part for part in below if isinstance(part, Read)])
     shared = tuple([part for part in below if isinstance(part, Stat) and part.population is not None])
-    return OutputTensor(name, dtype, shape, root, needed, shared, extent_of(root, shape, *below))
+    return OutputTensor(name, dtype, shape, root, needed, shared, extent_of(root, shape, *below), made_by)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """Output tensors that share reads and so are computed together, tile by tile. `measured`: those whose statistics
-    are kept, each of which feeds one accumulator."""
+    are kept, each of which feeds accumulators of its own (`Looked.feeds`)."""
 
     members: tuple[Place, ...]
     extent: Extent
@@ -165,7 +169,7 @@ def group_outputs(
 def _group(outputs: Sequence[Grouped], members: tuple[Place, ...], surveys: Sequence[Survey], writes: bool) -> Group:
     tensors = [outputs[output].tensors[tensor] for output, tensor in members]
     measured = tuple([place for place in members if surveys and not looked_at(surveys, place).skipped])
-    feeds = [looked_at(surveys, place).feed for place in measured]
+    feeds = [feed for place in measured for feed in looked_at(surveys, place).feeds]
     try:
         work = computation([tensor.root for tensor in tensors] if writes else [], feeds)
     except OverflowError:

@@ -12,6 +12,7 @@ from mergegraph.errors import Problem, RecipeError, raise_errors
 from mergegraph.expr import Expr, Read, cast
 from mergegraph.graph import GraphNode
 from mergegraph.methods.save import Save
+from mergegraph.plan.alike import Made
 from mergegraph.plan.compile import Comparison, Compiled, compile_graph
 from mergegraph.plan.free_memory import default_budget
 from mergegraph.plan.groups import (
@@ -149,8 +150,8 @@ def base_files(checkpoint: Checkpoint, known: Sequence[InputFile]) -> Iterator[I
             yield InputFile(checkpoint.reference, file.path, file.file_bytes, file.identity, checkpoint.reference)
 
 
-def _output(resolved: Resolved, save: GraphNode, path: Path, table: Mapping[str, Expr], found: list[Problem]) -> Output:
-    method = save.method
+def _output(resolved: Resolved, save: GraphNode, path: Path, made: Mapping[str, Made], found: list[Problem]) -> Output:
+    method, table = save.method, {name: each.expr for name, each in made.items()}
     assert isinstance(method, Save)
     if method.format == "peft":
         return peft_output(resolved, save, path, table, found)
@@ -163,7 +164,7 @@ def _output(resolved: Resolved, save: GraphNode, path: Path, table: Mapping[str,
     specs = [TensorSpec(name, dtype, padded.get(name, shapes[name])) for name, dtype in dtypes.items()]
     space = save.space
     layout = lay_out(specs, method.max_shard_bytes, {"mergegraph.space": "delta"} if space == "delta" else {})
-    tensors = tuple(_output_tensor(name, dtypes[name], shapes[name], table[name]) for name in layout.file_of)
+    tensors = tuple(_output_tensor(name, dtypes[name], shapes[name], made[name]) for name in layout.file_of)
     found += _tie_problems(resolved, save, heads, table)
     floats = [dtype for dtype in dtypes.values() if dtype.is_float]
     computed_by = resolved.nodes[save.inputs[0]].node.written_as
@@ -241,10 +242,10 @@ def _dtype(stored: DType, wanted: DType | None, expr: Expr) -> DType:
     return wanted or stored
 
 
-def _output_tensor(name: str, dtype: DType, shape: tuple[int, ...], expr: Expr) -> OutputTensor:
-    root = cast(expr, dtype.code) if dtype.is_float else expr
+def _output_tensor(name: str, dtype: DType, shape: tuple[int, ...], made: Made) -> OutputTensor:
+    root = cast(made.expr, dtype.code) if dtype.is_float else made.expr
     assert not isinstance(root, Read) or root.dtype == dtype.code, f"{name}: {root.dtype} copied as {dtype.code}"
-    return output_tensor(name, dtype, shape, root)
+    return output_tensor(name, dtype, shape, root, made.kind.made_by)
 
 
 def _unread(resolved: Resolved, inputs: Sequence[InputFile]) -> tuple[str, ...]:

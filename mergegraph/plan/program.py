@@ -172,9 +172,11 @@ def _program(roots: Sequence[Expr], feeds: Sequence[Feed], found: Leaves, double
             fed[index].append((number, stat.operands))
     given = len(own) + len(found.shared)
     looks = [(given + n, feed) for n, feed in enumerate(feeds)]
-    emitted = [_pass(each, (), (), numbered, double) for each in fed[:last]]
-    emitted.append(_pass(fed[last], roots, looks, numbered, double))
-    return _sized(emitted, double, reductions, granularity_of(*walk_parts(*roots, *fed_exprs)), given)
+    by_number = dict(enumerate([*own, *found.shared]))
+    emitted = [_pass(each, (), (), numbered, by_number, double) for each in fed[:last]]
+    emitted.append(_pass(fed[last], roots, looks, numbered, by_number, double))
+    everything = list(walk_parts(*roots, *fed_exprs))
+    return _sized(emitted, double, reductions, everything, given)
 
 
 def _first_passes(stats: Sequence[Stat], bits: int) -> dict[Stat, int]:
@@ -187,7 +189,12 @@ def _first_passes(stats: Sequence[Stat], bits: int) -> dict[Stat, int]:
 
 
 def _pass(
-    wanted: Sequence[Fed], roots: Sequence[Expr], looks: Sequence[Fed], numbered: Mapping[Part, int], double: bool
+    wanted: Sequence[Fed],
+    roots: Sequence[Expr],
+    looks: Sequence[Fed],
+    numbered: Mapping[Part, int],
+    statistics: Mapping[int, Stat],
+    double: bool,
 ) -> Emitter:
     """The steps of one pass: `wanted` statistics are fed, `roots` stored, then the caller's reductions fed, which may
     write to what nobody needs any more."""
@@ -197,7 +204,7 @@ def _pass(
                 for part in operands(root.operand))  # fmt: skip
     for part in walk_parts(*uses, below=operands):
         uses.update(operands(part))
-    emitter = Emitter(uses, as_double if double else as_single, numbered)
+    emitter = Emitter(uses, as_double if double else as_single, numbered, statistics)
     for _, fed in (*wanted, *looks):
         # Products of the same tiles are fed one after the other, so that each tile is converted once.
         if len(fed) > 1:
@@ -212,8 +219,10 @@ def _pass(
 
 
 def _sized(
-    emitted: Sequence[Emitter], double: bool, reductions: tuple[Reduction, ...], granularity: Granularity, given: int
+    emitted: Sequence[Emitter], double: bool, reductions: tuple[Reduction, ...], everything: Sequence[Part], given: int
 ) -> Program:
+    granularity = granularity_of(*everything)
+    place = {part: n for n, part in enumerate(everything)}
     steps = [step for each in emitted for step in each.steps]
     compute_bits = 64 if double else 32
     fetched = [BY_CODE[step.dtype].bits for step in steps if isinstance(step, Fetch)]
@@ -235,6 +244,7 @@ def _sized(
         staged=tuple(all_at_once),
         stored=tuple(out),
         given=given,
+        parts=tuple([tuple([-1 if part is None else place[part] for part in each.parts]) for each in emitted]),
     )
 
 

@@ -190,6 +190,9 @@ class Program:
     a pass takes `slots_of` it.
 
     `given`: from this number on reductions are the caller's, one for each of its feeds.
+
+    `parts`: for each step of each pass the place of what it computes in `walk_parts` of the roots and feeds; -1 for a
+    feed of the caller's. It follows from the outline, so it is that of every computation with this program.
     """
 
     passes: tuple[tuple[Step, ...], ...]
@@ -204,6 +207,7 @@ class Program:
     staged: tuple[int, ...] = ()
     stored: tuple[int, ...] = ()
     given: int = 0
+    parts: tuple[tuple[int, ...], ...] = ()
 
     def piece(self, index: int) -> tuple[int, int]:
         """(slots, elements) of a piece in pass `index`: the pass's own slots, one where random numbers are drawn, and

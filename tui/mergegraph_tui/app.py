@@ -6,33 +6,54 @@ text in the document (`apply`); the check of it comes back from its thread; `syn
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
-from textual.app import App
+from textual.command import Provider
 from textual.message import Message
 from textual.screen import Screen
 
 from mergegraph.errors import Problem
 from mergegraph_tui.file_actions import FileActions
+from mergegraph_tui.finding_the_way import FindingTheWay
+from mergegraph_tui.keeping import Keeping
 from mergegraph_tui.keys import EVERYWHERE, bindings
 from mergegraph_tui.model.checking import Checked, Checker
 from mergegraph_tui.model.document import Document
 from mergegraph_tui.model.splice import Edited
+from mergegraph_tui.palette import Commands
+from mergegraph_tui.run_actions import RunActions
 from mergegraph_tui.screens.base import PlaceScreen
 from mergegraph_tui.screens.edit import EditScreen
-from mergegraph_tui.screens.run import RunScreen
-from mergegraph_tui.screens.stats import StatsScreen
-from mergegraph_tui.theme import THEMES, ThemeName
+from mergegraph_tui.theme import STYLES, THEMES, ThemeName, draw_scroll_bars
 from mergegraph_tui.workspace import Workspace
 
 
-class MergegraphApp(FileActions, App[int]):
+def _run_screen() -> Screen[None]:
+    """Imported when it is shown first, so that the first frame does not wait for it."""
+    from mergegraph_tui.screens.run import RunScreen
+
+    return RunScreen()
+
+
+def _stats_screen() -> Screen[None]:
+    from mergegraph_tui.screens.stats import StatsScreen
+
+    return StatsScreen()
+
+
+class MergegraphApp(FileActions, RunActions, Keeping, FindingTheWay):
     """`mode`: the one that it begins in."""
 
     TITLE = "mergegraph"
-    MODES: ClassVar[dict[str, type[Screen[None]]]] = {"edit": EditScreen, "run": RunScreen, "stats": StatsScreen}
+    MODES: ClassVar[dict[str, Callable[[], Screen[None]]]] = {
+        "edit": EditScreen,
+        "run": _run_screen,
+        "stats": _stats_screen,
+    }
     BINDINGS = bindings(EVERYWHERE)
-    CSS = "PlaceScreen { background: $background; } Toast { background: $panel; }"
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Commands}
+    CSS = STYLES
 
     class Found(Message):
         """The check of a text has ended."""
@@ -50,17 +71,24 @@ class MergegraphApp(FileActions, App[int]):
             self.register_theme(each)
         self.theme = THEMES[theme].name
         self.animation_level = "none"
+        self.set_class(workspace.ascii_only, "-ascii")
+        self.read_keys()
 
     def _found(self, checked: Checked) -> None:
         """Called in the checker's thread."""
         self.post_message(self.Found(checked))
 
     def on_mount(self) -> None:
+        draw_scroll_bars(ascii_only=self.workspace.ascii_only)
         self.submit()
         self.switch_mode(self._mode)
+        self.call_after_refresh(self.begin_keeping)
+        for problem in self.key_map.problems:
+            self.say_problem(problem)
 
     def on_unmount(self) -> None:
         self._checker.close()
+        self.end_keeping()
 
     def action_show_mode(self, mode: str) -> None:
         if self.current_mode != mode:
@@ -80,14 +108,15 @@ class MergegraphApp(FileActions, App[int]):
         """The document has another text (or is another one): check it, and show what is known already."""
         self.submit()
         self.sync()
+        self.keep_soon()
 
     def submit(self) -> None:
         document = self.workspace.document
         self._checker.submit(document.text, document.path, document.folder)
 
     def replace_document(self, document: Document) -> None:
-        """Go on with another recipe."""
-        self.workspace.document, self.workspace.selected = document, None
+        """Go on with another recipe; nothing of this one stays but the run that is followed."""
+        self.workspace.begin(document)
         self.changed()
 
     def on_mergegraph_app_found(self, event: Found) -> None:
@@ -99,6 +128,13 @@ class MergegraphApp(FileActions, App[int]):
         place = self.screen_stack[0] if self.screen_stack else None
         if isinstance(place, PlaceScreen) and place.is_mounted:
             place.sync()
+
+    def show_run(self) -> None:
+        """The followed run has moved on."""
+        place = self.screen_stack[0] if self.screen_stack else None
+        if isinstance(place, PlaceScreen) and place.is_mounted:
+            place.show_bar()
+            place.show_run()
 
     def say_problem(self, problem: Problem) -> None:
         """A problem that belongs to what was just asked for, not to the recipe."""

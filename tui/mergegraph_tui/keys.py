@@ -60,32 +60,46 @@ EDIT = (
     Key("graph.find", "slash", "find", "Find", "find a node by name"),
     Key("view.rail", "g", "rail", "Rail", "graph or rail"),
     Key("view.yaml", "y", "yaml", "YAML", "the text beside the graph", in_footer=True),
-    Key("edit.external", "e", "external_editor", "$EDITOR", "the text in your editor"),
+    Key("edit.external", "e", "app.external_editor", "$EDITOR", "the text in your editor"),
     Key("problem.next", "n", "next_problem(1)", "Next problem", "next problem"),
     Key("problem.previous", "N", "next_problem(-1)", "Previous problem", "previous problem"),
-    Key("run.plan", "p", "plan", "Plan", "order, memory and sizes; then start", in_footer=True),
+    Key("run.plan", "p", "app.plan", "Plan", "order, memory and sizes; then start", in_footer=True),
 )
 
 RUN = (
-    Key("run.toggle", "space", "toggle", "Start, pause", "start, pause, go on", in_footer=True),
+    Key("run.toggle", "space", "start_or_pause", "Start, pause", "start, pause, go on", in_footer=True),
     Key("run.cancel", "x", "cancel", "Cancel", "stop; what is done stays", in_footer=True),
     Key("run.log", "l", "log", "Log", "the log on the whole screen", in_footer=True),
     Key("run.tensors", "t", "tensors", "Tensors", "every tensor", in_footer=True),
-    Key("run.attach", "v", "attach", "Other runs", "show another run of this machine"),
+    Key("run.attach", "v", "app.attach", "Other runs", "show another run of this machine", in_footer=True),
     Key("run.view", "g", "rail", "Graph", "graph or rail"),
+    Key("run.plan-again", "p", "app.plan", "Plan", "order, memory and sizes; then start", in_footer=True),
+    Key("run.statistics", "s", "statistics", "Statistics", "what the merge did, layer by layer"),
+    Key("run.verify", "V", "verify", "Verify", "read every byte of the output again"),
+    Key("run.copy", "c", "copy_path", "Copy path", "copy the path of the output"),
 )
 
 STATS = (
     Key("stats.metric", "m", "metric(1)", "Metric", "next metric", in_footer=True),
     Key("stats.metric-back", "M", "metric(-1)", "Metric back", "previous metric"),
-    Key("stats.compare", "v", "compare", "Compare", "compare with another record", in_footer=True),
-    Key("stats.view", "g", "view", "Table, plot", "table or plot", in_footer=True),
-    Key("stats.rule", "w", "write_rule", "Rule", "write a rule for the selected cells", in_footer=True),
-    Key("stats.curve", "e", "curve", "Curve", "edit the schedule as a curve", in_footer=True),
-    Key("stats.export", "E", "export", "Export", "write CSV, JSON or HTML"),
-    Key("stats.next", "n", "next_standing_out(1)", "Next", "next tensor that stands out"),
-    Key("stats.measure", "r", "measure", "Measure", "measure the recipe without writing a model"),
-)
+    Key("stats.subject", "s", "subject", "Source", "the same metric of the next source or pair", in_footer=True),
+    Key("stats.choose-metric", "slash", "choose_metric", "All metrics", "choose one of all metrics"),
+    Key("stats.view", "g", "view", "Table, plot", "plot, table, what stands out (and the tensor where it is narrow)",
+        in_footer=True),
+    Key("stats.next", "n", "next_tensor(1)", "Next", "next tensor that stands out, or differs most", in_footer=True),
+    Key("stats.previous", "N", "next_tensor(-1)", "Back", "the one before"),
+    Key("stats.tensor", "t", "tensor", "Tensor", "next tensor of the same cell"),
+    Key("stats.rule", "w", "write_rule", "Rule", "write a rule for the chosen cells", in_footer=True),
+    Key("stats.curve", "e", "curve", "Curve", "edit a schedule as a curve", in_footer=True),
+    Key("stats.compare", "v", "compare", "Compare", "compare with another record; again: back to one", in_footer=True),
+    Key("stats.swap", "x", "swap", "Swap", "swap the two that are compared"),
+    Key("stats.record", "b", "record", "Record", "show another record"),
+    Key("stats.measure", "r", "measure", "Measure", "measure the recipe without writing a model", in_footer=True),
+    Key("stats.export", "E", "export", "Export", "write HTML, CSV, JSON or SVG"),
+)  # fmt: skip
+
+PLACES = {"edit": EDIT, "run": RUN, "stats": STATS}
+"""The keys of each mode."""
 
 
 def bindings(keys: Iterable[Key]) -> list[BindingType]:

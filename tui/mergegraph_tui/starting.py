@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mergegraph.cli.terminal import say_text
 from mergegraph.errors import OutputError, Problem, RecipeError
 from mergegraph_tui.model import runs
 from mergegraph_tui.model.document import Document
+from mergegraph_tui.model.recipes import remember
 from mergegraph_tui.theme import ThemeName
 from mergegraph_tui.workspace import Workspace
 
@@ -17,10 +19,19 @@ def start(recipe: Path | None, *, attach: str | None, ascii_only: bool, theme: T
     `attach`: show a run that lives, that of an output, or with "" the newest.
     """
     workspace = workspace_of(recipe, attach=attach, ascii_only=ascii_only)
+    if web:
+        from mergegraph_tui.web import serve
+
+        return serve(recipe, attach=attach, ascii_only=ascii_only, theme=theme)
     from mergegraph_tui.app import MergegraphApp
 
     mode = "run" if attach is not None else "edit"
-    return MergegraphApp(workspace, theme=theme, mode=mode).run() or 0
+    app = MergegraphApp(workspace, theme=theme, mode=mode)
+    code = app.run() or 0
+    left = app.run_that_goes_on()
+    if left is not None:
+        say_text(str(left))
+    return code
 
 
 def workspace_of(recipe: Path | None, *, attach: str | None = None, ascii_only: bool = False) -> Workspace:
@@ -44,6 +55,7 @@ def _document(recipe: Path | None) -> Document:
     found = Document.open(recipe)
     if isinstance(found, Problem):
         raise RecipeError(found)
+    remember(recipe)
     return found
 
 

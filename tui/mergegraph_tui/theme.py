@@ -1,10 +1,13 @@
-"""The two themes: night and paper."""
+"""The two themes, night and paper; and what is drawn with ASCII characters alone, where that is asked for."""
 
 from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from rich.style import Style
+from textual.scrollbar import ScrollBarRender
 from textual.theme import Theme
+from textual.widget import Widget
 
 ThemeName: TypeAlias = Literal["dark", "light"]
 
@@ -51,8 +54,45 @@ PAPER = Theme(
     variables={
         "border": "#cfc9b8",
         "border-blurred": "#ddd8ca",
+        "block-cursor-background": "#d5dff2",
+        "block-cursor-foreground": "#10131a",
+        "input-selection-background": "#2f62c9 25%",
         "footer-background": "#fbfaf6",
         "footer-key-foreground": "#b35c00",
     },
 )
 THEMES: dict[ThemeName, Theme] = {"dark": NIGHT, "light": PAPER}
+
+
+def ink(widget: Widget, name: str) -> Style:
+    """The colour and weight of a component class, over whatever ground the text stands on.
+
+    A partial style would not do: a colour that is part of the foreground, as `$text-muted`, comes out white in it.
+    """
+    full = widget.get_component_rich_style(name)
+    return Style(color=full.color, bold=full.bold, italic=full.italic, reverse=full.reverse)
+
+
+STYLES = """
+Toast { background: $panel; }
+CommandPalette SearchIcon { display: none; }
+App.-ascii {
+    & .pane, & Dialog > #frame { border: ascii $border; }
+    & .pane:focus-within, & Dialog > #frame { border: ascii $accent; }
+    & Toast, & Toast.-information, & Toast.-warning, & Toast.-error { border: none; border-left: ascii $accent; }
+    & CommandPalette #--input, & CommandPalette CommandList, & CommandPalette #--input.--list-visible {
+        border: ascii $accent;
+    }
+    & FooterKey { border: none; }
+}
+"""
+"""What holds on every screen."""
+
+
+def draw_scroll_bars(*, ascii_only: bool) -> None:
+    """With blank ends, or with eighths of a block, as Textual has them; for all apps of this process."""
+    ScrollBarRender.VERTICAL_BARS = [" "] * 8 if ascii_only else _VERTICAL_BARS
+    ScrollBarRender.HORIZONTAL_BARS = [" "] * 8 if ascii_only else _HORIZONTAL_BARS
+
+
+_VERTICAL_BARS, _HORIZONTAL_BARS = ScrollBarRender.VERTICAL_BARS, ScrollBarRender.HORIZONTAL_BARS

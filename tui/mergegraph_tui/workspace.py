@@ -7,19 +7,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mergegraph_tui.model.checking import Checked
 from mergegraph_tui.model.document import Document
+from mergegraph_tui.model.followed import Followed
 from mergegraph_tui.model.graph import DrawnGraph
 from mergegraph_tui.model.runs import RegisteredRun, Run
 from mergegraph_tui.model.sketch import sketch
+
+if TYPE_CHECKING:
+    from mergegraph_tui.model.loaded import LoadedRecord
 
 
 @dataclass
 class Workspace:
     """`checked` may be about an older text than the document's (its `text` says which); `drawn` is the last good graph.
 
-    `run` is the one that the Run screen shows. `stats`: the record that the Stats screen shows, where the user chose.
+    `run` is the one that the Run screen shows, and `followed` what is seen of it. `stats`: the record that the Stats
+    screen shows, where the user chose.
     """
 
     document: Document
@@ -27,8 +33,16 @@ class Workspace:
     drawn: DrawnGraph = field(default_factory=DrawnGraph)
     selected: str | None = None
     run: Run | RegisteredRun | None = None
+    followed: Followed | None = None
     stats: Path | None = None
+    record: LoadedRecord | None = None
+    """The record that was read last: the inspector foretells from it."""
     ascii_only: bool = False
+
+    def begin(self, document: Document) -> None:
+        """Go on with another recipe; nothing of the old one stays but the run that is followed."""
+        self.document, self.checked, self.drawn = document, Checked(""), DrawnGraph()
+        self.selected = self.stats = self.record = None
 
     def take(self, checked: Checked) -> None:
         """A result of the check: the graph is drawn anew where there is one, else the last one stays."""

@@ -49,3 +49,8 @@ async def until(pilot: Pilot[int], holds: Callable[[], bool], seconds: float = 2
         assert monotonic() < end, "it did not come"
         await pilot.pause(0.01)
     await pilot.pause()
+
+
+def screen_text(app: MergegraphApp) -> str:
+    """What is on the screen, as text."""
+    return "\n".join(strip.text.rstrip() for strip in app.screen._compositor.render_strips())

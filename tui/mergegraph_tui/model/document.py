@@ -147,6 +147,12 @@ class Document:
             return OnDisk.GONE
         return OnDisk.SAME if found == self._on_disk else OnDisk.CHANGED
 
+    @property
+    def would_replace(self) -> bool:
+        """Whether a save would replace what somebody else wrote: a file that changed, or one that came to be."""
+        there = stamp(self.path) if self.path else None
+        return there is not None and there != self._on_disk
+
     def save(self, *, replace: bool = False) -> Problem | None:
         """Write the text to its file. A file that changed since it was read is kept, unless `replace` is said."""
         if self.path is None:

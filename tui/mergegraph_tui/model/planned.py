@@ -10,9 +10,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from mergegraph.errors import MergegraphError
 from mergegraph.graph import Graph
 from mergegraph.plan.encode import output_digests
 from mergegraph.plan.plan import Output, Plan
+from mergegraph.provenance.opening import open_output
+from mergegraph.provenance.record import Provenance
 from mergegraph.runs.following import find, partial_of
 from mergegraph.tensors.disk import allocated_bytes, free_bytes
 from mergegraph.tensors.journal import JournalContents, read_journal
@@ -53,7 +56,9 @@ class OtherPartial:
 @dataclass(frozen=True, slots=True)
 class Exists:
     """Something stands at the final name: the same result is left as it is, anything else is refused unless it may be
-    overwritten."""
+    overwritten. `is_same_plan`: it was made by this plan; the run also compares the inputs, torch and the processor."""
+
+    is_same_plan: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +165,7 @@ def standing(plan: Plan, output: Output) -> Standing:
     if run is not None and run.is_alive():
         return BeingWritten(run.pid)
     if os.path.lexists(output.path):
-        return Exists()
+        return Exists(_made_by(output.path) == output_digests(plan, output)[0])
     partial = partial_of(output.path)
     try:
         journal = read_journal(partial / JOURNAL)
@@ -180,6 +185,15 @@ def _kept(plan: Plan, output: Output, partial: Path, journal: JournalContents) -
     specs = output.layout.specs
     names = {str(record["tensor"]) for record in recorded(partial)} & specs.keys()
     return Resumes(len(names), len(specs), sum(specs[name].nbytes for name in names))
+
+
+def _made_by(path: Path) -> str:
+    """The digest of the plan of the output that stands there; "" where nothing says one."""
+    try:
+        made = open_output(path).provenance
+    except MergegraphError:
+        return ""
+    return made.plan_sha256 if isinstance(made, Provenance) else ""
 
 
 def _has_something(partial: Path) -> bool:

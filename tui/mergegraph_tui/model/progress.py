@@ -109,6 +109,7 @@ class Shown:
     log: tuple[LogLine, ...]
     rates: tuple[float, ...]
     held: tuple[int, ...]
+    resident: tuple[int, ...]
 
 
 class Follower:
@@ -122,6 +123,7 @@ class Follower:
         self._log: deque[LogLine] = deque(maxlen=_LOG_KEPT)
         self._rates: deque[float] = deque(maxlen=samples)
         self._held: deque[int] = deque(maxlen=samples)
+        self._resident: deque[int] = deque(maxlen=samples)
 
     def note(self, text: str, at: float | None = None) -> None:
         """A line for the log that the record does not tell: a warning, an end."""
@@ -142,13 +144,14 @@ class Follower:
             self._pace.interrupt()
         self._rates.append(self._pace.bytes_per_second if shown.state == "merging" else 0.0)
         self._held.append(shown.held_bytes)
+        self._resident.append(shown.resident_bytes)
         return self._shown(shown)
 
     def _tell(self, now: Progress, before: Progress | None) -> None:
         """What has changed since the last record."""
         if now.tensor and (before is None or now.tensor != before.tensor):
             self._tensors.appendleft(now.tensor)
-        if before is None and now.bytes_done and now.bytes_total:
+        if before is None and now.bytes_done and now.bytes_total and now.state != "done":
             done = f"{format_bytes(now.bytes_done)} of {format_bytes(now.bytes_total)}"
             self._log.append(LogLine(now.seconds, f"first seen at {done}"))
         if before is None or now.state != before.state:
@@ -171,6 +174,7 @@ class Follower:
             log=tuple(self._log),
             rates=tuple(self._rates),
             held=tuple(self._held),
+            resident=tuple(self._resident),
         )
 
 

@@ -26,6 +26,7 @@ class Asking(PlaceScreen):
     """Nothing here changes the recipe but `edit`."""
 
     _shelf: Sequence[Shelved] = ()
+    _outlined: tuple[str, Outline] = ("", Outline())
 
     @property
     def text(self) -> str:
@@ -34,8 +35,11 @@ class Asking(PlaceScreen):
     @property
     def outlined(self) -> Outline:
         """The text as it is now, which the check may not have come to yet."""
-        found = outline(self.text)
-        return Outline() if isinstance(found, Problem) else found
+        text = self.text
+        if text != self._outlined[0]:
+            found = outline(text)
+            self._outlined = text, Outline() if isinstance(found, Problem) else found
+        return self._outlined[1]
 
     @property
     def selected(self) -> str:

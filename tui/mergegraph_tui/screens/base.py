@@ -45,7 +45,7 @@ class PlaceScreen(Screen[None]):
         return self.mergegraph.workspace
 
     def compose(self) -> ComposeResult:
-        yield TopBar(self.MODE)
+        yield TopBar(self.MODE, ascii_only=self.workspace.ascii_only)
         yield from self.compose_body()
         yield Footer(show_command_palette=False)
 
@@ -61,8 +61,17 @@ class PlaceScreen(Screen[None]):
 
     def sync(self) -> None:
         """Show the workspace as it is now. Cheap where nothing changed; who overrides it calls it."""
-        document = self.workspace.document
-        self.query_one(TopBar).show(document.name, is_dirty=document.is_dirty, note=self.note())
+        self.show_bar()
+
+    def show_bar(self) -> None:
+        """The line at the top, with the run that is followed."""
+        document, followed = self.workspace.document, self.workspace.followed
+        run = f"run: {followed.view.note}" if followed is not None else ""
+        note = "  ".join(part for part in (self.note(), run) if part)
+        self.query_one(TopBar).show(document.name, is_dirty=document.is_dirty, note=note)
+
+    def show_run(self) -> None:
+        """The followed run has moved on. Who shows more of it than the bar does overrides this."""
 
     def note(self) -> str:
         """What the bar says beside the recipe."""

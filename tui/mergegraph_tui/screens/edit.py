@@ -100,7 +100,7 @@ class EditScreen(WireActions):
         selected = work.selected
         if selected is not None and selected != self._shown_selected and selected in work.drawn.nodes:
             self._put_cursors(selected)
-        self.query_one(YamlPane).show(self.text, work.checked)
+        self.query_one(YamlPane).show(self.text, work.checked, self._line_of_selected())
         self.query_one(ProblemsList).show(work.checked)
         self._show_title()
         self._show_form()
@@ -120,6 +120,7 @@ class EditScreen(WireActions):
         if node != self.workspace.selected and not self._is_awaited:
             self.workspace.selected = node
             self._put_cursors(node)
+            self.query_one(YamlPane).follow(self._line_of_selected())
             self._show_form()
         if is_activated:
             self.action_edit_node()
@@ -134,6 +135,14 @@ class EditScreen(WireActions):
         self._shown_selected = node
         with self.prevent(GraphCanvas.Selected, RailView.Selected):
             self.canvas.cursor = self.rail.cursor = node
+
+    def _line_of_selected(self) -> int:
+        """Where the selected node stands in the text; 0 where that is not known."""
+        checked = self.workspace.checked
+        if checked.outline is None or checked.text != self.text:
+            return 0
+        node = checked.outline.nodes.get(self.workspace.selected or "")
+        return node.line if node is not None else 0
 
     def action_edit_node(self) -> None:
         """To the form of the selected node."""

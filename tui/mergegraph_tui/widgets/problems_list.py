@@ -16,6 +16,7 @@ from mergegraph.errors import Problem, on_one_line, printable
 from mergegraph.units import format_count
 from mergegraph_tui.model.checking import Checked
 from mergegraph_tui.model.glyphs import glyphs_of
+from mergegraph_tui.theme import ink
 
 
 class ProblemsList(OptionList):
@@ -126,7 +127,7 @@ class ProblemsList(OptionList):
         )
 
     def _style(self, kind: str) -> Style:
-        return self.get_component_rich_style(f"problems--{kind}", partial=True)
+        return ink(self, f"problems--{kind}")
 
 
 def _title(checked: Checked) -> str:

@@ -6,11 +6,13 @@ from rich.table import Table
 from rich.text import Text
 from textual.widget import Widget
 
+from mergegraph_tui.theme import ink
+
 MODES = {"edit": "F2 Edit", "run": "F3 Run", "stats": "F4 Stats"}
 
 
 class TopBar(Widget):
-    """`mode`: the one that is on. `show` what it says of the recipe."""
+    """`mode`: the one that is on. `show` what it says of the recipe. A recipe that is not saved has a mark."""
 
     COMPONENT_CLASSES = {"top-bar--mark", "top-bar--dirty", "top-bar--on", "top-bar--off"}  # noqa: RUF012
     DEFAULT_CSS = """
@@ -23,9 +25,10 @@ class TopBar(Widget):
     }
     """
 
-    def __init__(self, mode: str, *, id: str | None = None) -> None:
+    def __init__(self, mode: str, *, ascii_only: bool = False, id: str | None = None) -> None:
         super().__init__(id=id)
         self._mode = mode
+        self._sign, self._unsaved = ("#", "*") if ascii_only else ("◆", "●")
         self._says: tuple[str, bool, str] = ("", False, "")
 
     def show(self, name: str, *, is_dirty: bool, note: str = "") -> None:
@@ -36,17 +39,16 @@ class TopBar(Widget):
 
     def render(self) -> Table:
         name, is_dirty, note = self._says
-        style = self.get_component_rich_style
         left = Text.assemble(
-            ("◆ mergegraph  ", style("top-bar--mark", partial=True)),
+            (f"{self._sign} mergegraph  ", ink(self, "top-bar--mark")),
             name,
-            (" ●" if is_dirty else "", style("top-bar--dirty", partial=True)),
+            (f" {self._unsaved}" if is_dirty else "", ink(self, "top-bar--dirty")),
             (f"  {note}" if note else "", "dim"),
             no_wrap=True,
             overflow="ellipsis",
         )
         right = Text("  ").join(
-            Text(f" {title} ", style("top-bar--on" if mode == self._mode else "top-bar--off", partial=True))
+            Text(f" {title} ", ink(self, "top-bar--on" if mode == self._mode else "top-bar--off"))
             for mode, title in MODES.items()
         )
         table = Table.grid(expand=True)

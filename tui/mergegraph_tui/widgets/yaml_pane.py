@@ -21,6 +21,7 @@ from mergegraph_tui.model.colouring import TOKENS, tokens
 from mergegraph_tui.model.glyphs import glyphs_of
 from mergegraph_tui.model.graph import Status
 from mergegraph_tui.model.typed_lines import changed_lines, retyped, shown_lines
+from mergegraph_tui.theme import ink
 
 PAUSE = 0.15
 """Seconds without a key after which what was typed is told."""
@@ -31,8 +32,9 @@ class YamlPane(TextArea):
     """`show` gives it the document's text. Undo and redo are the document's, not the text area's own."""
 
     BINDINGS: list[BindingType] = [  # noqa: RUF012
-        Binding("ctrl+z,super+z", "app.undo", "Undo", show=False),
-        Binding("ctrl+y,ctrl+r,super+y", "app.redo", "Redo", show=False),
+        Binding("ctrl+z,super+z", "app.undo", "undo in the recipe", show=False, id="text.undo"),
+        Binding("ctrl+y,ctrl+r,super+y", "app.redo", "redo in the recipe", show=False, id="text.redo"),
+        Binding("escape", "leave", "leave the text", show=False, id="text.leave"),
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"yaml-pane--{kind}" for kind in (*TOKENS, "error", "warning", "unseen")}
     DEFAULT_CSS = """
@@ -74,16 +76,28 @@ class YamlPane(TextArea):
         self._glyphs = glyphs_of(ascii_only=ascii_only)
         self._shown = ""
         self._marks: Mapping[int, Status] = {}
+        self._followed = self._wanted = 0
         self._pause: Timer | None = None
 
-    def show(self, text: str, checked: Checked) -> None:
-        """Show the document's text, and what is known of it. What is being typed just now stays until it is told."""
+    def show(self, text: str, checked: Checked, line: int = 0) -> None:
+        """Show the document's text, and what is known of it. What is being typed just now stays until it is told.
+
+        `line`: where the selected node is, 0 where that is not known.
+        """
         if text != self._shown and self._pause is None:
             self._put(text)
         marks = _marks(checked) if checked.text == self._shown else self._marks
         if marks != self._marks:
             self._marks = marks
             self.refresh()
+        self.follow(line)
+
+    def follow(self, line: int) -> None:
+        """The cursor goes with the selected node, as long as nobody types."""
+        if line and line != self._followed:
+            self._followed = line
+            if not self.has_focus:
+                self.go_to_line(line)
 
     def _put(self, text: str) -> None:
         """Another text; cursor and window stay at the line that they are at."""
@@ -101,11 +115,20 @@ class YamlPane(TextArea):
 
     def go_to_line(self, line: int) -> None:
         """The cursor to the start of a line, counted from 1, in the middle of the pane where it was not to be seen."""
+        self._wanted = 0 if self.size else line
+        if not self.size:
+            return
         row = min(max(line, 1), self.document.line_count) - 1
         first = self.scroll_offset.y
         is_seen = first <= row < first + self.size.height
         column = len(self.document.get_line(row)) - len(self.document.get_line(row).lstrip())
         self.move_cursor((row, column), center=not is_seen)
+        self.scroll_to(x=0, animate=False)
+
+    def on_resize(self) -> None:
+        """A pane that was not shown could not scroll."""
+        if self._wanted:
+            self.go_to_line(self._wanted)
 
     def take_typed(self) -> str | None:
         """What was typed and not told yet; it counts as told then."""
@@ -115,6 +138,9 @@ class YamlPane(TextArea):
         self._pause = None
         self._shown = retyped(self._shown, self.document.lines)
         return self._shown
+
+    def action_leave(self) -> None:
+        self.screen.focus_next()
 
     def on_text_area_changed(self) -> None:
         if self._pause is None:
@@ -153,7 +179,7 @@ class YamlPane(TextArea):
         return Strip.join([before, Strip([mark], 1), after])
 
     def _style(self, kind: str) -> Style:
-        return self.get_component_rich_style(f"yaml-pane--{kind}", partial=True)
+        return ink(self, f"yaml-pane--{kind}")
 
 
 def _marks(checked: Checked) -> dict[int, Status]:

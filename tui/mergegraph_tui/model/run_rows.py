@@ -1,0 +1,179 @@
+"""What the Run screen says, as rows of (text, style): progress, pace, memory, nodes, tensors, log, the end. Pure.
+
+Styles are keys of `cells.STYLES`. Every state is a word too, so nothing needs colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mergegraph.runs.ending import Done, Failed, Lost, Stopped
+from mergegraph.units import format_bytes
+from mergegraph_tui.model.followed import RunView, end_lines
+from mergegraph_tui.model.graph import DrawnGraph, DrawnNode, State
+from mergegraph_tui.model.meters import bar, spark
+from mergegraph_tui.model.progress import clock_text
+from mergegraph_tui.model.rail import Part
+
+Row = Sequence[Part]
+
+_STYLE = {
+    "starting": "running", "checking": "running", "merging": "running", "finishing": "running", "paused": "warning",
+    "stopping": "warning", "stopped": "warning", "done": "done", "failed": "error", "lost": "error",
+}  # fmt: skip
+_MARKS = {"paused": "‖", "stopping": "■", "stopped": "■", "done": "✓", "failed": "✗", "lost": "✗"}
+_ASCII_MARKS = {"paused": "=", "stopping": "#", "stopped": "#", "done": "*", "failed": "x", "lost": "x"}
+STATISTICS = "--stats"
+"""What measuring is called among the nodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How wide rows may be, and which characters."""
+
+    width: int
+    height: int = 1
+    ascii_only: bool = False
+
+
+def head_rows(view: RunView, room: Room) -> list[Row]:
+    """State and counts, the bar, and what it is at."""
+    style, marks = _STYLE[view.state], _ASCII_MARKS if room.ascii_only else _MARKS
+    mark = marks.get(view.state, ">" if room.ascii_only else "▸")
+    shown = view.shown
+    if shown is None:
+        said = "" if view.end is not None else "reading headers and planning"
+        return [[(f"{mark} {view.state}", style)], _bar_row(view.share, style, room), [(said, "detail")]]
+    progress = shown.progress
+    counts = f"tensor {progress.tensors_done:,} / {progress.tensors_total:,}"
+    written = f"written {_of(progress.bytes_done, progress.bytes_total)}"
+    left = "" if view.end is not None else f"   left {clock_text(shown.seconds_left)}"
+    times = f"elapsed {clock_text(progress.seconds)}{left}"
+    first = [(f"{mark} {view.state:<10}", style), (f"  {counts}   {written}", "name")]
+    used = sum(len(text) for text, _ in first)
+    first.append((times.rjust(room.width - used) if used + len(times) < room.width else "", "detail"))
+    now: Row = [("now  ", "detail"), (progress.tensor, "name")] if progress.tensor and view.end is None else []
+    return [first, _bar_row(view.share, style, room), now]
+
+
+def _of(done: int, total: int) -> str:
+    """`1.4 / 2.4 GiB`, each with its unit where they differ."""
+    one, other = format_bytes(done), format_bytes(total)
+    return f"{one.split()[0]} / {other}" if one.split()[1] == other.split()[1] else f"{one} / {other}"
+
+
+def _bar_row(share: float, style: str, room: Room) -> Row:
+    done, rest = bar(share, max(1, room.width - 7), ascii_only=room.ascii_only)
+    return [(done, style), (rest, "waiting"), (f" {int(100 * share):>4} %", "name")]
+
+
+def pace_rows(view: RunView, room: Room) -> list[Row]:
+    """MB/s now, on the whole and at most, and how it went."""
+    shown = view.shown
+    if shown is None:
+        return [[("no bytes yet", "detail")]]
+    now, mean, top = (
+        x / 1e6 for x in (shown.bytes_per_second, shown.mean_bytes_per_second, shown.top_bytes_per_second)
+    )
+    if isinstance(view.end, Done) and shown.progress.seconds:
+        mean = shown.progress.bytes_total / shown.progress.seconds / 1e6
+    parts = [] if view.end is not None else [f"{now:,.1f} MB/s"]
+    parts += [f"mean {mean:,.1f} MB/s" if view.end is not None else f"mean {mean:,.1f}"]
+    parts += [f"top {top:,.1f}"] if top else []
+    first: Row = [(parts[0], "name"), ("".join(f"   {part}" for part in parts[1:]), "detail")]
+    lines = spark(shown.rates, room.width, max(1, room.height - 1), ascii_only=room.ascii_only)
+    return [first, *[[(line, "running")] for line in lines]]
+
+
+def memory_rows(view: RunView, room: Room) -> list[Row]:
+    """The tiles against the budget, and the process over time."""
+    shown = view.shown
+    if shown is None:
+        return [[("nothing is held yet", "detail")]]
+    progress = shown.progress
+    tiles = f"tiles {format_bytes(progress.held_bytes)} of {format_bytes(progress.budget_bytes)} budget"
+    process = f"process {format_bytes(progress.resident_bytes)}" if progress.resident_bytes else ""
+    first: Row = [(tiles, "name"), (f"   {process}", "detail")]
+    if room.height < 3:
+        return [first, [(spark(shown.resident, room.width, ascii_only=room.ascii_only)[0], "done")]]
+    done, rest = bar(shown.held_share, max(1, room.width - 7), ascii_only=room.ascii_only)
+    gauge: Row = [(done, "done"), (rest, "waiting"), (f" {100 * shown.held_share:>4.0f} %", "name")]
+    lines = spark(shown.resident, room.width, room.height - 2, ascii_only=room.ascii_only)
+    return [first, gauge, *[[(line, "done")] for line in lines]]
+
+
+def node_columns(view: RunView, room: Room) -> dict[str, Row]:
+    """What the rail says of each node: its share of the time, in a bar, per cent and seconds."""
+    times = {each.node: each for each in view.shown.nodes} if view.shown else {}
+    width = max(4, min(24, room.width - 17))
+    columns: dict[str, Row] = {}
+    for name, each in times.items():
+        done, rest = bar(each.share, width, ascii_only=room.ascii_only)
+        numbers = f"{100 * each.share:>4.0f} % {each.seconds:>7.1f} s"
+        columns[name] = [(done, "running"), (rest, "waiting"), (numbers, "name")]
+    return columns
+
+
+def run_graph(view: RunView) -> DrawnGraph:
+    """The graph with the state of each node; where the run measures, or its recipe is not known, with what else has
+    taken time."""
+    times = [each.node for each in view.shown.nodes] if view.shown else []
+    extra = [DrawnNode(name, "statistics" if name == STATISTICS else "", "one-input") for name in times
+             if name not in view.graph.nodes]  # fmt: skip
+    graph = DrawnGraph.of([*view.graph.nodes.values(), *extra])
+    return graph.with_states(node_states(view, graph))
+
+
+def node_states(view: RunView, graph: DrawnGraph) -> Mapping[str, State]:
+    """Nodes advance together, tile by tile: each is as far as the run is, and a failure has the node it names."""
+    failed = {problem.node for problem in view.problems} if isinstance(view.end, Failed) else set[str]()
+    match view.state:
+        case "starting" | "checking":
+            state = State("waiting")
+        case "done":
+            state = State("done", 1.0)
+        case "stopped" | "failed" | "lost":
+            state = State("waiting", view.share)
+        case _:
+            state = State("running", view.share)
+    states = {name: State() if node.skipped else state for name, node in graph.nodes.items()}
+    return {**states, **{name: State("error") for name in failed & graph.nodes.keys()}}
+
+
+def tensor_rows(view: RunView, room: Room) -> list[Row]:
+    """The tensors it was seen at, the latest first."""
+    if view.shown is None:
+        return []
+    marks = (">", "*") if room.ascii_only else ("▸", "✓")
+    is_at_first = view.end is None and view.shown.progress.state in ("merging", "paused")
+    rows: list[Row] = []
+    for index, name in enumerate(view.shown.tensors):
+        is_now = index == 0 and is_at_first
+        rows.append(
+            [(f"{marks[not is_now]} ", "running" if is_now else "done"), (name, "name" if is_now else "detail")]
+        )
+    return rows
+
+
+def log_rows(view: RunView) -> list[Row]:
+    """What it said, oldest first."""
+    if view.shown is None:
+        return []
+    return [[(f"{clock_text(line.at)} ", "detail"), (line.text, "")] for line in view.shown.log]
+
+
+def end_rows(view: RunView, *, can_go_on: bool) -> list[Row]:
+    """How it ended, and what to do next; nothing while it lives."""
+    if view.end is None:
+        return []
+    first, *rest = end_lines(view.end)
+    rows: list[Row] = [[(first, _STYLE[view.state])], *[[(line, "")] for line in rest]]
+    next_steps = {
+        Done: "s statistics   V verify every byte   c copy the path   p plan again",
+        Stopped: "space goes on behind what is on disk" if can_go_on else "",
+        Failed: "what is done is kept: mend it, then space goes on   1 edit the recipe" if can_go_on else "",
+        Lost: "space goes on behind what is on disk" if can_go_on else "",
+    }
+    next_step = next_steps[type(view.end)]
+    return [*rows, [("next  ", "detail"), (next_step, "cursor")]] if next_step else rows
