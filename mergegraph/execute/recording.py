@@ -255,7 +255,7 @@ class Recorder:
         tensors = ", ".join([script.tensor(each) for each in (*tile.tensors, into.like)])
         script.lines.append(
             f"look_at({rows}, {tensors}, (start + i) // {CHUNK_ELEMENTS}, "
-            f"{sampling}, {has}, {script.number(of.limit)}, {script.number(into.tolerance)}, looked)"
+            f"(start + i) // {CHUNK_ELEMENTS} - start // {CHUNK_ELEMENTS}, {sampling}, {has}, {script.number(of.limit)}, {script.number(into.tolerance)}, looked)"
         )
 
     def _double(self, slot: int, keep: int) -> str:
