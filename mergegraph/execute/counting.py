@@ -97,10 +97,16 @@ def counted(rows: Tensor, words: Tensor, bins: Tensor, has_base: bool, has_resul
     size, there, squares = wide.abs(), signs.abs(), wide * wide
     found = [wide.sum(1), size.sum(1)]
     sources, sizes = wide[:k], size[:k]
-    largest, winner = sizes.max(0)
+    largest, wins = sizes[0], torch.zeros(k, sizes.size(1), dtype=torch.float32)
+    for i in range(1, k):
+        torch.gt(sizes[i], largest, out=wins[i])
+        largest = torch.maximum(largest, sizes[i])
+    anywhere = torch.gt(largest, 0.0, out=wins[0]).sum(dtype=torch.float64).view(1)
+    for i in range(2, k):
+        wins[1:i].mul_(1.0 - wins[i])
+    beaten = wins[1:].sum(1, dtype=torch.float64)
     found += [size.amax(1), missing, torch.mm(there, there.t()).view(-1), torch.mm(signs, signs.t()).view(-1)]
-    found += [sources.sum(0).abs_().sum().view(1), torch.bincount(winner, minlength=k),
-              torch.count_nonzero(largest).view(1)]
+    found += [sources.sum(0).abs_().sum().view(1), sizes.size(1) - beaten.sum().view(1), beaten, anywhere]
     cubes = torch.mul(squares, wide, out=size)
     found.append(cubes.sum(1))
     found.append(squares.mul_(squares).sum(1))
@@ -113,7 +119,7 @@ def counted(rows: Tensor, words: Tensor, bins: Tensor, has_base: bool, has_resul
             high.clamp_(min=0.0)
             slack.add_(base.abs())
         beyond.clamp_(low, high).sub_(change).abs_()
-        found.append((beyond > slack.mul_(tolerance)).sum().view(1))
+        found.append(torch.gt(beyond, slack.mul_(tolerance), out=beyond).sum().view(1))
         rounded = (result if limit == 0.0 else result.clamp(-limit, limit)).to(like.dtype).to(rows.dtype)
         error = (result - rounded).to(torch.float64)
         lost = torch.dot(error, error)
@@ -128,11 +134,11 @@ def counted(rows: Tensor, words: Tensor, bins: Tensor, has_base: bool, has_resul
             found.append(torch.zeros(1))
     if rows.dtype == torch.float64:
         place = words.bitwise_right_shift(52).bitwise_and_(2047)
-        place.add_(2048 * torch.arange(n).view(-1, 1))
+        place.add_(torch.arange(0, 2048 * n, 2048).view(-1, 1))
         words.bitwise_and_(0xFFFFFFFFFFFFF).bitwise_or_(0x3FF0000000000000)
     else:
         place = words.bitwise_right_shift(23).bitwise_and_(255)
-        place.add_(256 * torch.arange(n, dtype=torch.int32).view(-1, 1))
+        place.add_(torch.arange(0, 256 * n, 256, dtype=torch.int32).view(-1, 1))
         words.bitwise_and_(0x7FFFFF).bitwise_or_(0x3F800000)
     wide.copy_(changes).mul_(wide).mul_({SQUARES}.0).round_().add_({ONE}.0)
     packed = torch.bincount(place.view(-1), wide.view(-1), minlength=bins.size(1)).to(torch.int64)
@@ -177,8 +183,8 @@ def count_run(matrix: Tensor, rows: List[Tensor], room: Tensor, words: Tensor, b
     found.append(largest)
 
 
-def look_at(rows: Tensor, room: Tensor, words: Tensor, bins: Tensor, products: Tensor, like: Tensor, run: int, place: int,
-            inner: int, every: int, width: int, has_base: bool, has_result: bool, k: int, limit: float,
+def look_at(rows: Tensor, room: Tensor, words: Tensor, bins: Tensor, products: Tensor, like: Tensor, run: int,
+            place: int, inner: int, every: int, width: int, has_base: bool, has_result: bool, k: int, limit: float,
             tolerance: float, found: List[Tensor]):
     nothing: List[Tensor] = []
     if run % every == 0:
