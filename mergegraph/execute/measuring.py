@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mergegraph.execute.counting import PIECE_ELEMENTS, PIECE_NUMBERS, RUN_ELEMENTS, compiled
@@ -57,8 +56,8 @@ class Measure:
         self.like = torch.empty(0, dtype=of.rounded_to or torch.float32)
         self._lock = threading.Lock()
         self._products, self._sums = Runs(), Runs()
-        self._bins: NDArray[np.int64] = np.zeros((2, of.changes * of.exponents), dtype=np.int64)
-        self._missing = np.zeros(of.rows)
+        self._bins: Numbers = np.zeros((2, of.changes * of.exponents), dtype=np.int64)
+        self._missing: Numbers = np.zeros(of.rows)
         self._counted, self._left = 0, of.elements
         self._finished: TensorRecord | None = None
 
