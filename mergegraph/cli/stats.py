@@ -29,6 +29,7 @@ from mergegraph.stats.files import is_record, load, to_csv, to_json
 from mergegraph.stats.html import report
 from mergegraph.stats.record import Record
 from mergegraph.stats.strengths import strengths_of
+from mergegraph.stats.summary import grid
 from mergegraph.tensors.checkpoint import Checkpoint, open_checkpoint
 from mergegraph.tensors.disk import replace_file
 from mergegraph.units import format_bytes, format_seconds
@@ -207,10 +208,12 @@ def _show_cost(surveyed: Surveyed) -> None:
 def _show(record: Record, shown: Shown) -> None:
     for problem in record.problems:
         say(problem)
+    table = None if shown.tensor or shown.sort else grid(record)
+    strengths = None if table is None else strengths_of(record, table)
     _draw(
         lambda console: show_record(
             console, record, metric=shown.metric, tensor=shown.tensor, sort=shown.sort, limit=shown.limit,
-            strengths=strengths_of(record),
+            strengths=strengths, table=table,
         )
     )  # fmt: skip
 

@@ -45,14 +45,14 @@ def show_tensor(console: Console, record: Record, name: str) -> None:
 
 
 def _spectra(console: Console, record: Record, tensor: TensorRecord) -> None:
-    """The leading singular values of every source's change, and whether it looks like a LoRA."""
+    """The leading singular values of every change, and whether a source's looks like a LoRA."""
     found = tensor.spectral
     reason = f"{NOT_ASKED} (--tier 2)" if found is None else found.skipped
     if found is None or reason:
         console.print()
         console.print(words(f"no singular values: {reason}", "dim"))
         return
-    for number, (name, spectrum) in enumerate(zip(record.sources, found.sources, strict=True)):
+    for number, (name, spectrum) in enumerate(zip((*record.sources, record.result), found.changes, strict=False)):
         console.print()
         console.print(Text(f"{on_one_line(name)}: singular values", "bold"))
         if not spectrum.energy > 0.0:
@@ -63,7 +63,8 @@ def _spectra(console: Console, record: Record, tensor: TensorRecord) -> None:
                 value = spectrum.values[place - 1]
                 console.print(Text(f"{place:>12} {_bar(value / spectrum.values[0])} {shown(value):>8}"))
         held = 1.0 - spectrum.outside / spectrum.energy
-        console.print(Text(f"{shown(held, 'share')} of the energy; {lora_words(tensor, number)}", "dim"))
+        lora = f"; {lora_words(tensor, number)}" if number < len(record.sources) else ""
+        console.print(Text(f"{shown(held, 'share')} of the energy{lora}", "dim"))
 
 
 def _metrics(console: Console, record: Record, tensor: TensorRecord) -> None:

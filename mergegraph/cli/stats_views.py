@@ -17,15 +17,28 @@ from mergegraph.errors import Problem, RecipeError, did_you_mean, on_one_line
 from mergegraph.stats.advice import advice
 from mergegraph.stats.compare import Comparison, Difference
 from mergegraph.stats.hints import Strengths, hints
-from mergegraph.stats.metrics import METRICS, TIER_2, Metric, Missing, Value, has_spectra, shown, subjects
+from mergegraph.stats.metrics import (
+    METRICS,
+    TAKEN,
+    TIER_2,
+    Metric,
+    Missing,
+    Value,
+    has_spectra,
+    shown,
+    subjects,
+    takes,
+)
+from mergegraph.stats.pooling import Sums, sums
 from mergegraph.stats.record import Record
 from mergegraph.stats.spectral import NOT_ASKED
 from mergegraph.stats.standing_out import standing_out
-from mergegraph.stats.summary import OUTSIDE, coverage, grid, overview, sums, whole
+from mergegraph.stats.summary import OUTSIDE, Grid, Overviews, by_kind, coverage, grid, whole
 from mergegraph.units import format_count
 
 SUMMARY = (
-    "relative", "cosine", "sign_conflict", "weight_cosine", "asymmetry", "mass_conflict", "density_90", "retention",
+    "relative", "cosine", "sign_conflict", "weight_cosine", "asymmetry", "mass_conflict", "density_90", "trim_loss",
+    "election_loss", "drop_variance", "drop_error", "retention",
     "attribution", "residual", "shrinkage", "outside_hull", "cast_loss", "rounded_away", "stable_rank",
     "leading_energy", "rank_above_rounding", "overlap_left", "overlap_right",
 )  # fmt: skip
@@ -49,9 +62,10 @@ def show_record(
     sort: str = "",
     limit: int = 20,
     strengths: Strengths | None = None,
+    table: Grid | None = None,
 ) -> None:
     """The summary, what stands out, advice and the heat map of `metric`; only the table with `sort`, only one tensor
-    with `tensor`. RecipeError for a name that is none."""
+    with `tensor`. `table`: the record's, where it is known. RecipeError for a name that is none."""
     if tensor:
         show_tensor(console, record, _named(tensor, [t.name for t in record.tensors], "tensor", "tensors"))
         return
@@ -59,10 +73,12 @@ def show_record(
     if sort:
         show_table(console, record, by, limit)
         return
-    show_summary(console, record)
-    show_heat_map(console, record, by)
-    show_standing_out(console, record, limit)
-    show_advice(console, record, strengths)
+    table = table or grid(record)
+    overviews = Overviews(record, table.total)
+    show_summary(console, record, table.total, overviews)
+    show_heat_map(console, record, by, table)
+    show_standing_out(console, record, limit, overviews)
+    show_advice(console, record, strengths, table)
 
 
 def known_metric(name: str) -> None:
@@ -76,8 +92,11 @@ def default_metric(record: Record) -> str:
     return "relative" if record.base else "cosine" if len(record.sources) > 1 else "norm"
 
 
-def show_summary(console: Console, record: Record) -> None:
-    both = sums(record.tensors)
+def show_summary(
+    console: Console, record: Record, both: Sums | None = None, overviews: Overviews | None = None
+) -> None:
+    """`both` and `overviews`: of the record, where they are known."""
+    both = both or sums(record.tensors)
     total = both.all
     _heading(console, f"{record.result or 'models'}: {', '.join(record.sources)}" + _against(record))
     for line in coverage(record):
@@ -85,25 +104,27 @@ def show_summary(console: Console, record: Record) -> None:
     if total is None:
         return
     table = columns(("metric", "of", "whole", "lowest", "highest", "by noise"))
+    overviews = overviews or Overviews(record, both)
     for name in SUMMARY:
         metric = METRICS[name]
         every = subjects(metric, record)
         for number, subject in enumerate(every[:MOST_SUBJECTS]):
-            over = overview(record, both, metric, subject)
+            lowest, highest = overviews.extremes(metric, subject)
             floor = metric.floor(total, subject)
             noise = (
                 "" if floor is None else f"{shown(floor.expected, metric.unit)} ± {shown(floor.spread, metric.unit)}"
             )
-            numbers = (shown(each, metric.unit) for each in (over.pooled, over.lowest, over.highest))
+            numbers = (shown(each, metric.unit) for each in (overviews.pooled(metric, subject), lowest, highest))
             add(table, "" if number else metric.label, subject.label, *numbers, noise)
         if len(every) > MOST_SUBJECTS:
             add(table, "", f"and {len(every) - MOST_SUBJECTS} more", "", "", "", "")
     console.print(table)
 
 
-def show_heat_map(console: Console, record: Record, metric: Metric) -> None:
-    """Layers down, kinds across: one map for each source, pair or the result."""
-    table_of, total = grid(record, parts=console.width >= WIDE), whole(record)
+def show_heat_map(console: Console, record: Record, metric: Metric, table: Grid | None = None) -> None:
+    """Layers down, kinds across: one map for each source, pair or the result. `table`: the record's, where known."""
+    table = table or grid(record)
+    table_of, total = table if console.width >= WIDE else by_kind(table), table.total.all
     every = subjects(metric, record)
     if not every:
         console.print()
@@ -167,9 +188,9 @@ def _legend(console: Console, numbers: Sequence[float], metric: Metric) -> str:
     return f"{scale}: {shown(min(numbers), metric.unit)} to {shown(max(numbers), metric.unit)}"
 
 
-def show_standing_out(console: Console, record: Record, limit: int) -> None:
+def show_standing_out(console: Console, record: Record, limit: int, overviews: Overviews | None = None) -> None:
     _heading(console, "Tensors that stand out")
-    found = standing_out(record)
+    found = standing_out(record, overviews)
     if not found:
         console.print("none")
     for each in found[:limit]:
@@ -180,9 +201,12 @@ def show_standing_out(console: Console, record: Record, limit: int) -> None:
         console.print(Text(f"and {len(found) - limit} more", "dim"))
 
 
-def show_advice(console: Console, record: Record, strengths: Strengths | None = None) -> None:
+def show_advice(
+    console: Console, record: Record, strengths: Strengths | None = None, table: Grid | None = None
+) -> None:
     """Nothing is printed where there is nothing to say."""
-    evidence, habits = advice(record), hints(record, strengths)
+    table = table or grid(record)
+    evidence, habits = advice(record, table), hints(record, strengths, table.total.all)
     if evidence:
         _heading(console, "Evidence (it says where to look; it does not predict quality)")
     for each in evidence:
@@ -219,12 +243,11 @@ def show_comparison(console: Console, comparison: Comparison, *, metric: str = "
     wanted = [_named(metric, METRICS, "metric", "metrics")] if metric else list(SUMMARY)
     _heading(console, "Whole model")
     console.print(_differences([d for d in comparison.whole if d.metric.name in wanted]))
-    by = metric or next((d.metric.name for d in comparison.tensors if d.metric.name in SUMMARY), "")
-    tensors = [d for d in comparison.tensors if d.metric.name == by]
-    tensors.sort(key=lambda d: -abs(d.difference or 0.0))
-    if tensors:
-        _heading(console, f"Tensors that differ most in {METRICS[by].label}")
-        console.print(_differences(tensors[:limit]))
+    for by in [METRICS[metric]] if metric else [each for each in METRICS.values() if each.name in SUMMARY]:
+        if tensors := comparison.tensors(by):
+            _heading(console, f"Tensors that differ most in {by.label}")
+            console.print(_differences(tensors[:limit]))
+            return
 
 
 def _differences(differences: Sequence[Difference]) -> Table:
@@ -249,6 +272,8 @@ def why_none(metric: Metric, record: Record) -> str:
     """Why a metric has nothing to be about in this record."""
     if metric.name in TIER_2 and not has_spectra(record):
         return f"no value: {NOT_ASKED}, `--tier 2` finds it"
+    if metric.name in TAKEN and not takes(record, metric):
+        return f"no value: the recipe has no {TAKEN[metric.name]}"
     if len(record.sources) < 2 and metric.per not in ("change", "source"):
         return "no value: it needs two sources" if record.result else "no value: it needs a result or two sources"
     return "no value: it needs a base" if not record.base else "no value: nothing is made"

@@ -17,6 +17,7 @@ from mergegraph.dtypes import BY_CODE
 from mergegraph.execute.arena import Arena
 from mergegraph.execute.factors import byte_view
 from mergegraph.execute.finished import Finished, Sink, Statistics
+from mergegraph.execute.losing import Running
 from mergegraph.execute.measuring import Counters, Measure
 from mergegraph.execute.quantile import Counting, Quantile
 from mergegraph.execute.recording import Recorder
@@ -74,7 +75,10 @@ class _Recorded:
     def _reduce(self, step: Reduce) -> None:
         """What is found before its last planned pass is fed no more."""
         into = self.accumulators.get(step.stat)
-        if isinstance(into, Sum):
+        if isinstance(into, Running):
+            self.recorder.add_up_some(into.kind, step.sources)
+            self._sums.append(into)
+        elif isinstance(into, Sum):
             self.recorder.add_up(into.kind, step.sources)
             self._sums.append(into)
         elif isinstance(into, Quantile) and not (counting := into.counting(_MAGNITUDE_BITS)).is_sampling:
@@ -101,7 +105,8 @@ def evaluate_in_pieces(
     steps, lap = work.program.passes[index], Lap()
     buffers = _buffers(work, start, elements, arena, source, index, times, lap)
     own = work.program.slots_of[index]
-    recorder = Recorder(start, elements, [noise.key for noise in work.noises], statistics.found, own)
+    every = max([into.every for into in statistics.fed.values() if isinstance(into, Running)], default=1)
+    recorder = Recorder(start, elements, [noise.key for noise in work.noises], statistics.found, own, every)
     block = work.program.piece(index)[0] - work.program.block(index)
     parts = _Recorded(recorder, dict(statistics.fed), block, times.looks).all(steps)
     times.looked = [0.0] * (len(steps) if times.looks else 0)

@@ -128,13 +128,14 @@ class _Kernel:
 @dataclass
 class Recorder:
     """Writes the steps of one tile down, which has `elements` from `start` on. `free`: a slot beside the
-    program's. `noises`: their keys; `found`: statistics by number."""
+    program's. `noises`: their keys; `found`: statistics by number; `every`: one in how many runs losses look at."""
 
     start: int
     elements: int
     noises: Sequence[int]
     found: Sequence[Any]
     free: int
+    every: int = 1
     script: Script = field(default_factory=Script)
     fetched: int = 0
     stored: int = 0
@@ -161,6 +162,8 @@ class Recorder:
             case Accumulate(slot, source, factor):
                 number = self.script.number(factor)
                 lines.append(f"{name('s', slot)}.add_({name('s', source)}, alpha={number})")
+            case Call(kernel=kernel) if kernels()[kernel].only_counted:
+                self._where_counted(partial(self._call, step))
             case Call():
                 self._call(step)
             case Store(_, slot, dtype):
@@ -221,6 +224,24 @@ class Recorder:
             self.script.lines.append(f"{run}.copy_({self.script.name('s', slots[0])})")
             self.script.lines.append(f"sums.append(float({run}{'.abs_()' if kind == 'abs_sum' else ''}.sum()))")
         self.script.sums += 1
+
+    def add_up_some(self, kind: str, slots: Sequence[int]) -> None:
+        """The same of one run in `every`; 0 of the others."""
+        self._held = []
+        self._where_counted(partial(self.add_up, kind, slots), "sums.append(0.0)")
+        self._held = []
+
+    def _where_counted(self, write: Callable[[], None], otherwise: str = "") -> None:
+        """What `write` writes down is only done in one run in `every`."""
+        if self.every == 1:
+            write()
+            return
+        lines, first = self.script.lines, len(self.script.lines)
+        write()
+        every, inner = self.script.integer(self.every), lines[first:]
+        lines[first:] = [f"if (start + i) // {CHUNK_ELEMENTS} % {every} == 0:", *(f"    {each}" for each in inner)]
+        if otherwise:
+            lines += ["else:", f"    {otherwise}"]
 
     def count(self, counting: Counting, slot: int) -> None:
         """What `quantile.Quantile` counts of a piece: numbers in `tallies`, then a tensor in `chosen`. That holds the

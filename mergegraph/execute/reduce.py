@@ -83,14 +83,14 @@ class Sum:
     def feed(self, start: int, tiles: tuple[Tensor, ...], scratch: Scratch) -> None:
         count = tiles[0].numel()
         if self.kind == "count":
-            self._runs.append(float(count))
+            self.add([float(count)])
         elif self.kind == "dot":
             # The buffers lie where they lie in every worker, so the product adds up in one order.
-            self._runs.append(float(torch.dot(*scratch.doubles(tiles[0], tiles[1]))))
+            self.add([float(torch.dot(*scratch.doubles(tiles[0], tiles[1])))])
         else:
             scratch.forget()
             run = scratch.first[:count].copy_(tiles[0])
-            self._runs.append(float((run.abs_() if self.kind == "abs_sum" else run).sum()))
+            self.add([float((run.abs_() if self.kind == "abs_sum" else run).sum())])
 
     def end_pass(self) -> Found:
         # fsum is exact, so the order in which threads came does not matter; it refuses only what overflows.

@@ -17,12 +17,15 @@ from torch import Tensor
 from mergegraph.execute.arena import WorkerMemory, new_storage
 from mergegraph.execute.control import Control
 from mergegraph.execute.evaluate import evaluate
-from mergegraph.execute.finished import Finished, Statistics
+from mergegraph.execute.finished import Finished
+from mergegraph.execute.jobs import Job
 from mergegraph.execute.reduce import Scratch
 from mergegraph.execute.singular import Leading, leading, overlap
 from mergegraph.execute.views import Source
 from mergegraph.plan.memory import tile_shape
+from mergegraph.plan.program import Computation
 from mergegraph.plan.spectra import Change, Matrix, Spectra
+from mergegraph.statistic import Found
 from mergegraph.stats import gram
 from mergegraph.stats.floors import ROUNDING
 from mergegraph.stats.record import Overlap, Record, Spectral, Spectrum, TensorRecord
@@ -31,6 +34,10 @@ from mergegraph.stats.spectral import shared_directions
 _TICK_SECONDS = 0.1
 _ROUNDED_TERMS = 32
 """A change that is a product of factors in float32 was rounded once for each of its terms."""
+
+
+Shared = Callable[[Computation], tuple[Found, ...]]
+"""The statistics of populations that a computation needs."""
 
 
 class _Stopped(Exception):
@@ -44,6 +51,7 @@ def with_spectra(
     control: Control,
     advance: Callable[[int], None],
     tick: Callable[[], None],
+    shared: Shared = lambda work: (),
 ) -> tuple[Record, ...]:
     """The records with singular values; those that were found, where `control` stops. `advance` is told of bytes that
     are done, `tick` called ten times a second."""
@@ -56,7 +64,7 @@ def with_spectra(
         try:
             with room.taken(matrix.nbytes, control):
                 record = records[matrix.place[0]].tensors[matrix.place[1]]
-                found[matrix.place] = _spectral(matrix, record, source, control)
+                found[matrix.place] = _spectral(matrix, record, source, control, shared)
             advance(matrix.read_bytes)
         except _Stopped:
             return
@@ -128,7 +136,7 @@ class _Room:
                 self._condition.notify_all()
 
 
-def _spectral(matrix: Matrix, tensor: TensorRecord, source: Source, control: Control) -> Spectral:
+def _spectral(matrix: Matrix, tensor: TensorRecord, source: Source, control: Control, shared: Shared) -> Spectral:
     def pause() -> None:
         control.wait_while_paused()
         if control.stopping:
@@ -139,7 +147,7 @@ def _spectral(matrix: Matrix, tensor: TensorRecord, source: Source, control: Con
     values = torch.empty(matrix.rows, matrix.columns, dtype=torch.float32)
     each: list[Leading] = []
     for change in matrix.changes:
-        _compute(change, values, source, pause)
+        _compute(change, values, source, shared(change.computation), pause)
         found = leading(values, pause)
         if found is None:
             return Spectral(skipped="a change is beyond float32")
@@ -150,19 +158,27 @@ def _spectral(matrix: Matrix, tensor: TensorRecord, source: Source, control: Con
             for number, (one, change) in enumerate(zip(each, matrix.changes, strict=True))
         ]
     )
-    return Spectral(spectra, dict(_overlaps(each, spectra, min(matrix.rows, matrix.columns))))
+    k = len(matrix.sources)
+    overlaps = dict(_overlaps(each[:k], spectra, min(matrix.rows, matrix.columns)))
+    return Spectral(spectra[:k], overlaps, spectra[k] if matrix.result is not None else None)
 
 
-def _compute(change: Change, into: Tensor, source: Source, pause: Callable[[], None]) -> None:
-    """A change as one float32 matrix."""
+def _compute(
+    change: Change, into: Tensor, source: Source, shared: tuple[Found, ...], pause: Callable[[], None]
+) -> None:
+    """A change as one float32 matrix, in as many passes as its statistics take."""
     work, cut, tile = change.computation, change.cut, change.tile_elements
     storage = new_storage(tile_shape([work.program]).tile_set_bytes(tile))
     arena = WorkerMemory(storage).arena(work, tile)
-    statistics = Statistics([], {0: _Into(into)})
-    for start in range(0, cut.elements, tile):
+    job = Job(work, cut, tile, shared=shared, fed=(_Into(into),))
+    while not job.is_over:
         pause()
-        elements = min(tile, cut.elements - start)
-        evaluate(work, start, elements, arena, source, _nothing_is_written, cut=cut, statistics=statistics)
+        part = job.take()
+        evaluate(
+            work, part.start, part.elements, arena, source, _nothing_is_written,
+            index=part.index, cut=cut, statistics=job.statistics,
+        )  # fmt: skip
+        job.done()
 
 
 def _nothing_is_written(finished: Finished) -> None:

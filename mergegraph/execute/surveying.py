@@ -73,7 +73,7 @@ def survey_plan(
             threads(work, control, on_tick)
             records = tuple([work.surveys.record(index) for index in range(len(plan.surveys))])
             if spectra:
-                records = with_spectra(records, spectra, work.source, control, work.advance, on_tick)
+                records = with_spectra(records, spectra, work.source, control, work.advance, on_tick, work.shared)
             reader.require_unchanged()
         if control.signal is not None:
             raise Interrupted(Problem("Stopped: nothing was written.", fix="run the same command again"))
@@ -110,7 +110,7 @@ class _Looking(Work):
         for group in self.plan.groups:
             work = group.computation
             fed = self.surveys.begin(group.measured, work)
-            yield Job(work, group.extent, self._tile(work, group.extent), (), self._shared(work), fed)
+            yield Job(work, group.extent, self._tile(work, group.extent), (), self.shared(work), fed)
 
     def perform(self, tile: Tile, memory: object) -> None:
         super().perform(tile, memory)  # pyright: ignore[reportArgumentType]

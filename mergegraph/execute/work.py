@@ -132,7 +132,7 @@ class Work:
         for position, (work, cut) in enumerate(gathering.members):
             if sampling is None or sampling.phase < cut.elements:
                 kinds = self._times.kinds(self._makers.member(gathering, position), work.program)
-                tile, shared = self._tile(work, cut), self._shared(work)
+                tile, shared = self._tile(work, cut), self.shared(work)
                 yield Job(work, cut, tile, shared=shared, fed=(found,), sampling=sampling, kinds=kinds)
             sampling = sampling and sampling.after(cut.elements)
 
@@ -148,19 +148,21 @@ class Work:
             work, measured = self._computation(members, group), self._measured(members, group)
             fed, tile = self.surveys.begin(measured, work), self._tile(work, group.extent)
             kinds = self._times.kinds(self._makers.group(members, measured, work), work.program)
-            yield Job(work, group.extent, tile, members, self._shared(work), fed, kinds=kinds)
+            yield Job(work, group.extent, tile, members, self.shared(work), fed, kinds=kinds)
 
     def _computation(self, members: tuple[Place, ...], group: Group) -> Computation:
         """What computes these members of a group: the group's own where they are all."""
         if members == group.members:
             return group.computation
-        feeds = [looked_at(self.plan.surveys, place).feed for place in self._measured(members, group)]
+        measured = self._measured(members, group)
+        feeds = [feed for place in measured for feed in looked_at(self.plan.surveys, place).feeds]
         return computation([self.tensor(place).root for place in members], feeds)
 
     def _measured(self, members: tuple[Place, ...], group: Group) -> tuple[Place, ...]:
         return tuple([place for place in group.measured if place in members])
 
-    def _shared(self, work: Computation) -> tuple[Found, ...]:
+    def shared(self, work: Computation) -> tuple[Found, ...]:
+        """The statistics of populations that a computation needs."""
         return tuple([self.populations[stat] for stat in work.shared])
 
     def _tile(self, work: Computation, cut: Extent) -> int:

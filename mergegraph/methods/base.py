@@ -19,7 +19,7 @@ from mergegraph.dtypes import DType
 from mergegraph.errors import Problem
 from mergegraph.expr import Expr, Noise, Population, Space, Value, apply, linear
 from mergegraph.fields import Accepts, CoefficientField, EdgeTo, FieldModel, Selector
-from mergegraph.methods.kernel import Granularity, Kernel
+from mergegraph.methods.kernel import Granularity, Kernel, Loss
 from mergegraph.methods.leaves import Path, leaves, replaced
 
 if TYPE_CHECKING:
@@ -114,6 +114,10 @@ class Method(FieldModel):
     """What a tile of its kernel is; see `mergegraph.methods.kernel`."""
     in_pieces: ClassVar[bool] = False
     """Whether its kernel works on any part of a tile (see `methods.kernel.Piece`)."""
+    only_counted: ClassVar[bool] = False
+    """Whether only statistics look at its result; see `mergegraph.methods.kernel`."""
+    loses: ClassVar[Loss] = ""
+    """What its kernel takes from its operands; see `mergegraph.methods.kernel`."""
     random: ClassVar[bool] = False
     """Whether it draws random numbers: `p.noises` has some for each edge."""
     matrices_only: ClassVar[bool] = False

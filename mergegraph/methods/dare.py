@@ -27,6 +27,7 @@ class Dare(Thinning):
 
     scratch = 1
     in_pieces = True
+    loses = "drop"
     example = "thin: {op: dare, input: d_code, density: 0.3}"
 
     op: Literal["dare"] = "dare"

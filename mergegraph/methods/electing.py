@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from mergegraph.errors import Problem
-from mergegraph.expr import Expr, apply
+from mergegraph.expr import Apply, Expr, apply
 from mergegraph.fields import WeightedInput
 from mergegraph.methods.base import Parameters
 from mergegraph.methods.kernel import Kernel, Piece
@@ -26,6 +26,7 @@ class Winners(Piece):
     """What the deltas that have the elected sign make together."""
 
     name = "winners"
+    loses = "election"
     scratch = 3
     in_pieces = True
 
@@ -51,6 +52,23 @@ class Winners(Piece):
             k.out.div_(divisor)
         else:
             k.out.mul_(4)
+
+
+class ElectedSign(Piece):
+    """The sign that an election gives each element, 1 or -1. With no parameters all deltas have one vote of their
+    size."""
+
+    name = "elected_sign"
+    only_counted = True
+    scratch = 1
+    in_pieces = True
+
+    @classmethod
+    def tile(cls, k: Kernel, *operands: Tensor) -> None:
+        is_weighted = getattr(k.p, "vote", "unweighted") == "weighted"
+        votes: list[float] = [getattr(k.p, f"weight{n}") if is_weighted else 1.0 for n in range(len(operands))]
+        _elect(k, operands, votes, k.out, k.scratch())
+        k.out.mul_(2)
 
 
 class Electing(OverDeltas):
@@ -84,10 +102,22 @@ class Electing(OverDeltas):
         return apply(Winners.name, deltas, (*options, *weights), "delta")
 
 
+def elected_sign(election: Apply) -> Apply:
+    """The signs of an election, of the same operands and options."""
+    return apply(ElectedSign.name, election.operands, election.parameters, election.space)
+
+
+def vote_of(election: Apply, index: int) -> float:
+    """How an operand's vote counts: below 0 its elements are elected where their sign is the other one."""
+    options = dict(election.parameters)
+    return float(options[f"weight{index}"]) if options.get("vote") == "weighted" else 1.0
+
+
 def _elect(k: Kernel, deltas: Sequence[Tensor], votes: list[float], half: Tensor, spare: Tensor) -> None:
     """`half` = +1/2 or -1/2, with the sign of the votes' sum; zero is plus."""
     for index, (delta, vote) in enumerate(zip(deltas, votes, strict=True)):
-        counted: Any = k.ops.sign(delta, out=spare) if k.p.sign == "count" else delta
+        by_count = getattr(k.p, "sign", "mass") == "count"
+        counted: Any = k.ops.sign(delta, out=spare) if by_count else delta
         _add(k, half, counted, vote, is_first=not index)
     k.ops.ge(half, 0, out=half)
     half.sub_(0.5)

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
 Granularity = Literal["element", "row", "matrix"]
 
+Loss = Literal["", "trim", "election", "drop"]
+"""What a kernel takes from its operands that `stats` tells of.
+
+trim      the result is the first operand where that is kept, times the parameter `scale`, and 0 elsewhere
+election  of each operand only the elements count whose sign is the elected one (see `methods.electing`)
+drop      each element of the operand is kept with probability `density`, times `scale`
+"""
+
 
 class Kernel(Protocol):
     """What a tile kernel is given. Tiles are of one shape (1-D for "element") and one dtype: float32, or float64."""
@@ -50,6 +58,9 @@ class Piece:
     name: ClassVar[str]
     scratch: ClassVar[int] = 0
     granularity: ClassVar[Granularity] = "element"
+    loses: ClassVar[Loss] = ""
+    only_counted: ClassVar[bool] = False
+    """Whether only statistics look at its result, which is then computed where they do."""
     in_pieces: ClassVar[bool] = False
     """Whether `tile` takes any part of a tile and uses only what `execute.recording` lists: it then runs compiled."""
 

@@ -18,6 +18,7 @@ class KeepLargest(Piece):
     kept as were asked for. `scale` multiplies what is kept."""
 
     name = "keep_largest"
+    loses = "trim"
     in_pieces = True
 
     @classmethod

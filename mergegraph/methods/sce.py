@@ -47,6 +47,7 @@ class Selected(Piece):
 
     in_pieces = True
     name = "where_varied"
+    loses = "trim"
     scratch = 1
 
     @classmethod
@@ -63,6 +64,7 @@ class Erased(Piece):
 
     in_pieces = True
     name = "erased"
+    loses = "election"
     scratch = 3
 
     @classmethod

@@ -65,7 +65,7 @@ def output_tensor(
 @dataclass(frozen=True, slots=True)
 class Group:
     """Output tensors that share reads and so are computed together, tile by tile. `measured`: those whose statistics
-    are kept, each of which feeds one accumulator."""
+    are kept, each of which feeds accumulators of its own (`Looked.feeds`)."""
 
     members: tuple[Place, ...]
     extent: Extent
@@ -169,7 +169,7 @@ def group_outputs(
 def _group(outputs: Sequence[Grouped], members: tuple[Place, ...], surveys: Sequence[Survey], writes: bool) -> Group:
     tensors = [outputs[output].tensors[tensor] for output, tensor in members]
     measured = tuple([place for place in members if surveys and not looked_at(surveys, place).skipped])
-    feeds = [looked_at(surveys, place).feed for place in measured]
+    feeds = [feed for place in measured for feed in looked_at(surveys, place).feeds]
     try:
         work = computation([tensor.root for tensor in tensors] if writes else [], feeds)
     except OverflowError:

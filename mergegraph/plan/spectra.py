@@ -1,21 +1,25 @@
 """Which singular values are found, tensor by tensor, and what that takes of the budget. Computes nothing.
 
-A pass of its own after the other statistics: every worker holds one matrix, the change of one source after the other,
-and for each source that was looked at the leading directions. A matrix that does not fit is left out with the reason.
+A pass of its own after the other statistics: every worker holds one matrix, the change of one source after the other
+and last that of the result, and for each source that was looked at the leading directions. A matrix that does not fit
+is left out with the reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from mergegraph.dtypes import BY_CODE
-from mergegraph.expr import Expr, Product, Read
+from mergegraph.expr import Expr, Product, Read, linear
 from mergegraph.plan.extent import Extent, extent
 from mergegraph.plan.groups import Place
-from mergegraph.plan.memory import WORKER_BYTES, tile_shape
+from mergegraph.plan.groups import read_bytes as bytes_read
+from mergegraph.plan.memory import WORKER_BYTES, histogram_bytes, tile_shape
 from mergegraph.plan.plan import Plan
 from mergegraph.plan.program import Computation, computation, granularity_of
+from mergegraph.plan.projecting import workspace_bytes
 from mergegraph.plan.survey import Looked
 from mergegraph.stats.floors import ROUNDING
 from mergegraph.stats.spectral import DIRECTIONS, SKETCH
@@ -34,8 +38,8 @@ copies that a QR factorisation makes of it."""
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """τ of one source. `rounding`: the relative root mean square of rounding to the dtype that the source is stored in,
-    None where that is not known; `is_of_weights`: it is of the full weights W0 + τ, not of τ."""
+    """τ of one source, or of the result. `rounding`: the relative root mean square of rounding to the dtype that the
+    source is stored in, None where that is not known; `is_of_weights`: it is of the full weights W0 + τ, not of τ."""
 
     computation: Computation
     cut: Extent
@@ -50,17 +54,22 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """One tensor. `nbytes`: what a worker takes for it."""
+    """One tensor: the changes of its sources, and of the result where one is made. `nbytes`: what a worker takes."""
 
     place: Place
     rows: int
     columns: int
-    changes: tuple[Change, ...]
+    sources: tuple[Change, ...]
+    result: Change | None
     nbytes: int
 
     @property
+    def changes(self) -> tuple[Change, ...]:
+        return self.sources if self.result is None else (*self.sources, self.result)
+
+    @property
     def read_bytes(self) -> int:
-        return sum(read.fetched_bytes for change in self.changes for read in change.computation.reads)
+        return sum(bytes_read(change.computation) for change in self.changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +128,26 @@ def _too_large(nbytes: int, budget: int) -> str:
 
 def _matrix(place: Place, looked: Looked) -> Matrix:
     rows, columns = looked.shape
-    changes = tuple([_change(change, looked) for change in looked.changes])
-    tiles = max(tile_shape([x.computation.program]).tile_set_bytes(x.tile_elements) for x in changes)
-    return Matrix(place, rows, columns, changes, matrix_bytes(rows, columns, len(changes)) + tiles + WORKER_BYTES)
+    sources = tuple([_change(change, looked) for change in looked.changes])
+    matrix = Matrix(place, rows, columns, sources, _result(looked), 0)
+    nbytes = matrix_bytes(rows, columns, len(matrix.changes)) + max(map(_tile_bytes, matrix.changes)) + WORKER_BYTES
+    return replace(matrix, nbytes=nbytes)
+
+
+def _tile_bytes(change: Change) -> int:
+    """What computing a change takes, one leaf at a time."""
+    program = change.computation.program
+    shape = tile_shape([program])
+    return shape.tile_set_bytes(change.tile_elements) + workspace_bytes(program, change.cut) + histogram_bytes(program)
+
+
+def _result(looked: Looked) -> Change | None:
+    """τ*, before it is rounded. What rounding of the sources is left in it is not known: it depends on the recipe."""
+    if looked.result is None:
+        return None
+    before = [] if looked.base is None else [(-Fraction(1), looked.base)]
+    change = linear([(Fraction(1), looked.result), *before], "delta")
+    return Change(computation([], [(change,)]), extent(looked.shape, granularity_of(*walk_parts(change))), None, True)
 
 
 def _change(change: Expr, looked: Looked) -> Change:

@@ -15,6 +15,7 @@ from typing import Protocol
 from mergegraph.dtypes import DType
 from mergegraph.errors import Problem, RecipeError, did_you_mean
 from mergegraph.expr import Cast, Expr, Joined, Read, linear, read
+from mergegraph.plan.losses import NO_LOSSES, Losses, losses
 from mergegraph.plan.program import Feed, computes_in_double, granularity_of
 from mergegraph.resolve import Resolved, ResolvedNode
 from mergegraph.tensors.checkpoint import Checkpoint
@@ -39,11 +40,17 @@ class Looked:
     changes: tuple[Expr, ...] = ()
     result: Expr | None = None
     skipped: str = ""
+    losses: Losses = NO_LOSSES
 
     @property
     def feed(self) -> Feed:
         """What its accumulator is fed with, in this order."""
         return tuple([x for x in (self.base, *self.changes, self.result) if x is not None])
+
+    @property
+    def feeds(self) -> tuple[Feed, ...]:
+        """What all its accumulators are fed with: that one, then one for each sum of its losses."""
+        return (self.feed, *[fed for _, fed in self.losses.sums])
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +247,7 @@ def _looked(found: Comparable, tensor: Made, *, is_delta: bool) -> Looked:
         return looked
     if not is_delta:
         looked = replace(looked, result=root.operand if isinstance(root, Cast) else root)
+    looked = replace(looked, losses=losses(root, looked.base, looked.changes))
     return replace(here, skipped=reason) if (reason := _changes_the_program(looked, tensor)) else looked
 
 

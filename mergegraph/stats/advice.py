@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from mergegraph.stats import gram
 from mergegraph.stats.energy import NORMAL_90
 from mergegraph.stats.metrics import METRICS, Missing, Subject, shown, subjects
+from mergegraph.stats.pooling import Sums
 from mergegraph.stats.predict import Predicted, matched_norms, predict_whole
 from mergegraph.stats.record import Record, TensorRecord
 from mergegraph.stats.standing_out import UNRELATED
-from mergegraph.stats.summary import OUTSIDE, grid, overview, sums, whole
+from mergegraph.stats.summary import OUTSIDE, Grid, grid, overview
 from mergegraph.units import format_count
 
 ASYMMETRY = 3.0
@@ -43,30 +44,33 @@ class Evidence:
     details: tuple[str, ...] = ()
 
 
-def advice(record: Record) -> list[Evidence]:
-    """All there is evidence for, the weightiest first; often nothing."""
-    total = whole(record)
+def advice(record: Record, table: Grid | None = None) -> list[Evidence]:
+    """All there is evidence for, the weightiest first; often nothing. `table`: the record's grid, where it is known."""
+    table = table or grid(record)
+    total = table.total.all
     if total is None:
         return []
-    parts = (_different_bases, _asymmetry, _conflict, _same_change, _concentrated, _cast, _moved_most)
-    return [evidence for part in parts for evidence in part(record, total)]
+    parts = (_asymmetry, _conflict, _same_change, _concentrated, _cast)
+    found = [evidence for part in parts for evidence in part(record, total)]
+    return [*_different_bases(record, table.total), *found, *_moved_most(record, table, total)]
 
 
-def _different_bases(record: Record, total: TensorRecord) -> Iterator[Evidence]:
-    metric = METRICS["weight_cosine"]
-    both = sums(record.tensors)
-    found = [(subject, overview(record, both, metric, subject)) for subject in subjects(metric, record)]
-    low = [(s, o) for s, o in found if not isinstance(o.pooled, Missing) and abs(o.pooled) < UNRELATED]
+def _different_bases(record: Record, both: Sums) -> Iterator[Evidence]:
+    metric, matrices = METRICS["weight_cosine"], both.matrices
+    if matrices is None:
+        return
+    found = [(_number(metric.value(matrices, subject)), subject) for subject in subjects(metric, record)]
+    low = [(value, subject) for value, subject in found if abs(value) < UNRELATED]
     if low:
-        subject, shows = min(low, key=lambda each: abs(_number(each[1].pooled)))
-        floor = metric.floor(both.matrices, subject) if both.matrices is not None else None
+        subject = min(low, key=lambda each: abs(each[0]))[1]
+        shows, floor = overview(record, both, metric, subject), metric.floor(matrices, subject)
         yield Evidence(
             "near-orthogonal weights",
             f"{subject.label}: cosine of full weights {shown(shows.pooled)} over all matrices "
             f"(from {shown(shows.lowest)} to {shown(shows.highest)})",
             f"chance gives 0 ± {shown(floor.spread) if floor else '–'}; relatives have above 0.9",
             "Nobody averages models of two initialisations: choose sources with one base, or align them first.",
-            tuple(f"{s.label}: {shown(o.pooled)}" for s, o in low),
+            tuple(f"{each.label}: {shown(value)}" for value, each in low),
         )
 
 
@@ -161,9 +165,8 @@ def _cast(record: Record, total: TensorRecord) -> Iterator[Evidence]:
         )
 
 
-def _moved_most(record: Record, total: TensorRecord) -> Iterator[Evidence]:
+def _moved_most(record: Record, table: Grid, total: TensorRecord) -> Iterator[Evidence]:
     """Of the result, else of the source that moved most."""
-    table = grid(record)
     if not record.base or len(table.rows) < 2:
         return
     k = len(record.sources)

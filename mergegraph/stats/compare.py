@@ -5,12 +5,14 @@ Sources are matched by name, results with each other. The records may be of othe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from heapq import nsmallest
 
 from mergegraph.stats.metrics import METRICS, Metric, Missing, Subject, Value, has_spectra, subjects
+from mergegraph.stats.pooling import Sums, sums
 from mergegraph.stats.record import Record, TensorRecord
-from mergegraph.stats.summary import Sums, sums
 
 SHOWN_TENSORS = 5
 
@@ -31,47 +33,72 @@ class Difference:
         return None if isinstance(self.a, Missing) or isinstance(self.b, Missing) else self.b - self.a
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Comparison:
-    """`tensors`: of each metric the tensors with the largest differences, that have any."""
+    """Two records. `whole`: every metric that both have, of the whole model."""
 
+    a: Record
+    b: Record
+    sums_a: Sums
+    sums_b: Sums
     whole: tuple[Difference, ...]
-    tensors: tuple[Difference, ...]
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
     notes: tuple[str, ...]
+
+    def tensors(self, metric: Metric) -> list[Difference]:
+        """Of every subject of `metric` the tensors with the largest differences, that have any; those first."""
+        found: list[Difference] = []
+        for subject, other in _subjects(metric, self.a, self.b):
+            found += _largest([self._difference(metric, subject, other, *both) for both in self._both])
+        return sorted(found, key=_size)
+
+    @cached_property
+    def _both(self) -> list[tuple[TensorRecord, TensorRecord]]:
+        theirs = {tensor.name: tensor for tensor in self.b.tensors}
+        return [(tensor, theirs[tensor.name]) for tensor in self.a.tensors if tensor.name in theirs]
+
+    def _difference(
+        self, metric: Metric, subject: Subject, other: Subject, ours: TensorRecord, theirs: TensorRecord
+    ) -> Difference:
+        values = metric.value(ours, subject, self.sums_a.all), metric.value(theirs, other, self.sums_b.all)
+        return Difference(metric, subject.label, ours.name, *values)
 
 
 def compare(a: Record, b: Record) -> Comparison:
     """Every metric that both records have."""
     ours, theirs = ({t.name: t for t in record.tensors} for record in (a, b))
     sums_a, sums_b = sums(a.tensors), sums(b.tensors)
-    wholes: list[Difference] = []
-    tensors: list[Difference] = []
-    for metric in METRICS.values():
-        in_b = {_key(metric, b, subject): subject for subject in subjects(metric, b)}
-        for subject in subjects(metric, a):
-            other = in_b.get(_key(metric, a, subject))
-            if other is None:
-                continue
-            values = _of_whole(metric, subject, sums_a), _of_whole(metric, other, sums_b)
-            wholes.append(Difference(metric, subject.label, "", *values))
-            each = [
-                Difference(
-                    metric, subject.label, name, metric.value(t, subject, sums_a.all),
-                    metric.value(theirs[name], other, sums_b.all),
-                )
-                for name, t in ours.items()
-                if name in theirs
-            ]  # fmt: skip
-            tensors += _largest(each)
+    wholes = [
+        Difference(metric, subject.label, "", _of_whole(metric, subject, sums_a), _of_whole(metric, other, sums_b))
+        for metric in METRICS.values()
+        for subject, other in _subjects(metric, a, b)
+    ]
     return Comparison(
+        a,
+        b,
+        sums_a,
+        sums_b,
         tuple(wholes),
-        tuple(tensors),
         tuple(name for name in ours if name not in theirs),
         tuple(name for name in theirs if name not in ours),
         tuple(_notes(a, b, ours, theirs)),
     )
+
+
+def same_subject(metric: Metric, a: Record, subject: Subject, b: Record) -> Subject | None:
+    """What `metric` is about in `b`, where it is about `subject` in `a`; None where `b` has no such thing."""
+    wanted = _key(metric, a, subject)
+    return next((each for each in subjects(metric, b) if _key(metric, b, each) == wanted), None)
+
+
+def _subjects(metric: Metric, a: Record, b: Record) -> Iterator[tuple[Subject, Subject]]:
+    """What a metric is about in both records."""
+    in_b = {_key(metric, b, subject): subject for subject in subjects(metric, b)}
+    for subject in subjects(metric, a):
+        other = in_b.get(_key(metric, a, subject))
+        if other is not None:
+            yield subject, other
 
 
 def _of_whole(metric: Metric, subject: Subject, total: Sums) -> Value:
@@ -80,8 +107,12 @@ def _of_whole(metric: Metric, subject: Subject, total: Sums) -> Value:
 
 
 def _largest(differences: list[Difference]) -> list[Difference]:
-    having = [each for each in differences if each.difference]
-    return sorted(having, key=lambda each: -abs(each.difference or 0.0))[:SHOWN_TENSORS]
+    return nsmallest(SHOWN_TENSORS, [each for each in differences if each.difference], key=_size)
+
+
+def _size(each: Difference) -> float:
+    """The larger, the further in front."""
+    return -abs(each.difference or 0.0)
 
 
 def _key(metric: Metric, record: Record, subject: Subject) -> object:

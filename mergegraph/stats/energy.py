@@ -10,13 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mergegraph.stats.record import Change
 
 NORMAL_90 = 0.445
 """The share of elements that holds 90 % of the energy of normally distributed values; NORMAL_99 of 99 %."""
 NORMAL_99 = 0.735
-_HALVINGS = 26
+_USUAL = 4.0
+_STEPS = 60
+_CLOSE = 1e-9
 _STEEPEST = 60.0
 _SMOOTH = 6
 
@@ -30,8 +33,7 @@ class Density:
     highest: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Bucket:
+class _Bucket(NamedTuple):
     """The elements of one exponent. `start`, `energy_start`: what larger elements take, as shares of the whole; `mean`
     and `top`: mean and largest of (x / 2^e)², which are between 1 and 4."""
 
@@ -131,15 +133,28 @@ def _is_flat(bucket: _Bucket) -> bool:
 
 
 def _slope(bucket: _Bucket) -> float:
-    """The b for which squares y with y^b evenly spread over [1, top^b] have the mean of the bucket."""
-    low, high = -_STEEPEST, _STEEPEST
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        if _mean(middle, bucket.top) < bucket.mean:
-            low = middle
+    """The b for which squares y with y^b evenly spread over [1, top^b] have the mean of the bucket: by the rule of
+    Illinois (M. Dowell, P. Jarratt, BIT 11, 1971), which takes a third of the steps that halving does."""
+    for reach in (_USUAL, _STEEPEST):
+        low, high = -reach, reach
+        below, above = _mean(low, bucket.top) - bucket.mean, _mean(high, bucket.top) - bucket.mean
+        if below < 0.0 < above:
+            break
+    else:
+        return low if below >= 0.0 else high
+    middle, side = 0.0, 0
+    for _ in range(_STEPS):
+        middle = high - above * (high - low) / (above - below)
+        off = _mean(middle, bucket.top) - bucket.mean
+        if abs(off) < _CLOSE:
+            break
+        if off < 0.0:
+            low, below, above = middle, off, above / 2 if side < 0 else above
+            side = -1
         else:
-            high = middle
-    return _apart(high)
+            high, above, below = middle, off, below / 2 if side > 0 else below
+            side = 1
+    return _apart(middle)
 
 
 def _mean(b: float, top: float) -> float:

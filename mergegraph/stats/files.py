@@ -6,10 +6,12 @@ The JSON is the same bytes for the same numbers. Knows nothing of how they were 
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +20,8 @@ from mergegraph.errors import InputError, Problem
 from mergegraph.stats.record import (
     FORMAT,
     Change,
+    Forecast,
+    Mass,
     Outcome,
     Overlap,
     Pair,
@@ -25,6 +29,7 @@ from mergegraph.stats.record import (
     Spectral,
     Spectrum,
     TensorRecord,
+    Thinned,
     Together,
 )
 from mergegraph.tensors.local_file import opened, read_range
@@ -35,6 +40,7 @@ STATS = "stats.json"
 _KIND = "mergegraph_stats"
 _AGAIN = "make it again: mergegraph stats RECIPE --json FILE"
 _LARGEST = 1.7976931348623157e308
+_LEAST_EXPONENT = -1100
 
 
 def to_json(record: Record) -> bytes:
@@ -65,6 +71,23 @@ def load(path: Path) -> Record:
 
 def from_json(raw: bytes, file: str) -> Record:
     """The record that `to_json` wrote. InputError says what else it is."""
+    with _uncollected():
+        return _from_json(raw, file)
+
+
+@contextmanager
+def _uncollected() -> Generator[None]:
+    """Millions of objects are made, and none of them is garbage: looking for some takes as long as making them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _from_json(raw: bytes, file: str) -> Record:
     try:
         content: Any = parse(raw, floats=True)
     except ValueError as error:
@@ -115,17 +138,28 @@ def _tensor(tensor: TensorRecord) -> dict[str, Any]:
         "pairs": [[i, j, pair.both, pair.opposite] for (i, j), pair in sorted((tensor.pairs or {}).items())],
         "together": None if together is None else [_number(together.absolute_of_sum), list(together.winners)],
         "outcome": None if tensor.outcome is None else _plain(asdict(tensor.outcome)),
+        **({"thinned": [_thinned(each) for each in tensor.thinned]} if tensor.thinned else {}),
         **({} if tensor.spectral is None else {"spectral": _spectral(tensor.spectral)}),
     }
+
+
+def _thinned(each: Thinned) -> dict[str, Any]:
+    """What there is of it."""
+    return {what: _plain(numbers) for what, numbers in asdict(each).items() if numbers is not None}
 
 
 def _spectral(found: Spectral) -> dict[str, Any]:
     if found.skipped:
         return {"skipped": found.skipped}
     return {
-        "sources": [_plain(asdict(each)) | {"values": list(map(_number, each.values))} for each in found.sources],
+        "sources": list(map(_spectrum, found.sources)),
+        **({} if found.result is None else {"result": _spectrum(found.result)}),
         "overlaps": [[i, j, *asdict(each).values()] for (i, j), each in sorted(found.overlaps.items())],
     }
+
+
+def _spectrum(found: Spectrum) -> dict[str, Any]:
+    return _plain(asdict(found)) | {"values": list(map(_number, found.values))}
 
 
 def _plain(numbers: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,33 +199,65 @@ def _read_tensor(found: Mapping[str, Any]) -> TensorRecord:
         outcome=None if outcome is None
         else Outcome(_whole(outcome["outside"]), _real(outcome["cast_error"]), _whole(outcome["rounded_away"])),
         counted=_whole(found["counted"]),
+        thinned=_read_thinned(found.get("thinned", []), len(changes) - (outcome is not None)),
         spectral=_read_spectral(found["spectral"]) if "spectral" in found else None,
     )  # fmt: skip
+
+
+def _read_thinned(found: Any, sources: int) -> tuple[Thinned, ...]:
+    made = tuple(
+        [
+            Thinned(
+                Mass(*_reals(each["trim"], "before", "after")) if "trim" in each else None,
+                Mass(*_reals(each["election"], "before", "after")) if "election" in each else None,
+                Forecast(*_reals(each["drop"], "energy", "variance", "error")) if "drop" in each else None,
+            )
+            for each in found
+        ]
+    )
+    if len(made) not in (0, sources):
+        raise ValueError(f"what is taken is of {len(made)} sources, not of {sources}")
+    return made
+
+
+def _reals(found: Mapping[str, Any], *names: str) -> Iterator[float]:
+    return (_real(found[name]) for name in names)
 
 
 def _read_spectral(found: Mapping[str, Any]) -> Spectral:
     if "skipped" in found:
         return Spectral(skipped=_text(found["skipped"]))
-    sources = [
-        Spectrum(
-            tuple(map(_real, each["values"])), _real(each["outside"]),
-            None if each["rounding"] is None else _real(each["rounding"]),
-        )
-        for each in found["sources"]
-    ]  # fmt: skip
     overlaps = {
         (_whole(i), _whole(j)): Overlap(_whole(k, least=1), _real(left), _real(right))
         for i, j, k, left, right in found["overlaps"]
     }
-    return Spectral(tuple(sources), overlaps)
+    result = _read_spectrum(found["result"]) if "result" in found else None
+    return Spectral(tuple(map(_read_spectrum, found["sources"])), overlaps, result)
+
+
+def _read_spectrum(found: Mapping[str, Any]) -> Spectrum:
+    rounding = None if found["rounding"] is None else _real(found["rounding"])
+    return Spectrum(tuple(map(_real, found["values"])), _real(found["outside"]), rounding)
 
 
 def _read_change(found: Mapping[str, Any]) -> Change:
     sums = [_real(found[name]) for name in ("total", "absolute", "third", "fourth", "largest")]
-    exponents = {_whole(e, least=-1100): (_whole(count), _real(energy)) for e, count, energy in found["exponents"]}
+    exponents = _read_exponents(found["exponents"])
     total, absolute, third, fourth, largest = sums
     zeros, nonfinite = _whole(found["zeros"]), _whole(found["nonfinite"])
     return Change(total, absolute, third, fourth, largest, zeros, nonfinite, exponents)
+
+
+def _read_exponents(found: Sequence[Sequence[Any]]) -> dict[int, tuple[int, float]]:
+    """Most of a file are these rows: what they hold is looked at together, and one by one where something is wrong."""
+    if not found:
+        return {}
+    exponents, counts, energies = zip(*found, strict=True)
+    are_numbers = {*map(type, exponents), *map(type, counts)} == {int} and {*map(type, energies)} == {float}
+    least, most = (min(energies), max(energies)) if are_numbers else (math.nan, math.nan)
+    if -_LARGEST <= least <= most <= _LARGEST and min(exponents) >= _LEAST_EXPONENT and min(counts) >= 0:
+        return dict(zip(exponents, zip(counts, energies, strict=True), strict=True))
+    return {_whole(e, least=_LEAST_EXPONENT): (_whole(count), _real(energy)) for e, count, energy in found}
 
 
 def _text(value: object) -> str:
@@ -207,6 +273,8 @@ def _whole(value: object, least: int = 0) -> int:
 
 
 def _real(value: object) -> float:
+    if type(value) is float and math.isfinite(value):
+        return value
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
         raise TypeError(f"{str(value)[:40]} is no number")
     return float(value)
@@ -234,12 +302,16 @@ def _row(record: Record, tensor: TensorRecord) -> dict[str, object]:
         winners = zip(record.sources, tensor.together.winners, strict=True)
         row |= {f"{name}.wins": count for name, count in winners}
     row |= asdict(tensor.outcome) if tensor.outcome is not None else {}
+    for name, each in zip(record.sources, tensor.thinned, strict=False):
+        row |= {
+            f"{name}.{what}.{of}": value for what, numbers in _thinned(each).items() for of, value in numbers.items()
+        }
     return row | (_spectral_row(record, tensor.spectral) if tensor.spectral is not None else {})
 
 
 def _spectral_row(record: Record, found: Spectral) -> dict[str, object]:
     row: dict[str, object] = {"spectra_skipped": found.skipped}
-    for name, spectrum in zip(record.sources, found.sources, strict=False):
+    for name, spectrum in zip((*record.sources, record.result), found.changes, strict=False):
         row |= {f"{name}.sigma.{n}": value for n, value in enumerate(spectrum.values, 1)}
         row |= {f"{name}.sigma.outside": spectrum.outside, f"{name}.sigma.rounding": spectrum.rounding}
     for (i, j), overlap in found.overlaps.items():

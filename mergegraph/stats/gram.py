@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -24,17 +25,32 @@ def source_count(tensor: TensorRecord) -> int:
 
 def inner(tensor: TensorRecord, a: int, b: int) -> float:
     """⟨a, b⟩ by the indices above."""
-    low, high = (a, b) if a < b else (b, a)
-    # Row `low` of the upper triangle begins after rows of size, size - 1, …
-    return tensor.gram[low * (len(tensor.changes) + 1) - low * (low + 1) // 2 + high]
+    return tensor.gram[_places(len(tensor.changes) + 1)[a][b]]
+
+
+def place(size: int, a: int, b: int) -> int:
+    """Where ⟨a, b⟩ stands among the products of `size` vectors."""
+    return _places(size)[a][b]
+
+
+@cache
+def _places(size: int) -> tuple[tuple[int, ...], ...]:
+    """Where ⟨a, b⟩ stands: row a of the upper triangle begins after rows of size, size - 1, … numbers."""
+    return tuple(
+        [
+            tuple([min(a, b) * size - min(a, b) * (min(a, b) + 1) // 2 + max(a, b) for b in range(size)])
+            for a in range(size)
+        ]
+    )
 
 
 def weights_inner(tensor: TensorRecord, a: int, b: int) -> float:
     """⟨W_a, W_b⟩ of the full weights W_a = W0 + τ_a."""
-    total = inner(tensor, 0, 0)
-    total += inner(tensor, 0, a) if a else 0.0
-    total += inner(tensor, 0, b) if b else 0.0
-    return total + (inner(tensor, a, b) if a and b else 0.0)
+    products, places = tensor.gram, _places(len(tensor.changes) + 1)
+    total = products[0]
+    total += products[places[0][a]] if a else 0.0
+    total += products[places[0][b]] if b else 0.0
+    return total + (products[places[a][b]] if a and b else 0.0)
 
 
 def cosine_of(ab: float, aa: float, bb: float) -> float:

@@ -9,7 +9,7 @@ from itertools import combinations
 from statistics import median
 
 from mergegraph.stats.metrics import METRICS, Missing, Subject, shown
-from mergegraph.stats.record import Record
+from mergegraph.stats.record import Record, TensorRecord
 from mergegraph.stats.summary import whole
 
 Strengths = Mapping[str, Mapping[str, float | None]]
@@ -28,9 +28,9 @@ class Hint:
     habit: str
 
 
-def hints(record: Record, strengths: Strengths | None = None) -> list[Hint]:
-    """`strengths` of the recipe, where they are known."""
-    return [*_of_recipe(record, strengths or {}), *_conflicting_pairs(record)]
+def hints(record: Record, strengths: Strengths | None = None, total: TensorRecord | None = None) -> list[Hint]:
+    """`strengths` of the recipe, and `total`, all tensors as one, where they are known."""
+    return [*_of_recipe(record, strengths or {}), *_conflicting_pairs(record, total or whole(record))]
 
 
 def _of_recipe(record: Record, strengths: Strengths) -> Iterator[Hint]:
@@ -65,8 +65,8 @@ def _strong_embedding(strengths: Strengths) -> Iterator[Hint]:
             )
 
 
-def _conflicting_pairs(record: Record) -> Iterator[Hint]:
-    metric, total = METRICS["sign_conflict"], whole(record)
+def _conflicting_pairs(record: Record, total: TensorRecord | None) -> Iterator[Hint]:
+    metric = METRICS["sign_conflict"]
     if len(record.sources) < 3 or total is None:
         return
     found: list[tuple[str, float, float]] = []

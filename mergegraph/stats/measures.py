@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from mergegraph.stats import energy, gram
 from mergegraph.stats.record import Change, TensorRecord
@@ -21,8 +22,7 @@ class NoValue(Exception):
     """Why a metric has no value here."""
 
 
-@dataclass(frozen=True, slots=True)
-class At:
+class At(NamedTuple):
     """A tensor, and change `i` (from 0; k is the result), against `j` where two are meant.
 
     `whole`: all tensors as one, for what is a share of the whole.
@@ -193,7 +193,15 @@ def coefficients(at: At) -> tuple[float, ...]:
     merged = result(at)
     if not any(at.source_energies()):
         raise NoValue("no source changed")
-    return gram.least_squares(gram.between_sources(at.tensor), [at.inner(merged, i) for i in range(at.k)])
+    at.inner(merged, merged)
+    return _solved(at.tensor.gram, at.k)
+
+
+@lru_cache(maxsize=1 << 16)
+def _solved(products: tuple[float, ...], k: int) -> tuple[float, ...]:
+    """Asked for source by source, and for what all of them leave."""
+    between = [[products[gram.place(k + 2, a, b)] for b in range(1, k + 1)] for a in range(1, k + 2)]
+    return gram.least_squares(between[:k], between[k])
 
 
 def residual(at: At) -> float:

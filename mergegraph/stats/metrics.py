@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations, permutations
 from typing import Literal
 
-from mergegraph.stats import floors, measures, spectral
+from mergegraph.stats import floors, measures, spectral, thinning
 from mergegraph.stats.energy import NORMAL_90, NORMAL_99
 from mergegraph.stats.floors import Floor
 from mergegraph.stats.measures import BASE, At, NoValue
@@ -105,6 +105,8 @@ def _subjects(metric: Metric, record: Record) -> Iterator[Subject]:
         return
     if metric.name in TIER_2 and not has_spectra(record):
         return
+    if metric.name in TAKEN and not takes(record, metric):
+        return
     if (metric.name in BASED and not record.base) or (metric.name in SEVERAL and len(names) < 2):
         return
     if metric.per == "tensor":
@@ -126,6 +128,12 @@ def has_spectra(record: Record) -> bool:
     """Whether singular values were asked for: all tensors that were looked at have them then, or the reason why not."""
     looked = next((tensor for tensor in record.tensors if not tensor.skipped), None)
     return looked is not None and looked.spectral is not None
+
+
+def takes(record: Record, metric: Metric) -> bool:
+    """Whether the recipe trims, elects or drops in any tensor, whichever `metric` of `TAKEN` is about."""
+    step = TAKEN[metric.name]
+    return any([getattr(each, step) is not None for tensor in record.tensors for each in tensor.thinned])
 
 
 def shown(value: Value, unit: Unit = "number") -> str:
@@ -150,6 +158,9 @@ BASED = frozenset(("relative", "base_norm"))
 """Metrics of a base."""
 SEVERAL = frozenset(("asymmetry", "mass_conflict", "winner_share"))
 """Metrics of two sources or more, though not of a pair."""
+
+TAKEN = {"trim_loss": "trim", "election_loss": "election", "drop_variance": "drop", "drop_error": "drop"}
+"""Metrics of what the recipe takes from its sources, and what each is of (`record.Thinned`)."""
 
 TIER_2 = frozenset(
     ("spectral_norm", "stable_rank", "effective_rank", "leading_energy", "rank_90", "rank_above_rounding",
@@ -237,6 +248,17 @@ _TABLE = (
         "How many elements a source would win by size.",
         "far", measures.winner_share, floors.winner_floor, "1/k for changes of one size",
     ),
+    Metric("trim_loss", "mass lost by trim", "source", "share", "1 − Σ |trim(τ)| / Σ |τ|",
+           "What the recipe's density cuts off, before the rest is scaled up.", "high", thinning.trim_loss),
+    Metric("election_loss", "mass lost by election", "source", "share", "1 − Σ_{sign τ elected} |τ| / Σ |τ|",
+           "What is left out because the other sign won, of what came into the election.",
+           "high", thinning.election_loss),
+    Metric("drop_variance", "variance that dropping adds", "source", "number", "p / (1 − p), p = 1 − density",
+           "Forecast of `dare`, against the energy of the change: 1 is noise as large as the change.",
+           "high", thinning.drop_variance),
+    Metric("drop_error", "expected error of dropping", "source", "number", "√(E ‖dare(τ) − τ‖²) / ‖τ‖",
+           "Forecast of how far what is kept, scaled as the recipe says, is from the change.",
+           "high", thinning.drop_error),
     Metric(
         "retention", "retention", "source", "number", "⟨τ*, τ_i⟩ / ‖τ_i‖²",
         "How much of a source's change is in the result: 1 all, 0 nothing, above 1 amplified.",
@@ -261,26 +283,26 @@ _TABLE = (
     Metric("rounded_away", "rounded away", "tensor", "share", "#{cast(W*) = cast(W0), τ* ≠ 0} / #{τ* ≠ 0}",
            "Elements that the merge moved and rounding moved back.", "high", measures.rounded_away),
     Metric(
-        "spectral_norm", "spectral norm", "source", "number", "σ₁, the largest singular value of τ",
+        "spectral_norm", "spectral norm", "change", "number", "σ₁, the largest singular value of τ",
         "How far the change can move the output for an input of length 1.",
         "high", spectral.spectral_norm, spectral.spectral_norm_floor, "rms · (√rows + √columns) for normal values",
         matrices_only=True,
     ),
     Metric(
-        "stable_rank", "stable rank", "source", "number", "‖τ‖² / σ₁²",
+        "stable_rank", "stable rank", "change", "number", "‖τ‖² / σ₁²",
         "Low: few directions carry the change; it is never above the rank.",
         "low", spectral.stable_rank, spectral.stable_rank_floor,
         "rows · columns / (√rows + √columns)² for normal values", matrices_only=True,
     ),
     Metric(
-        "effective_rank", "effective rank of the leading spectrum", "source", "number",
+        "effective_rank", "effective rank of the leading spectrum", "change", "number",
         "exp(−Σ p ln p), p = σ_i / Σ σ over the 32 largest",
         "32: the leading directions are equally strong; 1: one of them is the change. It is not of the whole spectrum.",
         "low", spectral.effective_rank, matrices_only=True,
     ),
-    Metric("leading_energy", "energy of the leading directions", "source", "share", "Σ σ_i² of the 32 largest / ‖τ‖²",
+    Metric("leading_energy", "energy of the leading directions", "change", "share", "Σ σ_i² of the 32 largest / ‖τ‖²",
            "What a LoRA of rank 32 could hold of the change.", "high", spectral.leading_energy, matrices_only=True),
-    Metric("rank_90", "rank of 90 % of the energy", "source", "count", "fewest r with σ_1² + … + σ_r² ≥ 0.9 ‖τ‖²",
+    Metric("rank_90", "rank of 90 % of the energy", "change", "count", "fewest r with σ_1² + … + σ_r² ≥ 0.9 ‖τ‖²",
            "No value where it is above 32.", "low", spectral.rank_90, matrices_only=True),
     Metric(
         "rank_above_rounding", "rank above rounding", "source", "count",

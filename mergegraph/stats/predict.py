@@ -1,7 +1,7 @@
 """What a linear merge would do, from the Gram matrix alone: no weight is read again, and nothing is estimated.
 
 τ* = Σ c_i τ_i, with coefficients of its own for each tensor. Norms, cosines, retention and attribution follow exactly;
-what needs single elements (sign conflict, hull, cast loss) does not.
+what needs single elements (sign conflict, hull) does not, and of the cast loss there is what is expected.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mergegraph.stats import gram
+from mergegraph.stats.floors import ROUNDING
 from mergegraph.stats.record import Record, TensorRecord
 
 Coefficients = Callable[[TensorRecord], Sequence[float]]
@@ -61,6 +62,26 @@ def predict_whole(tensors: Sequence[TensorRecord], coefficients: Coefficients) -
     for tensor in counted:
         _add(sums, tensor, coefficients(tensor))
     return _predicted(sums)
+
+
+def expected_cast_loss(tensors: Sequence[TensorRecord], coefficients: Coefficients) -> float | None:
+    """What rounding to the dtype is expected to cost the change of all tensors together: ‖W*‖ follows exactly, rounding
+    is taken to be even. Where it is more than the change all of it is rounded away, and no more than that is lost.
+    None where nothing would change, or the rounding of a dtype has no known size."""
+    lost = changed = 0.0
+    for tensor in tensors:
+        if tensor.skipped:
+            continue
+        if tensor.dtype not in ROUNDING:
+            return None
+        c = coefficients(tensor)
+        with_base = math.fsum(c[i] * gram.inner(tensor, 0, i + 1) for i in range(len(c)))
+        own = _nothing(len(c))
+        _add(own, tensor, c)
+        weights = max(own.base + 2.0 * with_base + own.result, 0.0)
+        lost += min(ROUNDING[tensor.dtype] ** 2 * weights, own.result)
+        changed += own.result
+    return math.sqrt(lost / changed) if changed > 0 else None
 
 
 def predict_each(record: Record, coefficients: Coefficients) -> dict[str, Predicted]:

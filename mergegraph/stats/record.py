@@ -75,6 +75,38 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Mass:
+    """Σ |x| of what comes into the steps of a kind, and of what they leave of it, before it is scaled again."""
+
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What dropping elements at random is expected to do to τ. `energy` is ‖τ‖².
+
+    `variance`: (1 − d)/d · ‖τ‖² for the density d, the variance of what is kept where it is scaled to the mean τ.
+    `error`: the mean of ‖y − τ‖² for what y is in this recipe, scaled as it says.
+    """
+
+    energy: float
+    variance: float
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Thinned:
+    """What the recipe takes from one source on the way to the result; None for each where it has no such step. A step
+    on several sources together counts for each of them, several steps are added up."""
+
+    trim: Mass | None = None
+    election: Mass | None = None
+    drop: Forecast | None = None
+    """None also where several steps drop."""
+
+
+@dataclass(frozen=True, slots=True)
 class Spectrum:
     """The leading singular values of one τ_i, largest first, and what they leave.
 
@@ -103,12 +135,18 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class Spectral:
-    """Singular values of the changes of a matrix, one spectrum a source; and overlaps of sources i < j, where both
-    changed. Nothing but `skipped` where that says why there are none."""
+    """Singular values of the changes of a matrix, one spectrum a source and one of the result, where one is made; and
+    overlaps of sources i < j, where both changed. Nothing but `skipped` where that says why there are none."""
 
     sources: tuple[Spectrum, ...] = ()
     overlaps: Mapping[tuple[int, int], Overlap] = field(default_factory=dict[tuple[int, int], Overlap])
+    result: Spectrum | None = None
     skipped: str = ""
+
+    @property
+    def changes(self) -> tuple[Spectrum, ...]:
+        """Of the sources, then of the result."""
+        return self.sources if self.result is None else (*self.sources, self.result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +170,8 @@ class TensorRecord:
     """Of how many elements all but `gram` and `nonfinite` were found: of all, or of a sample of a large tensor."""
     skipped: str = ""
     """Why it was not looked at; empty where it was."""
+    thinned: tuple[Thinned, ...] = ()
+    """One a source; nothing where the recipe neither trims nor elects nor drops, or a sum is not finite."""
     spectral: Spectral | None = None
     """None where singular values were not asked for."""
 

@@ -40,9 +40,11 @@ def spectral(tensor: TensorRecord) -> Spectral:
 
 
 def spectrum(at: At) -> Spectrum:
-    found = spectral(at.tensor).sources[at.i]
-    changed(found.energy)
-    return found
+    changes = spectral(at.tensor).changes
+    if at.i >= len(changes):
+        raise NoValue("the singular values of the result were not found")
+    changed(changes[at.i].energy)
+    return changes[at.i]
 
 
 def spectral_norm(at: At) -> float:

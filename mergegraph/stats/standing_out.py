@@ -13,7 +13,9 @@ from statistics import median
 
 from mergegraph.stats import gram
 from mergegraph.stats.metrics import METRICS, Missing, Subject, shown, subjects
+from mergegraph.stats.pooling import Sums
 from mergegraph.stats.record import Record, TensorRecord
+from mergegraph.stats.summary import Overviews
 from mergegraph.units import format_count
 
 FEWEST_OF_A_KIND = 8
@@ -72,60 +74,69 @@ _ROBUST = (
 )
 
 
-def standing_out(record: Record) -> list[StandingOut]:
-    """All of them, the strongest first."""
-    counted = [tensor for tensor in record.tensors if not tensor.skipped]
-    moved = [any(gram.inner(t, i, i) > 0 for i in range(1, gram.source_count(t) + 1)) for t in counted]
-    fired = [each for tensor in counted for rule in _FIXED for each in rule(record, tensor, any_moved=any(moved))]
+_Looked = Sequence[tuple[int, TensorRecord]]
+"""The tensors that were looked at, with their places in the record."""
+
+
+def standing_out(record: Record, overviews: Overviews | None = None) -> list[StandingOut]:
+    """All of them, the strongest first. `overviews` of the record, where there are any."""
+    overviews = overviews or Overviews(record, Sums(None, None))
+    looked = [(number, tensor) for number, tensor in enumerate(record.tensors) if not tensor.skipped]
+    fired = [each for rule in _FIXED for each in rule(record, looked, overviews)]
+    kinds = [_alike(tensor) for tensor in record.tensors]
     for rule in _ROBUST:
-        fired += _unlike_its_kind(record, counted, rule)
+        fired += _unlike_its_kind(record, kinds, rule, overviews)
     return sorted(fired, key=lambda each: (-each.severity, each.tensor.name, each.rule))
 
 
-def _nonfinite(record: Record, tensor: TensorRecord, *, any_moved: bool) -> Iterator[StandingOut]:
-    for subject in subjects(METRICS["nonfinite"], record):
-        count = tensor.changes[subject.i].nonfinite
-        if count:
-            says = f"{subject.label}: {format_count(count, 'value')} of {tensor.elements:,} not finite"
-            yield StandingOut(tensor, "not finite", says, "NaN or ∞ spreads to whatever it meets", math.inf)
+def _nonfinite(record: Record, looked: _Looked, overviews: Overviews) -> Iterator[StandingOut]:
+    every = subjects(METRICS["nonfinite"], record)
+    for _, tensor in looked:
+        for subject in every:
+            if count := tensor.changes[subject.i].nonfinite:
+                says = f"{subject.label}: {format_count(count, 'value')} of {tensor.elements:,} not finite"
+                yield StandingOut(tensor, "not finite", says, "NaN or ∞ spreads to whatever it meets", math.inf)
 
 
-def _unchanged(record: Record, tensor: TensorRecord, *, any_moved: bool) -> Iterator[StandingOut]:
-    k = gram.source_count(tensor)
-    unmoved = all(gram.inner(tensor, i + 1, i + 1) == 0 and not tensor.changes[i].nonfinite for i in range(k))
-    if record.base and any_moved and unmoved:
-        says = f"all {k} sources have the values of {record.base}"
-        yield StandingOut(tensor, "all identical", says, "it was frozen, or not saved, in every one of them", 1.0)
-
-
-def _cast(record: Record, tensor: TensorRecord, *, any_moved: bool) -> Iterator[StandingOut]:
-    if not record.result or _within_rounding(record, tensor):
+def _unchanged(record: Record, looked: _Looked, overviews: Overviews) -> Iterator[StandingOut]:
+    if not record.base:
         return
-    for name, limit in (("rounded_away", ROUNDED_AWAY), ("cast_loss", CAST_LOSS)):
+    moves = [any(gram.inner(t, i, i) > 0 for i in range(1, gram.source_count(t) + 1)) for _, t in looked]
+    for (_, tensor), moved in zip(looked, moves if any(moves) else (), strict=False):
+        k = gram.source_count(tensor)
+        if not moved and not any(change.nonfinite for change in tensor.changes[:k]):
+            says = f"all {k} sources have the values of {record.base}"
+            yield StandingOut(tensor, "all identical", says, "it was frozen, or not saved, in every one of them", 1.0)
+
+
+def _cast(record: Record, looked: _Looked, overviews: Overviews) -> Iterator[StandingOut]:
+    for name, limit in (("rounded_away", ROUNDED_AWAY), ("cast_loss", CAST_LOSS)) if record.result else ():
         metric = METRICS[name]
-        value = metric.value(tensor, Subject(""))
-        if not isinstance(value, Missing) and value > limit:
-            says = f"{metric.label} {shown(value, metric.unit)}, above {shown(limit, metric.unit)}"
-            why = f"most of the merge is lost in {tensor.dtype}; a wider dtype keeps it"
-            yield StandingOut(tensor, metric.label, says, why, value / limit)
+        values = overviews.values(metric, Subject(""))
+        for number, tensor in looked:
+            value = values[number]
+            if not isinstance(value, Missing) and value > limit and not _within_rounding(record, tensor):
+                says = f"{metric.label} {shown(value, metric.unit)}, above {shown(limit, metric.unit)}"
+                why = f"most of the merge is lost in {tensor.dtype}; a wider dtype keeps it"
+                yield StandingOut(tensor, metric.label, says, why, value / limit)
 
 
-def _unrelated(record: Record, tensor: TensorRecord, *, any_moved: bool) -> Iterator[StandingOut]:
+def _unrelated(record: Record, looked: _Looked, overviews: Overviews) -> Iterator[StandingOut]:
     metric = METRICS["weight_cosine"]
-    if tensor.elements < UNRELATED_ELEMENTS:
-        return
-    values = [(metric.value(tensor, subject), subject) for subject in subjects(metric, record)]
-    low = [(abs(v), v, subject) for v, subject in values if not isinstance(v, Missing) and abs(v) < UNRELATED]
-    if low:
-        _, value, subject = min(low, key=lambda each: each[0])
-        spread = 1.0 / math.sqrt(tensor.elements)
-        of = f" ({len(low)} of {len(values)} pairs)" if len(values) > 1 else ""
-        says = f"{subject.label}: cosine of full weights {shown(value)}{of}; chance 0 ± {shown(spread)}"
-        why = "two initialisations have no common basis; averaging them mixes unrelated directions"
-        yield StandingOut(tensor, "near-orthogonal weights", says, why, UNRELATED / max(abs(value), NEARLY_ZERO))
+    columns = [(overviews.values(metric, subject), subject) for subject in subjects(metric, record)]
+    for number, tensor in looked:
+        values = [(values[number], subject) for values, subject in columns]
+        low = [(abs(v), v, subject) for v, subject in values if not isinstance(v, Missing) and abs(v) < UNRELATED]
+        if low and tensor.elements >= UNRELATED_ELEMENTS:
+            _, value, subject = min(low, key=lambda each: each[0])
+            spread = 1.0 / math.sqrt(tensor.elements)
+            of = f" ({len(low)} of {len(values)} pairs)" if len(values) > 1 else ""
+            says = f"{subject.label}: cosine of full weights {shown(value)}{of}; chance 0 ± {shown(spread)}"
+            why = "two initialisations have no common basis; averaging them mixes unrelated directions"
+            yield StandingOut(tensor, "near-orthogonal weights", says, why, UNRELATED / max(abs(value), NEARLY_ZERO))
 
 
-_FIXED: tuple[Callable[..., Iterator[StandingOut]], ...] = (_nonfinite, _unchanged, _cast, _unrelated)
+_FIXED = (_nonfinite, _unchanged, _cast, _unrelated)
 
 
 def _within_rounding(record: Record, tensor: TensorRecord) -> bool:
@@ -139,22 +150,27 @@ def _within_rounding(record: Record, tensor: TensorRecord) -> bool:
     return bool(record.base)
 
 
-def _unlike_its_kind(record: Record, tensors: Sequence[TensorRecord], rule: _Robust) -> Iterator[StandingOut]:
+_Alike = tuple[str, bool, bool]
+
+
+def _unlike_its_kind(
+    record: Record, alike: Sequence[_Alike], rule: _Robust, overviews: Overviews
+) -> Iterator[StandingOut]:
     metric = METRICS[rule.metric]
     for subject in subjects(metric, record):
-        kinds: dict[tuple[str, bool, bool], list[tuple[TensorRecord, float]]] = {}
-        for tensor in tensors:
-            value = metric.value(tensor, subject)
+        kinds: dict[_Alike, list[tuple[TensorRecord, float]]] = {}
+        for tensor, kind, value in zip(record.tensors, alike, overviews.values(metric, subject), strict=True):
             if not isinstance(value, Missing) and (value > 0 or not rule.as_ratio):
-                kinds.setdefault(_alike(tensor), []).append((tensor, value))
+                kinds.setdefault(kind, []).append((tensor, value))
         for (kind, *_), members in kinds.items():
             if len(members) >= FEWEST_OF_A_KIND:
                 yield from _outliers(rule, subject, kind, members)
 
 
-def _alike(tensor: TensorRecord) -> tuple[str, bool, bool]:
+def _alike(tensor: TensorRecord) -> _Alike:
     """A bias is not compared with matrices, nor the norm after all layers with those inside."""
-    return tensor.role.kind, len(tensor.shape) >= 2, tensor.role.layer is None
+    named = tensor.role
+    return named.kind, len(tensor.shape) >= 2, named.layer is None
 
 
 def _outliers(

@@ -6,25 +6,25 @@ from collections import defaultdict
 
 from mergegraph.stats.hints import Strengths
 from mergegraph.stats.metrics import METRICS, Missing, Subject
+from mergegraph.stats.pooling import Sums, joined
 from mergegraph.stats.record import Record, TensorRecord
-from mergegraph.stats.summary import pooled
+from mergegraph.stats.summary import Grid, grid
 
 _EXPLAINED = 1e-4
 """A residual below this share is what float32 products leave of a result that is a plain combination."""
 _DIGITS = 3
 
 
-def strengths_of(record: Record) -> Strengths | None:
+def strengths_of(record: Record, table: Grid | None = None) -> Strengths | None:
     """The strength of each source's change in each kind of tensor; None for kinds where no plain combination explains
     the result, or where it changes from layer to layer. None where there is no base or no result: then a combination
-    cannot be told from its inputs, which are nearly parallel."""
+    cannot be told from its inputs, which are nearly parallel. `table`: the record's, where it is known."""
     if not record.base or not record.result:
         return None
-    kinds: defaultdict[str, list[TensorRecord]] = defaultdict(list)
-    for tensor in record.tensors:
-        if not tensor.skipped:
-            kinds[tensor.role.kind].append(tensor)
-    whole = {kind: total for kind, tensors in kinds.items() if (total := pooled(tensors)) is not None}
+    kinds: defaultdict[str, list[Sums]] = defaultdict(list)
+    for (_, column), cell in (table or grid(record)).cells.items():
+        kinds[column.partition(" ")[0]].append(cell)
+    whole = {kind: total for kind, cells in kinds.items() if (total := joined(cells).all) is not None}
     found = {
         name: {kind: _strength(tensor, Subject(name, index)) for kind, tensor in whole.items()}
         for index, name in enumerate(record.sources)

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from mergegraph.stats import gram
 from mergegraph.stats.metrics import Metric, Missing, Subject, Value
-from mergegraph.stats.record import Change, Outcome, Pair, Record, Spectral, TensorRecord, Together
+from mergegraph.stats.pooling import Sums, joined, pooled, sums
+from mergegraph.stats.record import Record, TensorRecord
 from mergegraph.units import format_count
 
 OUTSIDE = "outside"
 """The row of tensors that are in no layer."""
-_NO_MATRIX = "singular values are of one matrix, not of several"
+_NONE = "no tensor was looked at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,55 +37,14 @@ class Overview:
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
-    """Tensors added up: all of them, and the matrices among them; None where there is none."""
-
-    all: TensorRecord | None
-    matrices: TensorRecord | None
-
-    def asked(self, metric: Metric) -> TensorRecord | None:
-        """The one that `metric` is to be asked of."""
-        return self.matrices if metric.matrices_only else self.all
-
-
-@dataclass(frozen=True, slots=True)
 class Grid:
-    """Tensors added up by row (layer) and column (kind), and by row alone; a cell without tensors is not there."""
+    """Tensors added up by row (layer) and column (kind), by row alone, and all; a cell without tensors is not there."""
 
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     cells: Mapping[tuple[str, str], Sums]
     by_row: Mapping[str, Sums]
-
-
-def pooled(tensors: Iterable[TensorRecord], *, matrices_only: bool = False, name: str = "") -> TensorRecord | None:
-    """All that were looked at, as one tensor of as many elements; None where there is none."""
-    parts = [t for t in tensors if not t.skipped and (not matrices_only or len(t.shape) >= 2)]
-    if not parts:
-        return None
-    if len(parts) == 1:
-        return parts[0]
-    elements = sum(part.elements for part in parts)
-    dtypes = {part.dtype for part in parts}
-    return TensorRecord(
-        name,
-        dtypes.pop() if len(dtypes) == 1 else "mixed",
-        # Matrices together are a matrix still: only those have a cosine of full weights.
-        (elements, 1) if all(len(part.shape) >= 2 for part in parts) else (elements,),
-        tuple(math.fsum(column) for column in zip(*(part.gram for part in parts), strict=True)),
-        tuple(_changes(column) for column in zip(*(part.changes for part in parts), strict=True)),
-        _pairs([part.pairs for part in parts if part.pairs is not None]),
-        _together([part.together for part in parts if part.together is not None]),
-        _outcome([part.outcome for part in parts if part.outcome is not None]),
-        counted=sum(part.counted for part in parts),
-        spectral=Spectral(skipped=_NO_MATRIX) if any(part.spectral is not None for part in parts) else None,
-    )
-
-
-def sums(tensors: Iterable[TensorRecord], name: str = "") -> Sums:
-    """Of a record's tensors, once for all metrics."""
-    every = list(tensors)
-    return Sums(pooled(every, name=name), pooled(every, matrices_only=True, name=name))
+    total: Sums
 
 
 def whole(record: Record) -> TensorRecord | None:
@@ -92,23 +52,63 @@ def whole(record: Record) -> TensorRecord | None:
     return pooled(record.tensors, name="whole model")
 
 
+class Overviews:
+    """Metrics over all tensors of a record, of which `total` is the sum; each value is found once."""
+
+    def __init__(self, record: Record, total: Sums) -> None:
+        self._tensors, self._total = record.tensors, total
+        self._elements = [tensor.elements for tensor in record.tensors]
+        self._energies: dict[object, list[float]] = {}
+        self._values: dict[object, list[Value]] = {}
+
+    def values(self, metric: Metric, subject: Subject) -> list[Value]:
+        """Of every tensor of the record, in its order."""
+        key = (metric.name, subject.i, subject.j)
+        if key not in self._values:
+            whole_of = self._total.all
+            self._values[key] = [metric.value(tensor, subject, whole_of) for tensor in self._tensors]
+        return self._values[key]
+
+    def extremes(self, metric: Metric, subject: Subject) -> tuple[Value, Value]:
+        """The lowest and the highest value."""
+        found = self.values(metric, subject)
+        values = [value for value in found if not isinstance(value, Missing)]
+        return (min(values), max(values)) if values else (self._reason(found), self._reason(found))
+
+    def pooled(self, metric: Metric, subject: Subject) -> Value:
+        """All tensors as one."""
+        own = self._total.asked(metric)
+        return Missing(_NONE) if own is None else metric.value(own, subject, self._total.all)
+
+    def of(self, metric: Metric, subject: Subject) -> Overview:
+        found = self.values(metric, subject)
+        having = [number for number, value in enumerate(found) if not isinstance(value, Missing)]
+        values = [value for value in found if not isinstance(value, Missing)]
+        energy = self._energy(metric, subject)
+        elements, energies = [self._elements[n] for n in having], [energy[n] for n in having]
+        return Overview(
+            self.pooled(metric, subject),
+            weighted(values, elements) if values else self._reason(found),
+            weighted(values, energies) if values else self._reason(found),
+            *self.extremes(metric, subject),
+            sum(elements),
+            sum(self._elements),
+        )
+
+    def _reason(self, found: Sequence[Value]) -> Missing:
+        return next((value for value in found if isinstance(value, Missing)), Missing(_NONE))
+
+    def _energy(self, metric: Metric, subject: Subject) -> list[float]:
+        """`energy_of` for each tensor, once for all metrics that weigh tensors alike."""
+        key = (metric.per, subject.i, subject.j)
+        if key not in self._energies:
+            self._energies[key] = [0.0 if t.skipped else energy_of(metric, t, subject) for t in self._tensors]
+        return self._energies[key]
+
+
 def overview(record: Record, total: Sums, metric: Metric, subject: Subject) -> Overview:
     """`metric` over all tensors, of which `total` is the sum."""
-    own = total.asked(metric)
-    none = Missing("no tensor was looked at")
-    found = [(t, metric.value(t, subject, total.all)) for t in record.tensors]
-    having = [(t, value) for t, value in found if not isinstance(value, Missing)]
-    values = [value for _, value in having]
-    reason = next((value for _, value in found if isinstance(value, Missing)), none)
-    return Overview(
-        none if own is None else metric.value(own, subject, total.all),
-        weighted(values, [t.elements for t, _ in having]) if values else reason,
-        weighted(values, [energy_of(metric, t, subject) for t, _ in having]) if values else reason,
-        min(values) if values else reason,
-        max(values) if values else reason,
-        sum(t.elements for t, _ in having),
-        sum(t.elements for t in record.tensors),
-    )
+    return Overviews(record, total).of(metric, subject)
 
 
 def coverage(record: Record) -> Iterator[str]:
@@ -153,24 +153,44 @@ def energy_of(metric: Metric, tensor: TensorRecord, subject: Subject) -> float:
     return math.sqrt(own * gram.inner(tensor, subject.j + 1, subject.j + 1))
 
 
-def grid(record: Record, *, parts: bool = True) -> Grid:
-    """By layer and kind; with `parts` attention and mlp are split into what their tensors are for (q, k, v, …)."""
+def grid(record: Record) -> Grid:
+    """By layer and kind; attention and mlp are split into what their tensors are for (q, k, v, …)."""
     cells: dict[tuple[str, str], list[TensorRecord]] = {}
+    where = places(record)
+    for tensor in record.tensors:
+        cells.setdefault(where[tensor.name], []).append(tensor)
+    order = {where[t.name][0]: (t.role.tower, t.role.layer) for t in record.tensors if t.role.layer is not None}
+    rows = sorted(order, key=order.__getitem__)
+    rows += [OUTSIDE] if any(row == OUTSIDE for row, _ in cells) else []
+    columns = sorted({column for _, column in cells}, key=_column_order)
+    found = {key: sums(tensors) for key, tensors in cells.items()}
+    lines: dict[str, list[Sums]] = {name: [] for name in rows}
+    for (row, _), each in found.items():
+        lines[row].append(each)
+    by_row = {name: joined(parts) for name, parts in lines.items()}
+    return Grid(tuple(rows), tuple(columns), found, by_row, joined(by_row.values(), "whole model"))
+
+
+def by_kind(table: Grid) -> Grid:
+    """The same without the parts of attention and mlp."""
+    cells: dict[tuple[str, str], list[Sums]] = {}
+    for (row, column), each in table.cells.items():
+        cells.setdefault((row, column.partition(" ")[0]), []).append(each)
+    columns = dict.fromkeys(column.partition(" ")[0] for column in table.columns)
+    return replace(table, columns=tuple(columns), cells={key: joined(parts) for key, parts in cells.items()})
+
+
+def places(record: Record) -> dict[str, tuple[str, str]]:
+    """The row and the column of every tensor in the grid, by name."""
     towers = {t.role.tower for t in record.tensors if t.role.layer is not None}
-    order: dict[str, tuple[str, int]] = {}
+    found: dict[str, tuple[str, str]] = {}
     for tensor in record.tensors:
         named = tensor.role
         row = OUTSIDE
         if named.layer is not None:
             row = str(named.layer) if len(towers) == 1 else f"{named.tower} {named.layer}"
-            order[row] = (named.tower, named.layer)
-        column = f"{named.kind} {named.part}" if parts and named.part else named.kind
-        cells.setdefault((row, column), []).append(tensor)
-    rows = sorted(order, key=order.__getitem__)
-    rows += [OUTSIDE] if any(row == OUTSIDE for row, _ in cells) else []
-    columns = sorted({column for _, column in cells}, key=_column_order)
-    lines = {name: sums(t for (row, _), tensors in cells.items() if row == name for t in tensors) for name in rows}
-    return Grid(tuple(rows), tuple(columns), {key: sums(tensors) for key, tensors in cells.items()}, lines)
+        found[tensor.name] = row, f"{named.kind} {named.part}" if named.part else named.kind
+    return found
 
 
 _KINDS = ("embedding", "norm", "attention", "mlp", "expert", "other", "head")
@@ -180,49 +200,3 @@ _PARTS = ("q", "k", "v", "o", "gate", "up", "down", "")
 def _column_order(column: str) -> tuple[int, int]:
     kind, _, part = column.partition(" ")
     return _KINDS.index(kind), _PARTS.index(part)
-
-
-def _changes(changes: Sequence[Change]) -> Change:
-    exponents: dict[int, tuple[int, float]] = {}
-    for change in changes:
-        for exponent, (count, energy) in change.exponents.items():
-            before = exponents.get(exponent, (0, 0.0))
-            exponents[exponent] = before[0] + count, before[1] + energy
-    return Change(
-        math.fsum(c.total for c in changes),
-        math.fsum(c.absolute for c in changes),
-        math.fsum(c.third for c in changes),
-        math.fsum(c.fourth for c in changes),
-        max(c.largest for c in changes),
-        sum(c.zeros for c in changes),
-        sum(c.nonfinite for c in changes),
-        exponents,
-    )
-
-
-def _pairs(all_pairs: Sequence[Mapping[tuple[int, int], Pair]]) -> dict[tuple[int, int], Pair] | None:
-    if not all_pairs:
-        return None
-    added: dict[tuple[int, int], Pair] = {}
-    for pairs in all_pairs:
-        for key, pair in pairs.items():
-            before = added.get(key, Pair(0, 0))
-            added[key] = Pair(before.both + pair.both, before.opposite + pair.opposite)
-    return added
-
-
-def _together(parts: Sequence[Together]) -> Together | None:
-    if not parts:
-        return None
-    winners = tuple(map(sum, zip(*(part.winners for part in parts), strict=True)))
-    return Together(math.fsum(part.absolute_of_sum for part in parts), winners)
-
-
-def _outcome(parts: Sequence[Outcome]) -> Outcome | None:
-    if not parts:
-        return None
-    return Outcome(
-        sum(part.outside for part in parts),
-        math.fsum(part.cast_error for part in parts),
-        sum(part.rounded_away for part in parts),
-    )

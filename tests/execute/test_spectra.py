@@ -14,6 +14,7 @@ from torch import Tensor
 from mergegraph import pipeline
 from mergegraph.errors import Interrupted
 from mergegraph.execute.control import Control
+from mergegraph.execute.run import Options, run
 from mergegraph.execute.spectra import with_spectra
 from mergegraph.execute.surveying import survey_plan
 from mergegraph.execute.views import WithMeans
@@ -22,9 +23,11 @@ from mergegraph.plan.plan import Plan
 from mergegraph.plan.spectra import Spectra, plan_spectra
 from mergegraph.recipe.load import load_recipe
 from mergegraph.stats.files import to_json
+from mergegraph.stats.metrics import METRICS, Subject
 from mergegraph.stats.record import Record
 from mergegraph.stats.spectral import lora_rank
 from mergegraph.tensors.reader import FileReader
+from tests.execute.test_surveying import planned, write_models
 from tests.tiny_models import write_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,6 +75,37 @@ def test_the_other_statistics_of_a_recipe_stay_as_they_are() -> None:
     assert tuple([replace(tensor, spectral=None) for tensor in more.tensors]) == plain.tensors
     assert more.result
     assert sum(bool(t.spectral and len(t.spectral.sources) == len(more.sources)) for t in more.tensors) > 20
+
+
+MERGES = [
+    ("merged: base + 0.6*(a - base) + 0.7*(b - base)", "a plain combination"),
+    ("d: {op: ties, base: base, inputs: [a, b], density: 0.4}\nmerged: base + d", "thresholds: three passes"),
+    ("d: {op: ties, base: base, inputs: [a, b], density: 0.4, preset: paper}\nmerged: base + d", "of the whole model"),
+    ("d: {op: dare, base: base, input: a, density: 0.5}\nmerged: base + d", "random numbers"),
+    ("d: {op: iso_c, base: base, inputs: [a, b]}\nmerged: base + d", "whole matrices"),
+    ("merged: {op: slerp, a: a, b: b, t: 0.3}", "no base"),
+]
+
+
+@pytest.mark.parametrize("nodes", [case[0] for case in MERGES], ids=[case[1] for case in MERGES])
+def test_the_result_has_the_singular_values_of_what_is_written(tmp_path: Path, nodes: str) -> None:
+    write_models(tmp_path, torch.float32)
+    run(planned(tmp_path, nodes, None), Options(sync=False))
+    (record,) = survey_plan(planned(tmp_path, nodes, Stats(writes=False)), tier=2).records
+    made, base = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "base"))
+    looked = [tensor for tensor in record.tensors if tensor.spectral and not tensor.spectral.skipped]
+    assert len(looked) > 10
+    for tensor in looked:
+        assert tensor.spectral is not None
+        assert tensor.spectral.result is not None
+        before = base[tensor.name].double() if record.base else 0.0
+        values = torch.linalg.svdvals(made[tensor.name].double() - before)
+        found = tensor.spectral.result
+        near = torch.tensor(found.values, dtype=torch.float64) / values[: len(found.values)] - 1
+        assert near.abs().max() < 0.05, "the last ones lie close together"
+        assert near[:2].abs().max() < 0.01
+        assert found.energy == pytest.approx(float((values**2).sum()), rel=1e-5)
+        assert METRICS["spectral_norm"].value(tensor, Subject("merged", len(record.sources))) == found.values[0]
 
 
 def found_with(plan: Plan, spectra: Spectra, advance: Callable[[int], None], control: Control) -> tuple[Record, ...]:

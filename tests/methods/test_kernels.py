@@ -20,19 +20,27 @@ from mergegraph.execute.executors.for_loop import whole_tensor
 from mergegraph.execute.noise import draw_equal, fill_uniform
 from mergegraph.expr import Expr, cast
 from mergegraph.methods.base import Method
+from mergegraph.methods.electing import elected_sign
 from mergegraph.methods.registry import kernels, methods
 from mergegraph.walking import reads
 from tests.methods.bench import CODES, KERNELS, Models, calls_of, expression, models_for, normal, shape_of, tiled
 from tests.methods.examples import example
 from tests.methods.references import Case, cases
 
-CALLED = sorted({call.kernel for op in KERNELS for call in calls_of(op)})
+
+def calls(op: str) -> list[Any]:
+    """Those of an example, and of what statistics of it compute beside them."""
+    own = calls_of(op)
+    return [*own, *(elected_sign(call) for call in own if kernels()[call.kernel].loses == "election")]
+
+
+CALLED = sorted({call.kernel for op in KERNELS for call in calls(op)})
 """The kernels that the examples use."""
 
 
 def first_call(kernel: str) -> Any:
     """One call of a kernel in some example."""
-    return next(call for op in KERNELS for call in calls_of(op) if call.kernel == kernel)
+    return next(call for op in KERNELS for call in calls(op) if call.kernel == kernel)
 
 
 def test_every_kernel_is_used_by_an_example_or_a_case() -> None:

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import torch
 
-from mergegraph.stats.record import Overlap, Record, Spectral, Spectrum, TensorRecord
+from mergegraph.stats.record import Forecast, Mass, Overlap, Record, Spectral, Spectrum, TensorRecord, Thinned
 from tests.stats import made
 
 SIBLINGS = ("french", "python", "legal")
@@ -24,18 +24,22 @@ def healthy() -> Record:
 
 @lru_cache
 def spectral() -> Record:
-    """`healthy` with singular values that fall by half, so that every metric of them has a value."""
+    """`healthy` with singular values that fall by half and with losses, so that every metric has a value."""
     return replace(healthy(), tensors=tuple(map(_with_spectra, healthy().tensors)))
 
 
 def _with_spectra(tensor: TensorRecord) -> TensorRecord:
+    taken = [Thinned(Mass(9.0, 8.0 - i), Mass(7.0, 4.0 + i), Forecast(3.0, 2.0 + i, 1.0 + i)) for i in range(3)]
+    tensor = replace(tensor, thinned=tuple(taken))
     if len(tensor.shape) != 2:
         return replace(tensor, spectral=Spectral(skipped="it is no matrix"))
     found = tuple([Spectrum(tuple([size * 0.5**i for i in range(32)]), 0.0, 1e-6 * size) for size in (0.3, 0.2, 0.5)])
     return replace(
         tensor,
         spectral=Spectral(
-            found, {pair: Overlap(9, 0.1 + 0.1 * pair[0], 0.2 * pair[1]) for pair in ((0, 1), (0, 2), (1, 2))}
+            found,
+            {pair: Overlap(9, 0.1 + 0.1 * pair[0], 0.2 * pair[1]) for pair in ((0, 1), (0, 2), (1, 2))},
+            replace(found[0], rounding=None),
         ),
     )
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mergegraph.stats.metrics import METRICS, TIER_2, Missing, Subject, shown, subjects
+from mergegraph.stats.metrics import METRICS, TAKEN, TIER_2, Missing, Subject, shown, subjects
 from mergegraph.stats.record import Record, TensorRecord
 from tests.stats import made
 
@@ -105,8 +105,8 @@ def test_a_metric_is_what_its_formula_says(metric: str) -> None:
     assert of(metric) == pytest.approx(EXPECTED[metric](), rel=1e-9, abs=1e-12)
 
 
-def test_all_metrics_but_densities_and_those_of_spectra_are_in_the_table_above() -> None:
-    assert set(METRICS) - set(EXPECTED) == {"density_90", "density_99"} | TIER_2
+def test_all_metrics_but_densities_and_those_of_recipes_and_spectra_are_in_the_table_above() -> None:
+    assert set(METRICS) - set(EXPECTED) == {"density_90", "density_99"} | TIER_2 | set(TAKEN)
 
 
 @pytest.mark.parametrize("name", ["density_90", "density_99"])

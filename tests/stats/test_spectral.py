@@ -14,9 +14,10 @@ from mergegraph.cli.stats_views import why_none
 from mergegraph.stats.compare import compare
 from mergegraph.stats.files import from_json, to_csv, to_json
 from mergegraph.stats.metrics import METRICS, TIER_2, Missing, Subject, subjects
+from mergegraph.stats.pooling import pooled
 from mergegraph.stats.record import Overlap, Record, Spectral, Spectrum
 from mergegraph.stats.spectral import lora_rank, lora_words, shared_directions, significant
-from mergegraph.stats.summary import coverage, pooled
+from mergegraph.stats.summary import coverage
 from tests.stats import made
 
 NAME = "model.layers.0.mlp.up_proj.weight"

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from mergegraph.stats.compare import compare
-from mergegraph.stats.metrics import METRICS, TIER_2, Missing, Subject, subjects
+from mergegraph.stats.metrics import METRICS, TAKEN, TIER_2, Missing, Subject, subjects
+from mergegraph.stats.pooling import pooled, sums
 from mergegraph.stats.record import Record, TensorRecord
-from mergegraph.stats.summary import OUTSIDE, coverage, grid, overview, pooled, sums
+from mergegraph.stats.summary import OUTSIDE, by_kind, coverage, grid, overview
 from tests.stats import made
 from tests.stats.shown import healthy
 
@@ -77,7 +78,9 @@ def test_a_grid_has_layers_down_and_kinds_across() -> None:
     assert table.rows == ("0", "1", OUTSIDE)
     assert table.columns == ("embedding", "norm", "attention q", "mlp up")
     assert ("1", "attention q") not in table.cells
-    assert grid(record(), parts=False).columns == ("embedding", "norm", "attention", "mlp")
+    coarse = by_kind(table)
+    assert coarse.columns == ("embedding", "norm", "attention", "mlp")
+    assert coarse.cells["0", "mlp"].all == table.cells["0", "mlp up"].all
 
 
 def test_shares_of_the_change_add_up_to_one() -> None:
@@ -102,7 +105,7 @@ def test_records_are_compared_by_the_names_of_their_sources() -> None:
     turned = made.record(dict(reversed(sources.items())), base, made.combined(base, list(sources.values()), (0.4, 0.9)))
     found = compare(record(), turned)
     assert found.notes == ()
-    assert {d.metric.name for d in found.whole} == set(METRICS) - TIER_2
+    assert {d.metric.name for d in found.whole} == set(METRICS) - TIER_2 - set(TAKEN)
     assert max(abs(d.difference) for d in found.whole if d.difference is not None) < 1e-9
 
 
@@ -112,7 +115,9 @@ def test_a_changed_strength_shows_where_it_acts() -> None:
     assert kept.difference == pytest.approx(-0.8)
     (same,) = (d for d in found.whole if d.metric.name == "norm" and d.subject == "a")
     assert same.difference == 0.0
-    assert "norm" in {d.metric.name for d in found.tensors}
+    moved = found.tensors(METRICS["norm"])
+    assert {d.subject for d in moved} == {"merged"}, "the sources are the same"
+    assert len(moved) == 5
 
 
 def test_what_only_one_record_has_is_said() -> None:

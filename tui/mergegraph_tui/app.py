@@ -6,34 +6,39 @@ text in the document (`apply`); the check of it comes back from its thread; `syn
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
-from textual.app import App
+from textual.command import Provider
 from textual.message import Message
 from textual.screen import Screen
 
 from mergegraph.errors import Problem
 from mergegraph_tui.file_actions import FileActions
+from mergegraph_tui.finding_the_way import FindingTheWay
+from mergegraph_tui.keeping import Keeping
 from mergegraph_tui.keys import EVERYWHERE, bindings
 from mergegraph_tui.model.checking import Checked, Checker
 from mergegraph_tui.model.document import Document
 from mergegraph_tui.model.splice import Edited
+from mergegraph_tui.palette import Commands
 from mergegraph_tui.run_actions import RunActions
 from mergegraph_tui.screens.base import PlaceScreen
 from mergegraph_tui.screens.edit import EditScreen
 from mergegraph_tui.screens.run import RunScreen
 from mergegraph_tui.screens.stats import StatsScreen
-from mergegraph_tui.theme import THEMES, ThemeName
+from mergegraph_tui.theme import STYLES, THEMES, ThemeName, draw_scroll_bars
 from mergegraph_tui.workspace import Workspace
 
 
-class MergegraphApp(FileActions, RunActions, App[int]):
+class MergegraphApp(FileActions, RunActions, Keeping, FindingTheWay):
     """`mode`: the one that it begins in."""
 
     TITLE = "mergegraph"
     MODES: ClassVar[dict[str, type[Screen[None]]]] = {"edit": EditScreen, "run": RunScreen, "stats": StatsScreen}
     BINDINGS = bindings(EVERYWHERE)
-    CSS = "Screen { background: $background; } Toast { background: $panel; }"
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Commands}
+    CSS = STYLES
 
     class Found(Message):
         """The check of a text has ended."""
@@ -51,17 +56,24 @@ class MergegraphApp(FileActions, RunActions, App[int]):
             self.register_theme(each)
         self.theme = THEMES[theme].name
         self.animation_level = "none"
+        self.set_class(workspace.ascii_only, "-ascii")
+        self.read_keys()
 
     def _found(self, checked: Checked) -> None:
         """Called in the checker's thread."""
         self.post_message(self.Found(checked))
 
     def on_mount(self) -> None:
+        draw_scroll_bars(ascii_only=self.workspace.ascii_only)
         self.submit()
         self.switch_mode(self._mode)
+        self.call_after_refresh(self.begin_keeping)
+        for problem in self.key_map.problems:
+            self.say_problem(problem)
 
     def on_unmount(self) -> None:
         self._checker.close()
+        self.end_keeping()
 
     def action_show_mode(self, mode: str) -> None:
         if self.current_mode != mode:
@@ -81,6 +93,7 @@ class MergegraphApp(FileActions, RunActions, App[int]):
         """The document has another text (or is another one): check it, and show what is known already."""
         self.submit()
         self.sync()
+        self.keep_soon()
 
     def submit(self) -> None:
         document = self.workspace.document

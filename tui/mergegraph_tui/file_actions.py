@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from textual.app import App
+from textual.app import App, SuspendNotSupported
+
+from mergegraph.errors import Problem
+from mergegraph_tui.dialogs.confirm import Choice, Confirm
+from mergegraph_tui.dialogs.new import New
+from mergegraph_tui.dialogs.open import NEW, Open
+from mergegraph_tui.dialogs.save_as import SaveAs
+from mergegraph_tui.model.document import Document, OnDisk
+from mergegraph_tui.model.editor import edit_outside
+from mergegraph_tui.model.recipes import remember
+from mergegraph_tui.widgets.yaml_pane import YamlPane
 
 if TYPE_CHECKING:
     from mergegraph_tui.app import MergegraphApp
+
+_REPLACE = (Choice("r", "replace", "replace the file"), Choice("o", "other", "save under another name"))
+_SAVE = (Choice("s", "save", "save, and go on"), Choice("d", "discard", "go on without saving"))
+_LEAVE = (Choice("l", "leave", "leave; the run goes on"),)
 
 
 class FileActions(App[int]):
@@ -17,20 +33,171 @@ class FileActions(App[int]):
     def _here(self) -> MergegraphApp:
         return cast("MergegraphApp", self)
 
+    def on_yaml_pane_typed(self, event: YamlPane.Typed) -> None:
+        self._here.workspace.document.type(event.text)
+        self._here.changed()
+
+    def take_typed(self) -> None:
+        """What was typed a moment ago and not told yet belongs to the document too."""
+        for pane in self.screen_stack[0].query(YamlPane):
+            text = pane.take_typed()
+            if text is not None:
+                self._here.workspace.document.type(text)
+                self._here.changed()
+
     def action_undo(self) -> None:
-        label = self._here.workspace.document.undo()
-        if label:
-            self.notify(f"undid: {label}", timeout=2, markup=False)
-            self._here.changed()
+        self.take_typed()
+        self._say_step("undid", self._here.workspace.document.undo())
 
     def action_redo(self) -> None:
-        label = self._here.workspace.document.redo()
+        self.take_typed()
+        self._say_step("redid", self._here.workspace.document.redo())
+
+    def _say_step(self, done: str, label: str) -> None:
         if label:
-            self.notify(f"redid: {label}", timeout=2, markup=False)
+            self.notify(f"{done}: {label}", timeout=2, markup=False)
             self._here.changed()
 
     def action_save(self) -> None:
-        problem = self._here.workspace.document.save()
+        self.take_typed()
+        self.save_and(lambda: None)
+
+    def save_and(self, then: Callable[[], None]) -> None:
+        """Save, asking for a name or whether to replace where that is needed; go on once it is saved."""
+        document = self._here.workspace.document
+        if document.path is None:
+            self._ask_name(then)
+        elif document.on_disk() is OnDisk.CHANGED:
+            self._ask_replace(document.path, then)
+        else:
+            self._saved(document.save(), then)
+
+    def action_save_as(self) -> None:
+        self.take_typed()
+        self._ask_name(lambda: None)
+
+    def _ask_name(self, then: Callable[[], None]) -> None:
+        document = self._here.workspace.document
+
+        def named(path: Path | None) -> None:
+            if path is None:
+                return
+            if path.exists() and not (document.path and path.absolute() == document.path.absolute()):
+                self._ask_replace(path, then)
+            else:
+                self._saved(document.save_as(path), then)
+
+        self.push_screen(SaveAs(document.name, document.folder), named)
+
+    def _ask_replace(self, path: Path, then: Callable[[], None]) -> None:
+        document = self._here.workspace.document
+        is_own = document.path is not None and path.absolute() == document.path.absolute()
+        said = f"{path.name} was changed by somebody else." if is_own else f"There is a file {path} already."
+
+        def answered(answer: str | None) -> None:
+            if answer == "replace":
+                self._saved(document.save_as(path, replace=True), then)
+            elif answer == "other":
+                self._ask_name(then)
+
+        self.push_screen(Confirm("Replace it?", said, _REPLACE), answered)
+
+    def _saved(self, problem: Problem | None, then: Callable[[], None]) -> None:
+        document = self._here.workspace.document
         if problem is not None:
             self._here.say_problem(problem)
-        self._here.sync()
+            return
+        if document.path is not None:
+            remember(document.path)
+        self._here.keep_no_more()
+        self.notify(f"saved: {document.path}", timeout=2, markup=False)
+        self._here.changed()
+        then()
+
+    def action_open(self) -> None:
+        """A recipe in the place of this one, which is asked about when it is not saved."""
+        self.take_typed()
+        dialog = Open(self._here.workspace.document.folder, ascii_only=self._here.workspace.ascii_only)
+
+        def chosen(path: Path | None) -> None:
+            if path == NEW:
+                self.action_new()
+            elif path is not None:
+                self.open_recipe(path)
+
+        self.push_screen(dialog, chosen)
+
+    def open_recipe(self, path: Path) -> None:
+        found = Document.open(path)
+        if isinstance(found, Problem):
+            self._here.say_problem(found)
+        else:
+            self.unless_unsaved(lambda: self._go_on_with(found))
+
+    def action_new(self) -> None:
+        self.take_typed()
+        folder = self._here.workspace.document.folder
+
+        def chosen(text: str | None) -> None:
+            if text is not None:
+                self.unless_unsaved(lambda: self._go_on_with(Document.new(text, folder)))
+
+        self.push_screen(New(ascii_only=self._here.workspace.ascii_only), chosen)
+
+    def _go_on_with(self, document: Document) -> None:
+        self._here.keep_no_more()
+        self._here.replace_document(document)
+        if document.path is not None:
+            remember(document.path)
+        self._here.offer_recovery()
+
+    def unless_unsaved(self, then: Callable[[], None]) -> None:
+        """Go on; where the text is not saved, ask first what becomes of it."""
+        document = self._here.workspace.document
+        if not document.is_dirty:
+            then()
+            return
+
+        def answered(answer: str | None) -> None:
+            if answer == "save":
+                self.save_and(then)
+            elif answer == "discard":
+                then()
+
+        self.push_screen(Confirm("Not saved", f"{document.name} has changes that are not saved.", _SAVE), answered)
+
+    def action_external_editor(self) -> None:
+        """The text in `$EDITOR`, as one step."""
+        self.take_typed()
+        document = self._here.workspace.document
+        try:
+            with self.suspend():
+                found = edit_outside(document.text, document.name)
+        except SuspendNotSupported:
+            fix = "edit the text here: y"
+            found = Problem("An editor cannot be started in a browser.", fix=fix, severity="warning")
+        if isinstance(found, Problem):
+            self._here.say_problem(found)
+        elif document.edit(found, "$EDITOR"):
+            self._here.changed()
+
+    async def action_quit(self) -> None:
+        """Leave; ask where the text is not saved, and where a run is followed, which goes on."""
+        self.take_typed()
+        self.unless_unsaved(self._leave_run)
+
+    def _leave_run(self) -> None:
+        run = self._here.workspace.run
+        if run is None or not run.is_alive():
+            self._here.leave()
+            return
+        output = next(iter(map(str, run.outputs)), "")
+        said = (
+            f"A run is going on, and goes on when you leave. Come back to it with\n  mergegraph tui --attach {output}"
+        )
+
+        def answered(answer: str | None) -> None:
+            if answer == "leave":
+                self._here.leave()
+
+        self.push_screen(Confirm("Leave?", said, _LEAVE), answered)

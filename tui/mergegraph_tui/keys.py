@@ -48,6 +48,7 @@ EVERYWHERE = (
 EDIT = (
     Key("node.add", "a", "add_node", "Add", "add a node after the selected one", in_footer=True),
     Key("node.add-unwired", "A", "add_node(False)", "Add unwired", "add a node without a wire"),
+    Key("node.add-model", "m", "add_model", "Add a model", "add a model of this machine"),
     Key("node.insert", "i", "insert_node", "Insert", "insert a node on the wires that leave here"),
     Key("node.connect", "c", "connect", "Connect", "connect: pick where the wire goes", in_footer=True),
     Key("node.connect-from", "C", "connect_from", "Connect from", "connect: pick where the wire comes from"),
@@ -59,7 +60,7 @@ EDIT = (
     Key("graph.find", "slash", "find", "Find", "find a node by name"),
     Key("view.rail", "g", "rail", "Rail", "graph or rail"),
     Key("view.yaml", "y", "yaml", "YAML", "the text beside the graph", in_footer=True),
-    Key("edit.external", "e", "external_editor", "$EDITOR", "the text in your editor"),
+    Key("edit.external", "e", "app.external_editor", "$EDITOR", "the text in your editor"),
     Key("problem.next", "n", "next_problem(1)", "Next problem", "next problem"),
     Key("problem.previous", "N", "next_problem(-1)", "Previous problem", "previous problem"),
     Key("run.plan", "p", "app.plan", "Plan", "order, memory and sizes; then start", in_footer=True),
@@ -81,14 +82,24 @@ RUN = (
 STATS = (
     Key("stats.metric", "m", "metric(1)", "Metric", "next metric", in_footer=True),
     Key("stats.metric-back", "M", "metric(-1)", "Metric back", "previous metric"),
-    Key("stats.compare", "v", "compare", "Compare", "compare with another record", in_footer=True),
-    Key("stats.view", "g", "view", "Table, plot", "table or plot", in_footer=True),
-    Key("stats.rule", "w", "write_rule", "Rule", "write a rule for the selected cells", in_footer=True),
-    Key("stats.curve", "e", "curve", "Curve", "edit the schedule as a curve", in_footer=True),
-    Key("stats.export", "E", "export", "Export", "write CSV, JSON or HTML"),
-    Key("stats.next", "n", "next_standing_out(1)", "Next", "next tensor that stands out"),
-    Key("stats.measure", "r", "measure", "Measure", "measure the recipe without writing a model"),
-)
+    Key("stats.subject", "s", "subject", "Source", "the same metric of the next source or pair", in_footer=True),
+    Key("stats.choose-metric", "slash", "choose_metric", "All metrics", "choose one of all metrics"),
+    Key("stats.view", "g", "view", "Table, plot", "plot, table, what stands out (and the tensor where it is narrow)",
+        in_footer=True),
+    Key("stats.next", "n", "next_tensor(1)", "Next", "next tensor that stands out, or differs most", in_footer=True),
+    Key("stats.previous", "N", "next_tensor(-1)", "Back", "the one before"),
+    Key("stats.tensor", "t", "tensor", "Tensor", "next tensor of the same cell"),
+    Key("stats.rule", "w", "write_rule", "Rule", "write a rule for the chosen cells", in_footer=True),
+    Key("stats.curve", "e", "curve", "Curve", "edit a schedule as a curve", in_footer=True),
+    Key("stats.compare", "v", "compare", "Compare", "compare with another record; again: back to one", in_footer=True),
+    Key("stats.swap", "x", "swap", "Swap", "swap the two that are compared"),
+    Key("stats.record", "b", "record", "Record", "show another record"),
+    Key("stats.measure", "r", "measure", "Measure", "measure the recipe without writing a model", in_footer=True),
+    Key("stats.export", "E", "export", "Export", "write HTML, CSV, JSON or SVG"),
+)  # fmt: skip
+
+PLACES = {"edit": EDIT, "run": RUN, "stats": STATS}
+"""The keys of each mode."""
 
 
 def bindings(keys: Iterable[Key]) -> list[BindingType]:

@@ -1,9 +1,10 @@
-"""The two themes: night and paper."""
+"""The two themes, night and paper; and what is drawn with ASCII characters alone, where that is asked for."""
 
 from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from textual.scrollbar import ScrollBarRender
 from textual.theme import Theme
 
 ThemeName: TypeAlias = Literal["dark", "light"]
@@ -56,3 +57,27 @@ PAPER = Theme(
     },
 )
 THEMES: dict[ThemeName, Theme] = {"dark": NIGHT, "light": PAPER}
+
+STYLES = """
+Toast { background: $panel; }
+CommandPalette SearchIcon { display: none; }
+App.-ascii {
+    & .pane, & Dialog > #frame { border: ascii $border; }
+    & .pane:focus-within, & Dialog > #frame { border: ascii $accent; }
+    & Toast, & Toast.-information, & Toast.-warning, & Toast.-error { border: none; border-left: ascii $accent; }
+    & CommandPalette #--input, & CommandPalette CommandList, & CommandPalette #--input.--list-visible {
+        border: ascii $accent;
+    }
+    & FooterKey { border: none; }
+}
+"""
+"""What holds on every screen."""
+
+
+def draw_scroll_bars(*, ascii_only: bool) -> None:
+    """With blank ends, or with eighths of a block, as Textual has them; for all apps of this process."""
+    ScrollBarRender.VERTICAL_BARS = [" "] * 8 if ascii_only else _VERTICAL_BARS
+    ScrollBarRender.HORIZONTAL_BARS = [" "] * 8 if ascii_only else _HORIZONTAL_BARS
+
+
+_VERTICAL_BARS, _HORIZONTAL_BARS = ScrollBarRender.VERTICAL_BARS, ScrollBarRender.HORIZONTAL_BARS

@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mergegraph.expr import Space
 from mergegraph_tui.model.checking import Checked
 from mergegraph_tui.model.document import Document
 from mergegraph_tui.model.followed import Followed
-from mergegraph_tui.model.graph import DrawnGraph, State
-from mergegraph_tui.model.reading import graph_of
+from mergegraph_tui.model.graph import DrawnGraph
+from mergegraph_tui.model.loaded import LoadedRecord
 from mergegraph_tui.model.runs import RegisteredRun, Run
+from mergegraph_tui.model.sketch import sketch
 
 
 @dataclass
@@ -32,26 +32,16 @@ class Workspace:
     run: Run | RegisteredRun | None = None
     followed: Followed | None = None
     stats: Path | None = None
+    record: LoadedRecord | None = None
+    """The record that was read last: the inspector foretells from it."""
     ascii_only: bool = False
 
     def take(self, checked: Checked) -> None:
         """A result of the check: the graph is drawn anew where there is one, else the last one stays."""
         self.checked = checked
-        if checked.recipe is not None:
-            self.drawn = graph_of(checked.recipe, _spaces(checked)).with_states(_marks(checked))
+        self.drawn = sketch(checked) or self.drawn
 
     @property
     def is_stale(self) -> bool:
         """Whether the graph is of an older text, which could still be read."""
-        return self.checked.recipe is None
-
-
-def _spaces(checked: Checked) -> dict[str, Space]:
-    if checked.graph is None:
-        return {}
-    return {name: node.space for name, node in checked.graph.nodes.items()}
-
-
-def _marks(checked: Checked) -> dict[str, State]:
-    severities = {name: {problem.severity for problem in found} for name, found in checked.by_node.items()}
-    return {name: State("error" if "error" in found else "warning") for name, found in severities.items() if found}
+        return self.checked.recipe is None and self.checked.readable is None

@@ -14,10 +14,11 @@ from mergegraph.stats.html.series import Series, all_series, left_out, line
 from mergegraph.stats.html.style import stylesheet
 from mergegraph.stats.html.tensors import Chosen, choose, in_full, linked, tensor_table
 from mergegraph.stats.metrics import METRICS, Missing, has_spectra, shown, subjects
+from mergegraph.stats.pooling import Sums
 from mergegraph.stats.record import Record
 from mergegraph.stats.spectral import NOT_ASKED
 from mergegraph.stats.standing_out import StandingOut, standing_out
-from mergegraph.stats.summary import OUTSIDE, Grid, Sums, coverage, grid, overview, sums
+from mergegraph.stats.summary import OUTSIDE, Grid, Overviews, coverage, grid
 
 MOST_ODD = 60
 """Tensors that stand out that are listed; the others are counted."""
@@ -37,22 +38,30 @@ _TILES = ("relative", "asymmetry", "mass_conflict", "shrinkage", "cast_loss")
 
 def report(record: Record, strengths: Strengths | None = None) -> str:
     """One HTML file, as text. `strengths` of the recipe make hints about it, where they are known."""
-    total, found = sums(record.tensors), standing_out(record)
+    table_of = grid(record)
+    overviews = Overviews(record, table_of.total)
+    found = standing_out(record, overviews)
     title = f"{record.result or 'models'}: merge statistics"
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>{text(title)}</title>'
         f"<style>{stylesheet()}</style></head><body><main>"
-        + "".join(_parts(record, total, found, strengths))
+        + "".join(_parts(record, table_of, found, strengths, overviews))
         + "</main></body></html>\n"
     )
 
 
-def _parts(record: Record, total: Sums, found: Sequence[StandingOut], strengths: Strengths | None) -> Iterator[str]:
-    table_of, chosen = grid(record), choose(record, found)
+def _parts(
+    record: Record,
+    table_of: Grid,
+    found: Sequence[StandingOut],
+    strengths: Strengths | None,
+    overviews: Overviews,
+) -> Iterator[str]:
+    total, chosen = table_of.total, choose(record, found)
     series = all_series(record, table_of, total)
-    sections = list(_sections(record, total, found, strengths, table_of, chosen, series))
+    sections = list(_sections(record, overviews, found, strengths, table_of, chosen, series))
     yield _head(record, total, [place for place, _ in sections])
     yield from (section for _, section in sections)
     yield (
@@ -64,7 +73,7 @@ def _parts(record: Record, total: Sums, found: Sequence[StandingOut], strengths:
 
 def _sections(
     record: Record,
-    total: Sums,
+    overviews: Overviews,
     found: Sequence[StandingOut],
     strengths: Strengths | None,
     table_of: Grid,
@@ -72,12 +81,13 @@ def _sections(
     series: Sequence[Series],
 ) -> Iterator[tuple[str, str]]:
     """Place and HTML of each section there is something for."""
-    yield "evidence", _evidence(advice(record), hints(record, strengths))
+    total = table_of.total
+    yield "evidence", _evidence(advice(record, table_of), hints(record, strengths, total.all))
     if series:
         yield "heat-map", _pictures(record, table_of, total, series)
     yield "odd", _odd(found, chosen)
     if total.all is not None:
-        yield "summary", _summary(record, total)
+        yield "summary", _summary(record, total, overviews)
         yield "tensors", _section("tensors", "Tensors", _note(chosen.note) + tensor_table(record, chosen, total))
         yield "in-full", _section("in-full", "Each tensor in full", in_full(record, chosen, found, total))
 
@@ -168,13 +178,13 @@ def _odd(found: Sequence[StandingOut], chosen: Chosen) -> str:
     return _section("odd", "Tensors that stand out", body)
 
 
-def _summary(record: Record, total: Sums) -> str:
+def _summary(record: Record, total: Sums, overviews: Overviews) -> str:
     """Every metric of the whole model."""
     assert total.all is not None
     rows: list[list[str]] = []
     for metric in METRICS.values():
         for number, subject in enumerate(subjects(metric, record)[:16]):
-            over, floor = overview(record, total, metric, subject), metric.floor(total.all, subject)
+            over, floor = overviews.of(metric, subject), metric.floor(total.all, subject)
             numbers = (over.pooled, over.by_parameters, over.by_energy, over.lowest, over.highest)
             noise = f"{shown(floor.expected, metric.unit)} ± {shown(floor.spread, metric.unit)}" if floor else ""
             label = "" if number else f'<span title="{text(metric.formula)}">{text(metric.label)}</span>'

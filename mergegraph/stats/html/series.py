@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mergegraph.stats.metrics import METRICS, Metric, Missing, Subject, Value, shown, subjects
+from mergegraph.stats.pooling import Sums
 from mergegraph.stats.record import Record
-from mergegraph.stats.summary import OUTSIDE, Grid, Sums
+from mergegraph.stats.summary import OUTSIDE, Grid
 
 STEPS = 11
 MOST_SUBJECTS = 12
@@ -56,8 +57,30 @@ def left_out(record: Record) -> bool:
     return any(len(subjects(metric, record)) > MOST_SUBJECTS for metric in METRICS.values())
 
 
+def series_of(
+    metric: Metric, subject: Subject, table: Grid, total: Sums, key: str = "", other: Sequence[Value] | None = None
+) -> Series | None:
+    """One metric of one subject; None where no cell has a value. Of two records the differences, `other` being what
+    is taken from the values."""
+    values = tuple(_value(metric, subject, table.cells[each], total) for each in cell_keys(table))
+    if other is not None:
+        values = tuple(map(difference, values, other))
+    having = [value for value in values if not isinstance(value, Missing)]
+    if not having:
+        return None
+    low, high = _range(having, metric.centre if other is None else 0.0)
+    steps = tuple(-1 if isinstance(v, Missing) else _step(v, low, high) for v in values)
+    return Series(key, metric, subject, values, steps, low, high)
+
+
+def difference(value: Value, other: Value) -> Value:
+    """value − other; Missing where either is."""
+    if isinstance(value, Missing):
+        return value
+    return other if isinstance(other, Missing) else value - other
+
+
 def _series(record: Record, table: Grid, total: Sums) -> Iterator[Series]:
-    keys = cell_keys(table)
     for metric in METRICS.values():
         if metric.name in HIDDEN:
             continue
@@ -65,12 +88,9 @@ def _series(record: Record, table: Grid, total: Sums) -> Iterator[Series]:
         # The result comes last, and is what most people look for.
         chosen = every if len(every) <= MOST_SUBJECTS else [*every[: MOST_SUBJECTS - 1], every[-1]]
         for number, subject in enumerate(chosen):
-            values = tuple(_value(metric, subject, table.cells[key], total) for key in keys)
-            having = [value for value in values if not isinstance(value, Missing)]
-            if having:
-                low, high = _range(having, metric.centre)
-                steps = tuple(-1 if isinstance(v, Missing) else _step(v, low, high) for v in values)
-                yield Series(f"{metric.name}.{number}", metric, subject, values, steps, low, high)
+            one = series_of(metric, subject, table, total, f"{metric.name}.{number}")
+            if one is not None:
+                yield one
 
 
 def _value(metric: Metric, subject: Subject, sums: Sums, total: Sums) -> Value:

@@ -13,10 +13,10 @@ from mergegraph.stats import gram
 from mergegraph.stats.html.charts import energy, histogram, spectrum
 from mergegraph.stats.html.elements import number, short, table, text
 from mergegraph.stats.metrics import METRICS, Metric, Missing, Per, Subject, Value, subjects
+from mergegraph.stats.pooling import Sums
 from mergegraph.stats.record import Record, TensorRecord
 from mergegraph.stats.spectral import lora_words
 from mergegraph.stats.standing_out import StandingOut
-from mergegraph.stats.summary import Sums
 
 _SORTS: tuple[Per, ...] = ("change", "source", "pair", "tensor")
 ROWS = 400
@@ -26,7 +26,8 @@ MOST_ROWS = 16
 
 _COLUMNS = (
     "relative", "share", "kurtosis", "density_90", "cosine", "sign_conflict", "weight_cosine", "asymmetry",
-    "retention", "residual", "cast_loss", "stable_rank", "leading_energy", "overlap_left",
+    "trim_loss", "election_loss", "drop_error", "retention", "residual", "cast_loss", "stable_rank", "leading_energy",
+    "overlap_left",
 )  # fmt: skip
 
 
@@ -130,7 +131,7 @@ def _spectra(record: Record, tensor: TensorRecord) -> str:
     )
     return (
         f"<figure><figcaption>Leading singular values</figcaption>"
-        f"{spectrum(list(zip(record.sources, found.sources, strict=True)))}</figure>"
+        f"{spectrum(list(zip((*record.sources, record.result), found.changes, strict=False)))}</figure>"
         + (f'<ul class="note">{words}</ul>' if words else "")
     )
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from mergegraph_tui import keeping
 
 LLAMAS = Path(__file__).resolve().parents[3] / "recipes" / "models" / "tiny-llama"
 
@@ -20,6 +21,8 @@ nodes:
 @pytest.fixture(autouse=True)
 def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr(keeping, "LOOK_SECONDS", 3600.0)  # tests look at the file when they want to
     monkeypatch.chdir(tmp_path)
 
 

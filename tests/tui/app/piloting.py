@@ -40,3 +40,8 @@ async def press(app: MergegraphApp, pilot: Pilot[int], *keys: str) -> None:
     """Keys one after the other, and what comes of them."""
     await pilot.press(*keys)
     await settle(app, pilot)
+
+
+def screen_text(app: MergegraphApp) -> str:
+    """What is on the screen, as text."""
+    return "\n".join(strip.text.rstrip() for strip in app.screen._compositor.render_strips())

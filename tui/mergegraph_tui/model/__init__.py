@@ -2,8 +2,10 @@
 
 document.py    the recipe's text as the truth, with undo; files.py and autosave.py keep it, checking.py checks it
 outline.py     where things stand in the text; splice.py, nodes.py, wires.py, adding.py edit it byte for byte
+typed_lines.py what was typed into lines, put into the text; colouring.py the colours of a line
 fields.py      the form of a node, from its method; choices.py and schedules.py fill it
 graph.py       what is drawn: nodes, their inputs, their state; reading.py makes it from the engine's Recipe or Graph
+sketch.py      the same of a text that is not valid yet
 wiring.py      which wires may be drawn, and in which order nodes come
 layers.py      nodes to layers, long wires to passages; order.py sorts a layer, across.py places it
 tracks.py      where the wires between two layers bend

@@ -17,6 +17,7 @@ from mergegraph.graph import Graph
 from mergegraph.methods.load import Load
 from mergegraph.methods.save import Save
 from mergegraph.pipeline import check
+from mergegraph.recipe.assemble import assemble
 from mergegraph.recipe.document import parse_document
 from mergegraph.recipe.load import recipe_of
 from mergegraph.recipe.model import Recipe
@@ -41,6 +42,7 @@ class Checked:
 
     `outline` is None for a text that is no YAML, `recipe` for one that is no valid recipe, `graph` where the wiring is
     wrong, `resolved` where the headers do not fit (or a model is not there). `is_fine`: a run would not be refused.
+    `readable`: of a recipe that is not valid the nodes that are, to draw them.
     """
 
     text: str
@@ -54,6 +56,7 @@ class Checked:
     failure: str = ""
     by_node: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict[str, tuple[Problem, ...]])
     """The problems of each node as it is written: an expression has those of its inner nodes."""
+    readable: Recipe | None = None
 
     @property
     def is_fine(self) -> bool:
@@ -148,13 +151,20 @@ class _Found:
         self.recipe: Recipe | None = None
         self.graph: Graph | None = None
         self.resolved: Resolved | None = None
+        self.readable: Recipe | None = None
         self.failure = ""
 
     def run(self, text: str, path: Path | None, folder: Path | None, headers: Headers) -> None:
         document = parse_document(text, _shown(path))
         self.outline = outline_of(document)
         around = path.absolute().parent if path else (folder or Path.cwd())
-        self.recipe = recipe_of(document, around, (path.resolve(),) if path else (), (), ())
+        chain = (path.resolve(),) if path else ()
+        try:
+            self.recipe = recipe_of(document, around, chain, (), ())
+        except MergegraphError:
+            draft = assemble(document, around, chain=chain)
+            self.readable = Recipe(draft.name, draft.seed, draft.nodes, around, draft.file)
+            raise
         self.problems = self.recipe.warnings
         self.problems = check(self.recipe, opening=headers, seen=self.see).warnings
 
@@ -171,7 +181,7 @@ class _Found:
             by_node[name] = (*by_node.get(name, ()), problem)
         return Checked(
             text, self.problems, self.outline, self.recipe, self.graph, self.resolved, self.counts(), seconds,
-            self.failure, by_node,
+            self.failure, by_node, self.readable,
         )  # fmt: skip
 
     def written(self, node: str) -> str:

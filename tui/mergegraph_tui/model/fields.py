@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any, Literal, cast, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -14,11 +15,12 @@ from mergegraph.errors import Problem
 from mergegraph.fields import Accepts, FieldModel
 from mergegraph.methods.base import Method, Path
 from mergegraph.recipe.scalars import Value
+from mergegraph.resolve import ResolvedNode
 from mergegraph_tui.model.checking import Checked
 from mergegraph_tui.model.outline import EXPRESSION, Outlined, class_of
 from mergegraph_tui.model.writing import written
 
-FieldKind = Literal["input", "schedule", "number", "choice", "boolean", "text", "expression", "other"]
+FieldKind = Literal["input", "schedule", "rule", "number", "choice", "boolean", "text", "expression", "other"]
 
 _COMMON = ("skip", "except", "missing", "extra")
 _KINDS: dict[str, FieldKind] = {
@@ -31,7 +33,8 @@ _KINDS: dict[str, FieldKind] = {
 class FormField:
     """One line of a form. `text`: as the recipe has it, "" where it does not; `default`: what holds then.
 
-    `bounds` are least and most with whether each is allowed itself; `accepts` the space of the node that it names.
+    `bounds` are least and most with whether each is allowed itself; `accepts` the space of the node that it names. A
+    "rule" is the number of one rule of the schedule above it; its label says which tensors it is for.
     """
 
     path: Path
@@ -60,6 +63,8 @@ class Form:
     gives: str = ""
     space: str = ""
     tensor_count: int = 0
+    tensor_bytes: int = 0
+    dtypes: tuple[str, ...] = ()
     read_by: tuple[str, ...] = ()
 
 
@@ -76,8 +81,20 @@ def form_of(checked: Checked, name: str) -> Form | None:
     readers = tuple(dict.fromkeys(wire.reader for wire in checked.outline.readers(name)))
     return Form(
         name, node.op, summary_of(cls) if cls else "", found, problems, result_text(cls) if cls else "",
-        placed.space if placed else "", len(resolved.tensors) if resolved else 0, readers,
+        placed.space if placed else "", *_stored(resolved), readers,
     )  # fmt: skip
+
+
+def _stored(resolved: ResolvedNode | None) -> tuple[int, int, tuple[str, ...]]:
+    """How many tensors a node gives, their bytes in the dtypes of its trunk, and those dtypes, most bytes first."""
+    if resolved is None:
+        return 0, 0, ()
+    by_dtype: dict[str, int] = {}
+    for tensor in resolved.tensors.values():
+        tensor_bytes = prod(tensor.shape) * tensor.dtype.bits // 8
+        by_dtype[tensor.dtype.code] = by_dtype.get(tensor.dtype.code, 0) + tensor_bytes
+    names = sorted(by_dtype, key=lambda name: -by_dtype[name])
+    return len(resolved.tensors), sum(by_dtype.values()), tuple(names)
 
 
 def summary_of(cls: type[Method]) -> str:
@@ -122,6 +139,18 @@ def _line_fields(cls: type[FieldModel], line: FieldLine, value: Value, path: Pat
         line.default == "required", line.takes == "whole number", line.description, choices, line.accepts,
         _bounds(info.metadata if info else ()),
     )  # fmt: skip
+    if kind == "schedule" and isinstance(value, list):
+        yield from _rules(value, path, line.description)
+
+
+def _rules(value: list[Value], path: Path, description: str) -> Iterator[FormField]:
+    for index, rule in enumerate(value):
+        if isinstance(rule, dict):
+            conditions = ", ".join(f"{key}: {item}" for key, item in rule.items() if key != "value")
+            yield FormField(
+                (*path, index, "value"), conditions or "all others", "rule", written(rule.get("value")),
+                is_required=True, help=description,
+            )  # fmt: skip
 
 
 def _item_fields(cls: type[FieldModel], line: FieldLine, item: Value, path: Path) -> Iterator[FormField]:

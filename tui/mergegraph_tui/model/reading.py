@@ -34,7 +34,8 @@ class _Entry:
 def graph_of(source: Recipe | Graph, spaces: Mapping[str, Space] | None = None) -> DrawnGraph:
     """What is drawn of a recipe (every node of it) or of a built graph (what some save needs).
 
-    `spaces`: what is stored in the checkpoints of load nodes, for a recipe; weights where it is not said.
+    `spaces`: for a recipe, what is stored in the checkpoints of load nodes (weights where it is not said), and what a
+    node gives that the recipe lacks.
     """
     recipe = source if isinstance(source, Recipe) else source.recipe
     entries = _of_recipe(source, spaces or {}) if isinstance(source, Recipe) else _of_graph(source)
@@ -69,7 +70,7 @@ def _of_recipe(recipe: Recipe, stored: Mapping[str, Space]) -> dict[str, _Entry]
         else _inputs(node.method, [edge.node for edge in node.method.edges()])
         for name, node in recipe.nodes.items()
     }
-    spaces: dict[str, Space] = {}
+    spaces: dict[str, Space] = {name: space for name, space in stored.items() if name not in recipe.nodes}
     for name in in_order({name: [wire.source for wire in inputs] for name, inputs in wires.items()}):
         spaces[name] = _space(name, recipe.nodes[name].method, spaces, stored)
     return {name: _Entry(node.method, wires[name], node.within, spaces[name]) for name, node in recipe.nodes.items()}

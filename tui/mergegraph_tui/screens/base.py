@@ -45,7 +45,7 @@ class PlaceScreen(Screen[None]):
         return self.mergegraph.workspace
 
     def compose(self) -> ComposeResult:
-        yield TopBar(self.MODE)
+        yield TopBar(self.MODE, ascii_only=self.workspace.ascii_only)
         yield from self.compose_body()
         yield Footer(show_command_palette=False)
 

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-from textual import on
+from collections.abc import Mapping
+
+from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
+from mergegraph.errors import Problem
+from mergegraph.methods.base import Path
+from mergegraph_tui.dialogs.pick import Choice, filtered
 from mergegraph_tui.keys import EDIT, bindings
-from mergegraph_tui.screens.base import PlaceScreen
-from mergegraph_tui.screens.node_actions import NodeActions
+from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.fields import Form, FormField, form_of
+from mergegraph_tui.model.filling import add_typed_rule, fill, pickable
+from mergegraph_tui.model.form_lines import NAME
+from mergegraph_tui.model.glyphs import glyphs_of
+from mergegraph_tui.model.nodes import rename_node
+from mergegraph_tui.model.rail import Part
+from mergegraph_tui.model.schedules import ScheduleView, schedule_view
+from mergegraph_tui.model.splice import Edited
+from mergegraph_tui.screens.wire_actions import WireActions
 from mergegraph_tui.widgets.graph_canvas import GraphCanvas
+from mergegraph_tui.widgets.inspector import Inspector
+from mergegraph_tui.widgets.problems_list import ProblemsList
+from mergegraph_tui.widgets.rail_view import RailView
+from mergegraph_tui.widgets.yaml_pane import YamlPane
+
+WIDE = 160
+"""Columns from which on the text stands beside graph and form unless it is put away."""
 
 
-class EditScreen(NodeActions, PlaceScreen):
+class EditScreen(WireActions):
     """One recipe being edited."""
 
     MODE = "edit"
@@ -23,35 +43,223 @@ class EditScreen(NodeActions, PlaceScreen):
     EditScreen {
         & #body { height: 1fr; }
         & #graph { width: 1fr; }
+        & #node { width: 36; }
+        & #yaml { width: 1fr; display: none; }
+        & #problems { max-height: 30%; }
+        & RailView { display: none; }
+        & #graph.-rail RailView { display: block; }
+        & #graph.-rail GraphCanvas { display: none; }
+        & #graph.-stale GraphCanvas, & #graph.-stale RailView { opacity: 45%; }
+        & .-yaml #yaml { display: block; }
+        & .-yaml #node { display: none; }
+        &.-wide .-yaml #node { display: block; }
+        &.-wide #yaml { width: 64; }
+        &.-wide #node { width: 40; }
     }
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._yaml_wanted: bool | None = None
+        self._shown_selected: str | None = None
+        self._forms: dict[str, tuple[Form | None, Mapping[Path, ScheduleView]]] = {}
+        self._forms_of: Checked | None = None
+
     def compose_body(self) -> ComposeResult:
-        with Horizontal(id="body"), Vertical(id="graph", classes="pane"):
-            yield GraphCanvas(self.workspace.drawn, ascii_only=self.workspace.ascii_only)
+        ascii_only = self.workspace.ascii_only
+        with Horizontal(id="body"):
+            yield YamlPane(ascii_only=ascii_only, id="yaml", classes="pane")
+            with Vertical(id="graph", classes="pane"):
+                yield GraphCanvas(self.workspace.drawn, ascii_only=ascii_only)
+                yield RailView(self.workspace.drawn, ascii_only=ascii_only)
+            with Vertical(id="node", classes="pane"):
+                yield Inspector(self._refused, ascii_only=ascii_only)
+        yield ProblemsList(ascii_only=ascii_only, id="problems", classes="pane")
 
     def on_mount(self) -> None:
-        self.query_one("#graph").border_title = "Graph"
+        self.query_one("#node").border_title = "Node"
+        self._show_title()
         super().on_mount()
 
+    def on_resize(self) -> None:
+        self._show_yaml()
+
     @property
-    def canvas(self) -> GraphCanvas:
-        return self.query_one(GraphCanvas)
+    def inspector(self) -> Inspector:
+        return self.query_one(Inspector)
+
+    @property
+    def rail(self) -> RailView:
+        return self.query_one(RailView)
 
     def sync(self) -> None:
         super().sync()
-        canvas, wanted = self.canvas, self.workspace.selected
-        canvas.show(self.workspace.drawn)
-        if wanted in self.workspace.drawn.nodes and canvas.cursor != wanted:
-            canvas.cursor = wanted
+        work = self.workspace
+        self.canvas.show(work.drawn)
+        self.rail.show(work.drawn)
+        if work.selected != self._shown_selected and work.selected in work.drawn.nodes:
+            self._shown_selected = work.selected
+            self.canvas.cursor = self.rail.cursor = work.selected
+        self.query_one(YamlPane).show(self.text, work.checked, self._line_of_selected())
+        self.query_one(ProblemsList).show(work.checked)
+        self._show_title()
+        self._show_form()
 
     @on(GraphCanvas.Selected)
-    def select(self, event: GraphCanvas.Selected) -> None:
-        """Activated is a Selected too."""
-        self.workspace.selected = event.node
+    def select_drawn(self, event: GraphCanvas.Selected) -> None:
+        self._select(event.node, isinstance(event, GraphCanvas.Activated))
+
+    @on(RailView.Selected)
+    def select_listed(self, event: RailView.Selected) -> None:
+        self._select(event.node, isinstance(event, RailView.Activated))
+
+    def _select(self, node: str, is_activated: bool) -> None:
+        """The cursor is on another node, or this one is to be edited."""
+        if node != self.workspace.selected and self.workspace.selected == self._shown_selected:
+            self.workspace.selected = self._shown_selected = node
+            self.canvas.cursor = self.rail.cursor = node
+            self.query_one(YamlPane).follow(self._line_of_selected())
+            self._show_form()
+        if is_activated:
+            self.action_edit_node()
+
+    def _line_of_selected(self) -> int:
+        """Where the selected node stands in the text; 0 where that is not known."""
+        checked = self.workspace.checked
+        known = checked.outline.nodes if checked.outline and checked.text == self.text else {}
+        return known[self.selected].line if self.selected in known else 0
+
+    def action_edit_node(self) -> None:
+        """To the form of the selected node."""
+        if not self.query_one("#node").display:
+            self._yaml_wanted = False
+            self._show_yaml()
+        self._show_form()
+        self.inspector.begin()
+
+    def action_rail(self) -> None:
+        graph = self.query_one("#graph")
+        had_focus = graph.has_focus_within
+        graph.toggle_class("-rail")
+        if had_focus:
+            (self.rail if graph.has_class("-rail") else self.canvas).focus()
+        self._show_title()
+
+    def action_yaml(self) -> None:
+        """The text, or the form where there is room for one of them only."""
+        is_shown = self.query_one("#body").has_class("-yaml")
+        self._yaml_wanted = not is_shown
+        self._show_yaml()
+        if not is_shown:
+            self.query_one(YamlPane).focus()
+        elif self.focused is None or not self.focused.display:
+            self.canvas.focus()
+
+    def action_next_problem(self, by: int) -> None:
+        self.query_one(ProblemsList).step(by)
+
+    @on(ProblemsList.Chosen)
+    def go_to_problem(self, event: ProblemsList.Chosen) -> None:
+        """To its node, and to its line where the text is shown."""
+        problem = event.problem
+        owner = [name for name, found in self.workspace.checked.by_node.items() if problem in found and name]
+        if owner:
+            self.go_to(owner[0])
+        if problem.at is not None and problem.at.line:
+            self.query_one(YamlPane).go_to_line(problem.at.line)
 
     @on(GraphCanvas.Drawn)
-    def say_size(self, event: GraphCanvas.Drawn) -> None:
-        direction = "top-down" if event.fit.direction == "down" else "left-right"
-        count = len(self.workspace.drawn.nodes)
-        self.query_one("#graph").border_subtitle = f"{count} nodes · {direction} · {event.fit.size}"
+    @on(GraphCanvas.Connecting)
+    def _show_title(self) -> None:
+        """What the graph's frame says."""
+        graph, canvas, work = self.query_one("#graph"), self.canvas, self.workspace
+        graph.set_class(work.is_stale, "-stale")
+        graph.border_title = "Graph"
+        if canvas.connecting is not None:
+            way = "to" if not canvas.is_connecting_backwards else "from"
+            graph.border_title = f"Connect {canvas.connecting} {way}…   arrows choose, enter wires, esc gives up"
+        elif work.is_stale and work.drawn.nodes:
+            graph.border_title = "Graph, of the last text that could be read"
+        count = len(work.drawn.nodes)
+        said = [f"{count} node{'' if count == 1 else 's'}"]
+        if canvas.fit is not None and not self.shows_rail:
+            said += ["top-down" if canvas.fit.direction == "down" else "left-right", canvas.fit.size]
+        graph.border_subtitle = ("rail, " if self.shows_rail else "") + ", ".join(said)
+
+    def _show_yaml(self) -> None:
+        is_wide = self.app.size.width >= WIDE
+        wanted = is_wide if self._yaml_wanted is None else self._yaml_wanted
+        self.query_one("#body").set_class(wanted, "-yaml")
+
+    def _show_form(self) -> None:
+        form, views = self._form(self.workspace.selected or "")
+        node = self.workspace.drawn.nodes.get(self.workspace.selected or "")
+        icon: Part = (glyphs_of(ascii_only=self.workspace.ascii_only).icon(node), node.family) if node else (" ", "")
+        self.inspector.show(form, icon, views)
+
+    def _form(self, name: str) -> tuple[Form | None, Mapping[Path, ScheduleView]]:
+        """The form of a node, with what its schedules come to; made once for a check."""
+        checked = self.workspace.checked
+        if self._forms_of is not checked:
+            self._forms_of, self._forms = checked, {}
+        if name not in self._forms:
+            form = form_of(checked, name)
+            schedules = [field.path for field in form.fields if field.kind == "schedule"] if form else []
+            views = {path: view for path in schedules if (view := schedule_view(checked, name, path)) is not None}
+            self._forms[name] = form, views
+        return self._forms[name]
+
+    @on(Inspector.Left)
+    def leave_form(self) -> None:
+        (self.rail if self.shows_rail else self.canvas).focus()
+
+    @on(Inspector.Filled)
+    def fill_in(self, event: Inspector.Filled) -> None:
+        """A field of the form has another text."""
+        edited = self._filled(event.node, event.field, event.typed, event.is_rule)
+        if event.field.path == (NAME,):
+            self.edit(edited, f"rename {event.node} to {event.typed.strip()}", event.typed.strip())
+        elif edited != self.text:
+            what = "a rule of" if event.is_rule else "clear" if not event.typed.strip() else "set"
+            self.edit(edited, f"{what} {event.node}.{event.field.label}")
+
+    @on(Inspector.Pick)
+    def pick_field(self, event: Inspector.Pick) -> None:
+        self._pick_for(event.node, event.field)
+
+    @work
+    async def _pick_for(self, node: str, field: FormField) -> None:
+        """A field whose value is one of a list: a node, a choice, a model."""
+        if field.kind == "text":
+            model = await self.ask_model(f"The model of {node}")
+            picked = model.reference if model else None
+        else:
+            picked = await self.pick(f"{node}: {field.label}", filtered(self._choices(node, field)))
+        if picked is not None:
+            self.fill_in(Inspector.Filled(node, field, picked))
+
+    def _choices(self, node: str, field: FormField) -> list[Choice[str]]:
+        nodes = self.outlined.nodes
+        if field.kind == "input":
+            reasons = pickable(self.workspace.checked, node, field)
+            choices = [
+                Choice(name, name, f"{nodes[name].op} {nodes[name].detail}" if name in nodes else "", refused=reason)
+                for name, reason in reasons.items()
+            ]
+        else:
+            words = field.choices or ("true", "false")
+            choices = [Choice(each, each, "the default" if each == field.default else "") for each in words]
+        if field.text and (not field.is_required or isinstance(field.path[0], int) or len(field.path) > 1):
+            choices.append(Choice("", "(none)", "take it away"))
+        return choices
+
+    def _refused(self, node: str, field: FormField, typed: str, is_rule: bool) -> Problem | None:
+        edited = self._filled(node, field, typed, is_rule)
+        return edited if isinstance(edited, Problem) else None
+
+    def _filled(self, node: str, field: FormField, typed: str, is_rule: bool) -> Edited:
+        if is_rule:
+            return add_typed_rule(self.text, node, field, typed)
+        if field.path == (NAME,):
+            return rename_node(self.text, node, typed.strip())
+        return fill(self.text, node, field, typed)

@@ -10,7 +10,7 @@ MODES = {"edit": "F2 Edit", "run": "F3 Run", "stats": "F4 Stats"}
 
 
 class TopBar(Widget):
-    """`mode`: the one that is on. `show` what it says of the recipe."""
+    """`mode`: the one that is on. `show` what it says of the recipe. A recipe that is not saved has a mark."""
 
     COMPONENT_CLASSES = {"top-bar--mark", "top-bar--dirty", "top-bar--on", "top-bar--off"}  # noqa: RUF012
     DEFAULT_CSS = """
@@ -23,9 +23,10 @@ class TopBar(Widget):
     }
     """
 
-    def __init__(self, mode: str, *, id: str | None = None) -> None:
+    def __init__(self, mode: str, *, ascii_only: bool = False, id: str | None = None) -> None:
         super().__init__(id=id)
         self._mode = mode
+        self._sign, self._unsaved = ("#", "*") if ascii_only else ("◆", "●")
         self._says: tuple[str, bool, str] = ("", False, "")
 
     def show(self, name: str, *, is_dirty: bool, note: str = "") -> None:
@@ -38,9 +39,9 @@ class TopBar(Widget):
         name, is_dirty, note = self._says
         style = self.get_component_rich_style
         left = Text.assemble(
-            ("◆ mergegraph  ", style("top-bar--mark", partial=True)),
+            (f"{self._sign} mergegraph  ", style("top-bar--mark", partial=True)),
             name,
-            (" ●" if is_dirty else "", style("top-bar--dirty", partial=True)),
+            (f" {self._unsaved}" if is_dirty else "", style("top-bar--dirty", partial=True)),
             (f"  {note}" if note else "", "dim"),
             no_wrap=True,
             overflow="ellipsis",

@@ -1,0 +1,237 @@
+"""The Stats screen on a real record: 0.6 and 0.4 of the changes of two fine-tunes of a small language model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+import pytest
+from mergegraph_tui.app import MergegraphApp
+from mergegraph_tui.dialogs.curve import CurveDialog
+from mergegraph_tui.dialogs.rule import RuleDialog
+from mergegraph_tui.model.measuring import Measurement, measure
+from mergegraph_tui.model.records import measured_file
+from mergegraph_tui.screens.stats import StatsScreen
+from mergegraph_tui.starting import workspace_of
+from mergegraph_tui.widgets.heat_map import HeatMap
+from mergegraph_tui.widgets.line_plot import LinePlot
+from mergegraph_tui.widgets.lines_view import LinesView
+from mergegraph_tui.widgets.preview import PreviewPanel
+from mergegraph_tui.widgets.tensor_list import TensorList
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from tests.tui.app.piloting import drive, press
+
+
+def app_of(recipe: Path, record: Path | None, *, ascii_only: bool = False) -> MergegraphApp:
+    workspace = workspace_of(recipe, ascii_only=ascii_only)
+    workspace.stats = record
+    return MergegraphApp(workspace, mode="stats")
+
+
+async def until(pilot: Pilot[int], condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    end = monotonic() + seconds
+    while not condition():
+        assert monotonic() < end, "it did not come about"
+        await pilot.pause(0.02)
+    await pilot.pause()
+
+
+def screen_of(app: MergegraphApp) -> StatsScreen:
+    found = app.screen_stack[0]
+    assert isinstance(found, StatsScreen)
+    return found
+
+
+async def ready(app: MergegraphApp, pilot: Pilot[int]) -> StatsScreen:
+    """Once the record is shown."""
+    await until(pilot, lambda: screen_of(app).loaded is not None)
+    return screen_of(app)
+
+
+def preview_text(app: MergegraphApp) -> str:
+    return app.screen.query_one(PreviewPanel).text
+
+
+def test_a_heat_map_with_every_metric_follows_cursor_and_keys(two_tuned: Path, record_file: Path) -> None:
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        screen = await ready(app, pilot)
+        heat, detail = screen.query_one(HeatMap), screen.query_one("#tensor", LinesView)
+        assert heat.picture.cells["2", "attention v"].text == "0.037"
+        await pilot.press("right", "right", "right", "down", "down")
+        assert heat.cell == ("2", "attention v")
+        assert detail.text.startswith("model.layers.2.self_attn.v_proj.weight\n96 × 192")
+        assert "noise alone" in detail.text
+        assert "energy in the largest elements" in detail.text
+        assert screen.query_one("#by-layer", LinePlot).plot.mark == 2
+        seen = [screen.choice]
+        for _ in range(4):
+            await pilot.press("m")
+            seen.append(screen.choice)
+        names = [choice.metric.name for choice in seen if choice is not None]
+        assert names == ["relative", "retention", "sign_conflict", "asymmetry", "cast_loss"]
+        await pilot.press("M", "M", "M", "s")
+        assert screen.choice is not None
+        assert screen.choice.title == "retention · french"
+        await press(app, pilot, "slash", *"kurtosis", "enter")
+        assert screen.choice.metric.name == "kurtosis"
+        await pilot.press("g")
+        table = screen.query_one(TensorList)
+        assert table.display
+        assert table.table is not None
+        assert len(table.table.rows) == 38
+
+    drive(app_of(two_tuned, record_file), act)
+
+
+def test_a_rule_for_the_chosen_cells_is_one_step_of_the_recipe(two_tuned: Path, record_file: Path) -> None:
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        await ready(app, pilot)
+        before = app.workspace.document.text
+        await pilot.press("right", "shift+right", "shift+down", "w")
+        await until(pilot, lambda: isinstance(app.screen, RuleDialog) and "kept of code" in preview_text(app))
+        await pilot.press("backspace", *"0.1")
+        await until(pilot, lambda: "0.1" in app.screen.query_one(Input).value)
+        await press(app, pilot, "enter")
+        text = app.workspace.document.text
+        assert (
+            'by: [{kind: attention, part: k, layers: "0:2", value: 0.1}, '
+            '{kind: attention, part: q, layers: "0:2", value: 0.1}, {value: 0.6}]'
+        ) in text
+        assert "# the base" in text
+        assert app.workspace.checked.is_fine
+        await press(app, pilot, "u")
+        assert app.workspace.document.text == before
+
+    drive(app_of(two_tuned, record_file), act)
+
+
+def test_a_curve_is_moved_foretold_and_written_as_a_gradient(two_tuned: Path, record_file: Path) -> None:
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        await ready(app, pilot)
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, CurveDialog) and "kept of code" in preview_text(app))
+        now = preview_text(app)
+        await pilot.press("end", "up", "up", "pageup", "s")
+        await until(pilot, lambda: preview_text(app) != now)
+        dialog = app.screen
+        assert isinstance(dialog, CurveDialog)
+        assert dialog.curve is not None
+        assert dialog.curve.points == pytest.approx((0.6, 0.716667, 0.833333, 0.95))
+        assert len(dialog.query_one("#kept", LinePlot).plot.lines) == 2
+        await pilot.press("home", "down", "u", "v", *"0.2", "enter", "f")
+        assert dialog.curve.points == (0.2,) * 4
+        await pilot.press("end", "up", "up", "s")
+        await press(app, pilot, "enter")
+        assert "by: [0.2, 0.3]" in app.workspace.document.text
+        assert app.workspace.checked.is_fine
+
+    drive(app_of(two_tuned, record_file), act)
+
+
+def test_two_records_are_compared_and_swapped(two_tuned: Path, record_file: Path, weaker_record: Path) -> None:
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        screen = await ready(app, pilot)
+        await pilot.press("v")
+        app.screen.query_one(Input).value = str(weaker_record)
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.other is not None)
+        assert screen.heat.picture.has_two_sides
+        assert screen.heat.picture.cells["1", "attention q"].text.startswith("+")
+        assert "most different" in screen.query_one("#tensor", LinesView).text
+        await pilot.press("n")
+        assert screen.heat.cell[1] == "embedding"
+        await pilot.press("x")
+        assert screen.heat.picture.cells["1", "attention q"].text.startswith("-")
+        await pilot.press("v")
+        assert screen.other is None
+
+    drive(app_of(two_tuned, record_file), act)
+
+
+def test_the_mouse_chooses_cells_and_a_double_click_opens_one(two_tuned: Path, record_file: Path) -> None:
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        screen = await ready(app, pilot)
+        heat = screen.heat
+        await pilot.mouse_down(HeatMap, offset=(22, 1))
+        await pilot.hover(HeatMap, offset=(36, 3))
+        await pilot.mouse_up(HeatMap, offset=(36, 3))
+        assert heat.chosen[0] == ("0", "attention q")
+        assert heat.chosen[-1] == ("2", "attention v")
+        await pilot.click(HeatMap, offset=(22, 0))
+        assert [row for row, _ in heat.chosen] == ["0", "1", "2", "3"]
+        await pilot.click(HeatMap, offset=(36, 2), times=2)
+        assert screen.query_one("#tensor").has_focus
+
+    drive(app_of(two_tuned, record_file), act)
+
+
+def test_statistics_are_written_as_files(two_tuned: Path, record_file: Path) -> None:
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        await ready(app, pilot)
+        for kind, keys in (("html", ()), ("csv", ("down",)), ("svg", ("up",))):
+            await pilot.press("E", *keys, "enter")
+            await pilot.pause()
+            files = list(two_tuned.parent.glob(f"*-stats.{kind}"))
+            assert files, kind
+        assert "</svg>" in files[0].read_text()
+
+    drive(app_of(two_tuned, record_file), act)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 50)])
+def test_narrow_and_wide_show_what_fits(two_tuned: Path, record_file: Path, size: tuple[int, int]) -> None:
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        screen = await ready(app, pilot)
+        shown = {pane: screen.query_one(f"#{pane}").display for pane in ("heat", "detail", "plot", "list")}
+        is_wide = size[0] > 100
+        assert shown == {"heat": True, "detail": is_wide, "plot": True, "list": is_wide}
+        if not is_wide:
+            await pilot.press("enter")
+            assert screen.query_one("#detail").display
+            assert not screen.query_one("#heat").display
+            text = "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+            assert "model.layers" in text
+
+    drive(app_of(two_tuned, record_file, ascii_only=size == (80, 24)), act, size)
+
+
+def test_a_recipe_without_statistics_is_measured_by_a_child(
+    two_tuned: Path, record_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child's work is another test's: here it is one that copies a record."""
+
+    def copying(recipe: Path, into: Path) -> Measurement:
+        import subprocess
+        import sys
+        import tempfile
+
+        into.parent.mkdir(parents=True, exist_ok=True)
+        code = f"import shutil; shutil.copy({str(record_file)!r}, {str(into)!r})"
+        child = subprocess.Popen([sys.executable, "-S", "-c", code])
+        return Measurement(recipe, into, child, tempfile.TemporaryFile())
+
+    monkeypatch.setattr("mergegraph_tui.screens.stats_record.measure", copying)
+
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        screen = screen_of(app)
+        assert screen.has_class("-empty")
+        await pilot.press("r")
+        assert screen.measurement is not None
+        await until(pilot, lambda: screen.loaded is not None)
+        assert screen.measurement is None
+        assert screen.loaded is not None
+        assert screen.loaded.path == measured_file(app.workspace.document)
+        assert not screen.has_class("-empty")
+
+    drive(app_of(two_tuned, None), act)
+
+
+def test_a_child_measures_a_recipe(two_tuned: Path, tmp_path: Path) -> None:
+    found = measure(two_tuned, tmp_path / "kept" / "a.json")
+    assert isinstance(found, Measurement)
+    found.child.wait(60)
+    assert found.ended() == tmp_path / "kept" / "a.json"
+    assert (tmp_path / "kept" / "a.json").is_file()

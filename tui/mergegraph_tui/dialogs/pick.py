@@ -1,0 +1,218 @@
+"""Pick one of a list by typing a part of it: the dialog that all pickers are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.geometry import Region
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from mergegraph_tui.model.rail import Part
+from mergegraph_tui.widgets.painted_lines import PaintedLines
+
+T = TypeVar("T")
+
+_KEYS = "up, down  choose   enter  take   esc  close"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Generic[T]):
+    """One line. `refused`: why it does not fit, or ""; it can be taken all the same where `takes_refused` says so."""
+
+    value: T
+    label: str
+    note: str = ""
+    end: str = ""
+    icon: Part = (" ", "")
+    refused: str = ""
+
+
+Choices = Callable[[str], Sequence[Choice[T]]]
+"""What there is to pick from, for what was typed."""
+
+
+def filtered(choices: Iterable[Choice[T]]) -> Choices[T]:
+    """Those of a fixed list whose label or note has every word typed; labels that begin so come first."""
+    known = tuple(choices)
+
+    def found(typed: str) -> Sequence[Choice[T]]:
+        words = typed.lower().split()
+        fitting = [each for each in known if all(word in f"{each.label} {each.note}".lower() for word in words)]
+        return sorted(fitting, key=lambda each: bool(words) and not each.label.lower().startswith(words[0]))
+
+    return found
+
+
+class PickList(PaintedLines, can_focus=False):
+    """The lines of a dialog, one of them marked."""
+
+    class Clicked(Message):
+        def __init__(self, row: int) -> None:
+            self.row = row
+            super().__init__()
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        self.light(self.owner_at(event.y))
+
+    def on_click(self, event: events.Click) -> None:
+        owner = self.owner_at(event.y)
+        if owner:
+            self.post_message(self.Clicked(int(owner)))
+
+
+class PickDialog(ModalScreen[T | None]):
+    """`choices(typed)` are the lines. Gives the value of the one that is taken, None when it is closed.
+
+    `moved` is called with the value under the mark. `at`: where the upper left corner is to be, as for a menu.
+    """
+
+    BINDINGS: list[BindingType] = [  # noqa: RUF012
+        Binding("escape", "close", "Close", show=False),
+        Binding("up", "step(-1)", "Up", show=False),
+        Binding("down", "step(1)", "Down", show=False),
+        Binding("pageup", "step(-8)", "Up", show=False),
+        Binding("pagedown", "step(8)", "Down", show=False),
+    ]
+    DEFAULT_CSS = """
+    PickDialog {
+        align: center middle;
+        & #frame {
+            width: 76; max-width: 96%; height: auto; max-height: 90%;
+            border: round $accent; border-title-color: $accent; border-subtitle-color: $text-muted;
+            background: $surface; padding: 0 1;
+        }
+        & PickList { height: auto; max-height: 16; background: $surface; }
+        & Input { margin-bottom: 1; background: $surface; }
+        & #says { height: auto; max-height: 3; color: $text-muted; margin-top: 1; }
+        &.-menu #frame { width: 44; }
+        &.-menu Input { margin: 0; }
+    }
+    """
+
+    def __init__(
+        self,
+        title: str,
+        choices: Choices[T],
+        *,
+        placeholder: str = "type to filter",
+        empty: str = "nothing fits",
+        keys: str = _KEYS,
+        ascii_only: bool = False,
+        takes_refused: bool = False,
+        moved: Callable[[T], None] | None = None,
+        at: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__(classes="" if at is None else "-menu")
+        self._title, self._choices, self._placeholder, self._empty = title, choices, placeholder, empty
+        self._keys, self._ascii_only, self._takes_refused = keys, ascii_only, takes_refused
+        self._moved, self._at = moved, at
+        self._found: Sequence[Choice[T]] = ()
+        self._row = 0
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="frame"):
+            yield Input(placeholder=self._placeholder, compact=True)
+            yield PickList(ascii_only=self._ascii_only)
+            yield Static("", id="says", markup=False)
+
+    def on_mount(self) -> None:
+        frame = self.query_one("#frame")
+        frame.border_title, frame.border_subtitle = self._title, self._keys
+        if self._at is not None:
+            self.styles.align = ("left", "top")
+            x, y = self._at
+            frame.styles.offset = (max(0, min(x, self.app.size.width - 46)), max(0, min(y, self.app.size.height - 16)))
+        self.refill()
+
+    @property
+    def typed(self) -> str:
+        return self.query_one(Input).value
+
+    @property
+    def found(self) -> Sequence[Choice[T]]:
+        """The lines as they are now."""
+        return self._found
+
+    @property
+    def marked(self) -> Choice[T] | None:
+        """The line under the mark."""
+        return self._found[self._row] if self._row < len(self._found) else None
+
+    def refill(self, *, stay: bool = False) -> None:
+        """Ask for the lines again; with `stay` the mark stays on its line where that is still there."""
+        marked = self.marked if stay and self._row else None
+        self._found = self._choices(self.typed)
+        rows = [row for row, choice in enumerate(self._found) if marked and choice.value == marked.value]
+        self._mark(rows[0] if rows else 0)
+
+    def _mark(self, row: int) -> None:
+        self._row = max(0, min(row, len(self._found) - 1))
+        pick_list = self.query_one(PickList)
+        pick_list.paint([(parts, str(index)) for index, parts in enumerate(self._lines(pick_list.size.width or 70))])
+        pick_list.scroll_to_region(Region(0, self._row, 1, 1), animate=False)
+        choice = self.marked
+        self.query_one("#says", Static).update(self._said(choice))
+        if choice is not None and self._moved is not None:
+            self._moved(choice.value)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._mark, self._row)
+
+    @on(Input.Changed)
+    def _filter(self) -> None:
+        self.refill()
+
+    @on(Input.Submitted)
+    def _submit(self) -> None:
+        self._take()
+
+    @on(PickList.Clicked)
+    def _click(self, event: PickList.Clicked) -> None:
+        self._mark(event.row)
+        self._take()
+
+    def action_step(self, by: int) -> None:
+        self._mark(self._row + by)
+
+    def action_close(self) -> None:
+        self.dismiss(None)
+
+    def _take(self) -> None:
+        choice = self.marked
+        if choice is None:
+            return
+        if choice.refused and not self._takes_refused:
+            self.app.bell()
+            return
+        self.dismiss(choice.value)
+
+    def _lines(self, width: int) -> list[list[Part]]:
+        """Mark, icon, label, note, end; what does not fit is dim and has a sign."""
+        labels = min(28, max((len(choice.label) for choice in self._found), default=0))
+        ends = max((len(choice.end) for choice in self._found), default=0)
+        glyphs = self.query_one(PickList).glyphs
+        notes = max(0, width - labels - ends - 8)
+        lines: list[list[Part]] = []
+        for index, choice in enumerate(self._found):
+            is_marked = index == self._row
+            style = "detail" if choice.refused else "cursor" if is_marked else "name"
+            note = "".join(glyphs.fitted(choice.note, notes)).ljust(notes)
+            label = "".join(glyphs.fitted(choice.label, labels)).ljust(labels)
+            mark = glyphs.pins["right"] if is_marked else "-" if choice.refused else " "
+            lines.append(
+                [(f"{mark} ", "cursor"), choice.icon, (f" {label}  ", style), (note, "detail"), (f"  {choice.end}", "")]
+            )
+        return lines
+
+    def _said(self, choice: Choice[T] | None) -> str:
+        if choice is None:
+            return self._empty
+        return choice.refused or choice.note

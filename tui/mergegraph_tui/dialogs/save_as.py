@@ -1,0 +1,35 @@
+"""The file that the recipe is to be saved in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from textual import on
+from textual.app import ComposeResult
+from textual.widgets import Input, Static
+
+from mergegraph_tui.dialogs.dialog import Dialog
+
+
+class SaveAs(Dialog[Path]):
+    """Dismissed with a path. A name without an ending gets `.yaml`; relative paths start in `folder`."""
+
+    TITLE = "Save the recipe as"
+    HINT = "enter save   esc not now"
+
+    def __init__(self, name: str, folder: Path) -> None:
+        super().__init__()
+        self._name, self._folder = name, folder
+
+    def compose_body(self) -> ComposeResult:
+        field = Input(self._name, select_on_focus=False)
+        field.cursor_blink = False
+        yield field
+        yield Static(f"in {self._folder}", classes="said", markup=False)
+
+    @on(Input.Submitted)
+    def done(self, event: Input.Submitted) -> None:
+        typed = event.value.strip()
+        if typed:
+            path = self._folder / Path(typed).expanduser()
+            self.dismiss(path if path.suffix else path.with_name(f"{path.name}.yaml"))

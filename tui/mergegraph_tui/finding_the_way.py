@@ -1,0 +1,172 @@
+"""How a user finds what there is: help, jump mode, the palette's preview of themes, and keys of the user's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
+
+from textual.actions import parse
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.command import Command, CommandPalette
+from textual.dom import DOMNode
+from textual.keys import KEY_TO_UNICODE_NAME, Keys
+from textual.screen import Screen
+from textual.widget import Widget
+
+from mergegraph_tui.dialogs.help import MOUSE, Help, Topic
+from mergegraph_tui.dialogs.jump import Jump, focus_of, panes
+from mergegraph_tui.keys import EVERYWHERE, PLACES, Key
+from mergegraph_tui.model.key_map import KeyMap, read_key_map
+from mergegraph_tui.palette import ThemeAct
+from mergegraph_tui.screens.base import PlaceScreen
+from mergegraph_tui.theme import THEMES, ThemeName
+from mergegraph_tui.widgets.form_view import FormView
+from mergegraph_tui.widgets.graph_canvas import GraphCanvas
+from mergegraph_tui.widgets.rail_view import RailView
+
+if TYPE_CHECKING:
+    from mergegraph_tui.app import MergegraphApp
+
+_TITLES = {"edit": "Edit", "run": "Run", "stats": "Stats"}
+_WIDGETS: dict[str, tuple[type[Widget], ...]] = {"edit": (GraphCanvas, RailView, FormView)}
+"""Widgets of a place with keys of their own that the user may change."""
+
+
+class FindingTheWay(App[int]):
+    """`key_map`: the user's own keys, read once."""
+
+    key_map: KeyMap = KeyMap()
+
+    @property
+    def _self(self) -> MergegraphApp:
+        return cast("MergegraphApp", self)
+
+    def read_keys(self) -> None:
+        """Give actions the keys of the user's own file."""
+        everywhere = {key.id: key.keys for key in EVERYWHERE}
+        places: list[dict[str, str]] = []
+        for name, keys in PLACES.items():
+            place = {**{key.id: key.keys for key in keys}, **everywhere}
+            places += [place, *({**self._keys_of(widget), **place} for widget in _WIDGETS.get(name, ()))]
+        named = {key for place in places for keys in place.values() for key in keys.split(",")}
+        known = {each.rpartition("+")[2] for each in {*named, *(key.value for key in Keys), *KEY_TO_UNICODE_NAME}}
+        self.key_map = read_key_map(places, frozenset(known - {""}))
+        self.set_keymap(dict(self.key_map.keys))
+
+    def _keys_of(self, widget: type[Widget]) -> dict[str, str]:
+        keys: dict[str, list[str]] = {}
+        for each in self.own_bindings(widget):
+            keys.setdefault(str(each.id), []).append(each.key)
+        return {name: ",".join(each) for name, each in keys.items()}
+
+    def own_bindings(self, widget: type[DOMNode]) -> Iterator[Binding]:
+        """Those with an id that a widget's class declares, or one of ours that it comes from; one for each key."""
+        for each in widget.__mro__:
+            if each.__module__.startswith(__package__ or ""):
+                found: list[BindingType] = vars(each).get("BINDINGS", [])
+                yield from (binding for binding in Binding.make_bindings(found) if binding.id)
+
+    def keys_keys_in_words(self, key: Key) -> str:
+        """The keys of an action as they are called on the screen."""
+        return self._keys_in_words(self.key_map.keys.get(key.id, key.keys))
+
+    def _keys_in_words(self, keys: str) -> str:
+        return " ".join(self.get_key_display(Binding(each, "", "")) for each in keys.split(","))
+
+    def get_key_display(self, binding: Binding) -> str:
+        if self._self.workspace.ascii_only and not super().get_key_display(binding).isascii():
+            return binding.key
+        return super().get_key_display(binding)
+
+    def can_do(self, key: Key, node: DOMNode) -> bool:
+        """Whether an action is there, and says that it can be done now."""
+        namespace, name, parameters = parse(key.action)
+        target = self if namespace == "app" else node
+        return hasattr(target, f"action_{name}") and target.check_action(name, parameters) is not False
+
+    def action_command_palette(self) -> None:
+        if not CommandPalette.is_open(cast("App[object]", self)):
+            self.push_screen(CommandPalette(placeholder="what do you want to do?", id="--command-palette"))
+
+    def action_help(self) -> None:
+        """Help for where you are."""
+        self.push_screen(Help(list(self._topics())))
+
+    def _topics(self) -> Iterator[Topic]:
+        here = self.screen_stack[0]
+        mode = here.MODE if isinstance(here, PlaceScreen) else ""
+        for widget in self._widgets_of(here):
+            yield Topic(_title(widget), tuple(self._rows_of(widget)))
+        for place in sorted(PLACES, key=lambda each: each != mode):
+            yield Topic(_TITLES[place], tuple((self.keys_keys_in_words(key), key.says) for key in PLACES[place]))
+            if place == mode:
+                yield Topic("Everywhere", tuple((self.keys_keys_in_words(key), key.says) for key in EVERYWHERE))
+        yield MOUSE
+
+    def _widgets_of(self, here: Screen[object]) -> list[type[Widget]]:
+        """The widgets with keys of their own that can be seen, the one with the focus first."""
+        seen = [here.focused, *here.query("*")]
+        kinds = dict.fromkeys(type(each) for each in seen if each is not None and each.is_on_screen)
+        return [kind for kind in kinds if any(True for _ in self.own_bindings(kind))]
+
+    def _rows_of(self, widget: type[Widget]) -> Iterator[tuple[str, str]]:
+        """Bindings of one description in one row."""
+        rows: dict[str, list[str]] = {}
+        for binding in self.own_bindings(widget):
+            mapped = self.key_map.keys.get(binding.id or "")
+            if mapped is None or mapped not in rows.get(binding.description, []):
+                rows.setdefault(binding.description, []).append(mapped or binding.key)
+        for description, keys in rows.items():
+            yield " ".join(map(self._keys_in_words, keys)), description.lower()
+
+    def action_jump(self) -> None:
+        """A letter on every pane."""
+        targets = panes(self.screen)
+        if targets:
+            self.push_screen(Jump(targets), self._jumped)
+
+    def _jumped(self, pane: Widget | None) -> None:
+        target = focus_of(pane) if pane is not None else None
+        if target is not None:
+            self.screen.set_focus(target)
+
+    def go_to_node(self, name: str) -> None:
+        """Select a node on the Edit screen."""
+        self._self.workspace.selected = name
+        if self.current_mode == "edit":
+            self._self.sync()
+        else:
+            self.switch_mode("edit")
+
+    def action_theme(self, name: ThemeName) -> None:
+        """Keep a theme."""
+        self._before_preview = None
+        self.theme = THEMES[name].name
+
+    _before_preview: str | None = None
+
+    def on_command_palette_option_highlighted(self, event: CommandPalette.OptionHighlighted) -> None:
+        """A theme is shown while the cursor of the palette is on it."""
+        option = event.highlighted_event.option
+        act = option.hit.command if isinstance(option, Command) else None
+        if isinstance(act, ThemeAct):
+            self._before_preview = self._before_preview or self.theme
+            self.theme = THEMES[act.name].name
+        else:
+            self._end_preview()
+
+    def on_command_palette_closed(self, event: CommandPalette.Closed) -> None:
+        if not event.option_selected:
+            self._end_preview()
+
+    def _end_preview(self) -> None:
+        if self._before_preview is not None:
+            self.theme, self._before_preview = self._before_preview, None
+
+
+def _title(widget: type[Widget]) -> str:
+    """`GraphCanvas` → `Graph canvas`."""
+    words = re.findall("[A-Z][a-z0-9]*", widget.__name__)
+    return " ".join(words).capitalize()

@@ -1,0 +1,181 @@
+"""Recipes that can be opened: those that were open before, and those of a folder; what is known of each."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mergegraph.errors import RecipeError
+from mergegraph.recipe.load import parse_recipe
+from mergegraph.recipe.model import Recipe
+from mergegraph_tui.model import runs
+from mergegraph_tui.model.autosave import state_folder
+from mergegraph_tui.model.checking import check_text
+from mergegraph_tui.model.document import UNTITLED
+from mergegraph_tui.model.files import read_text, stamp, write_text
+from mergegraph_tui.model.fit import Layouts, Room
+from mergegraph_tui.model.glyphs import glyphs_of
+from mergegraph_tui.model.headers import Headers
+from mergegraph_tui.model.reading import graph_of
+from mergegraph_tui.model.text import painted_lines
+
+_MOST_RECENT = 30
+_MOST_LISTED = 300
+_DEEPEST = 2
+_HEAD_BYTES = 4096
+_IS_RECIPE = re.compile(rb"^(?:\xef\xbb\xbf)?mergegraph\s*:", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A recipe that is there. `shown`: its path as short as it can be said; `modified`: seconds since 1970."""
+
+    path: Path
+    shown: str
+    modified: float
+    is_recent: bool = False
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What was found in a recipe. `problem`: why it cannot be read; `run`: how far a run of it that lives is."""
+
+    nodes: int = 0
+    errors: int = 0
+    warnings: int = 0
+    picture: tuple[str, ...] = ()
+    run: str = ""
+    problem: str = ""
+
+
+def remember(path: Path) -> None:
+    """The recipe at `path` was opened or saved. Where that cannot be kept, nothing happens."""
+    there = [path.absolute(), *(each for each in recent() if each != path.absolute())][:_MOST_RECENT]
+    with suppress(OSError):
+        _file().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_text(_file(), json.dumps([str(each) for each in there], indent=1), 0o600)
+
+
+def recent() -> tuple[Path, ...]:
+    """The recipes that were open before, the newest first; some may be gone."""
+    try:
+        kept: Any = json.loads(_file().read_text("utf-8"))
+        return tuple(Path(str(each)) for each in kept)
+    except (OSError, ValueError, TypeError):
+        return ()
+
+
+def recipes(folder: Path) -> list[Listed]:
+    """The recent ones, then those in `folder` and two levels below it, by name."""
+    near = {path: _listed(path, folder) for path in sorted(_recipes_below(folder, _DEEPEST))}
+    before = [_listed(path, folder, is_recent=True) for path in recent()]
+    known = [each for each in before if each is not None]
+    names = {each.path for each in known}
+    return [*known, *(each for path, each in near.items() if each is not None and path not in names)][:_MOST_LISTED]
+
+
+def entries_at(typed: str, folder: Path) -> list[Listed]:
+    """Folders and recipes that a path which is being typed could become; a folder's `shown` ends with a slash."""
+    whole = folder / Path(typed).expanduser()
+    parent, begun = (whole, "") if typed.endswith("/") else (whole.parent, whole.name)
+    found: list[Listed] = []
+    with suppress(OSError):
+        for entry in sorted(os.scandir(parent), key=lambda each: (not each.is_dir(), each.name)):
+            is_wanted = entry.name.startswith(begun) and (begun.startswith(".") or not entry.name.startswith("."))
+            if is_wanted and (entry.is_dir() or entry.name.endswith((".yaml", ".yml"))):
+                shown = f"{entry.name}/" if entry.is_dir() else entry.name
+                found.append(Listed(Path(entry.path), shown, entry.stat().st_mtime))
+    return found[:_MOST_LISTED]
+
+
+def look(path: Path, headers: Headers, room: tuple[int, int], *, ascii_only: bool = False) -> Looked:
+    """What is in the recipe at `path`, as the check finds it; its picture fits `room`, columns and rows."""
+    found = read_text(path)
+    if not isinstance(found, tuple):
+        return Looked(problem=found.fact)
+    checked = check_text(found[0], path, headers=headers)
+    count = len(checked.outline.nodes) if checked.outline else 0
+    drawn = _picture(checked.recipe, *room, ascii_only=ascii_only)
+    return Looked(count, len(checked.errors), len(checked.warnings), drawn, _run_of(path))
+
+
+def picture(text: str, width: int, height: int, *, ascii_only: bool = False) -> tuple[str, ...]:
+    """The graph of a recipe's text in a few lines; nothing where there is none. Looks at no model."""
+    try:
+        recipe = parse_recipe(text, file=UNTITLED, folder=Path.cwd())
+    except RecipeError:
+        return ()
+    return _picture(recipe, width, height, ascii_only=ascii_only)
+
+
+def _picture(recipe: Recipe | None, width: int, height: int, *, ascii_only: bool) -> tuple[str, ...]:
+    if recipe is None or not recipe.nodes:
+        return ()
+    drawn = graph_of(recipe)
+    lines = painted_lines(drawn, Layouts(drawn).fit(Room(width, height)), ascii_only=ascii_only)
+    cut = glyphs_of(ascii_only=ascii_only).cut
+    shown = [line if len(line) <= width else line[: width - 1] + cut for line in lines[:height]]
+    return (*shown[:-1], cut) if len(lines) > height else tuple(shown)
+
+
+def ago(seconds: float) -> str:
+    """How long ago something was: `just now`, `12 min ago`, `yesterday`, `3 weeks ago`."""
+    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
+    if minutes < 1:
+        return "just now"
+    if hours < 1:
+        return f"{minutes} min ago"
+    if days < 1:
+        return f"{hours} h ago"
+    if days < 14:
+        return "yesterday" if days == 1 else f"{days} days ago"
+    return f"{days // 7} weeks ago"
+
+
+def short(path: Path, folder: Path) -> str:
+    """A path as it is said: from `folder` where it is below, else from the home folder, else whole."""
+    for start, prefix in ((folder.absolute(), ""), (Path.home(), "~/")):
+        with suppress(ValueError):
+            return prefix + str(path.absolute().relative_to(start))
+    return str(path)
+
+
+def _run_of(path: Path) -> str:
+    for run in runs.living():
+        arguments = run.arguments
+        if arguments and Path(run.started_in, arguments[-1]).absolute() == path.absolute():
+            progress = run.progress()
+            return f"run {progress.tensors_done}/{progress.tensors_total}" if progress else "run"
+    return ""
+
+
+def _listed(path: Path, folder: Path, *, is_recent: bool = False) -> Listed | None:
+    found = stamp(path)
+    return None if found is None else Listed(path, short(path, folder), found.modified_ns / 1e9, is_recent)
+
+
+def _recipes_below(folder: Path, depth: int) -> Iterator[Path]:
+    with suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir() and depth:
+                yield from _recipes_below(Path(entry.path), depth - 1)
+            elif entry.name.endswith((".yaml", ".yml")) and entry.is_file() and _is_recipe(Path(entry.path)):
+                yield Path(entry.path).absolute()
+
+
+def _is_recipe(path: Path) -> bool:
+    with suppress(OSError), path.open("rb") as file:
+        return bool(_IS_RECIPE.search(file.read(_HEAD_BYTES)))
+    return False
+
+
+def _file() -> Path:
+    return state_folder().parent / "recent.json"

@@ -1,0 +1,77 @@
+"""What is drawn of a text that need not be a valid recipe: what can be read of it, and the rest as it is written.
+
+While a recipe is made it is mostly wrong: a node that lacks an input must be seen to be wired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mergegraph.errors import on_one_line
+from mergegraph.expr import Space
+from mergegraph.methods.base import Method
+from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.graph import DrawnGraph, DrawnInput, DrawnNode, Family, State
+from mergegraph_tui.model.outline import EXPRESSION, Outline, Outlined, class_of
+from mergegraph_tui.model.ports import ports_of
+from mergegraph_tui.model.reading import graph_of
+from mergegraph_tui.model.wiring import in_order
+
+_EVERY_SPACE: frozenset[Space] = frozenset({"weights", "delta"})
+
+
+def sketch(checked: Checked) -> DrawnGraph | None:
+    """The graph of a checked text with the marks of its problems; None for a text that has none to draw."""
+    recipe = checked.recipe or checked.readable
+    if recipe is None:
+        return None
+    found = checked.outline or Outline()
+    unread = {
+        name: _drawn(node) for name, node in found.nodes.items() if name not in recipe.nodes and node.op != "include"
+    }
+    graph = graph_of(recipe, _spaces(checked) | {name: node.space for name, node in unread.items()})
+    nodes = {**graph.nodes, **unread}
+    if unread:
+        order = in_order({name: node.sources for name, node in nodes.items()})
+        graph = DrawnGraph.of(nodes[name] for name in order)
+    return graph.with_states(_marks(checked))
+
+
+def _drawn(node: Outlined) -> DrawnNode:
+    cls = class_of(node.value)
+    ports = ports_of(cls, {}) if cls else ()
+    inputs = tuple(DrawnInput(wire.source, str(wire.path[0]) if wire.path else "inputs") for wire in node.wires)
+    said = node.detail if node.op in ("load", EXPRESSION) else f"{node.op} {node.detail}"
+    accepted = {space for port in ports for space in (_EVERY_SPACE if port.accepts == "any" else (port.accepts,))}
+    return DrawnNode(
+        name=node.name,
+        op=node.op,
+        family=_family(node, cls, len(ports)),
+        summary=(on_one_line(said.strip()),),
+        inputs=inputs,
+        space="delta" if cls is not None and cls.gives == "delta" else "weights",
+        accepts=_EVERY_SPACE if node.op == EXPRESSION else frozenset(accepted),
+        formula=node.op == EXPRESSION,
+        skipped=node.is_skipped,
+    )
+
+
+def _family(node: Outlined, cls: type[Method] | None, port_count: int) -> Family:
+    if node.op in ("load", "lora"):
+        return "source"
+    if node.op == "save":
+        return "sink"
+    if node.op == "delta":
+        return "delta"
+    return "one-input" if cls is not None and port_count == 1 and len(node.inputs) < 2 else "merge"
+
+
+def _spaces(checked: Checked) -> dict[str, Space]:
+    if checked.graph is None:
+        return {}
+    return {name: node.space for name, node in checked.graph.nodes.items()}
+
+
+def _marks(checked: Checked) -> Mapping[str, State]:
+    severities = {name: {problem.severity for problem in found} for name, found in checked.by_node.items()}
+    return {name: State("error" if "error" in found else "warning") for name, found in severities.items() if found}

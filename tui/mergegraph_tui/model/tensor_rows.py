@@ -1,0 +1,158 @@
+"""Tables of tensors: by a metric, by what stands out, by how much two records differ. Rows are texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mergegraph.errors import on_one_line
+from mergegraph.naming import role
+from mergegraph.stats.compare import compare, same_subject
+from mergegraph.stats.html.series import difference
+from mergegraph.stats.metrics import METRICS, Missing, Value, shown
+from mergegraph_tui.model.detail import Line
+from mergegraph_tui.model.heat import FIRST, Choice, choices, text_of
+from mergegraph_tui.model.loaded import LoadedRecord
+
+MOST_ROWS = 400
+_MOST_COLUMNS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRow:
+    """`tensor`: its name, also the row's key."""
+
+    tensor: str
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorTable:
+    """`left_out`: rows that there were no room for."""
+
+    head: tuple[str, ...]
+    rows: tuple[TensorRow, ...]
+    left_out: int = 0
+
+
+def by_metric(loaded: LoadedRecord, choice: Choice) -> TensorTable:
+    """The tensors, those that are most worth a look first, with the metrics that are shown first."""
+    columns = _columns(loaded, choice)
+    total = loaded.total.all
+    found = [
+        (tensor.name, [each.metric.value(tensor, each.subject, total) for each in columns])
+        for tensor in loaded.record.tensors
+        if not tensor.skipped
+    ]
+    found.sort(key=lambda each: (_rank(choice, each[1][0]), each[0]))
+    rows = [
+        TensorRow(name, (short_name(loaded, name), *map(_text, values, (c.metric.unit for c in columns))))
+        for name, values in found[:MOST_ROWS]
+    ]
+    return TensorTable(("tensor", *(_head(each) for each in columns)), tuple(rows), len(found) - len(rows))
+
+
+def _columns(loaded: LoadedRecord, choice: Choice) -> list[Choice]:
+    """What is shown, then the first metrics; of a metric of changes the result's."""
+    every = choices(loaded.record)
+    first = {each.metric.name: each for each in reversed(every)}
+    others = [
+        each
+        for each in every
+        if each.metric.name in FIRST
+        and each != choice
+        and (each.metric.per != "change" or first[each.metric.name] == each)
+    ]
+    return [choice, *others][:_MOST_COLUMNS]
+
+
+def _head(choice: Choice) -> str:
+    return f"{choice.metric.name.replace('_', ' ')} {on_one_line(choice.subject.label)}".strip()
+
+
+def by_rule(loaded: LoadedRecord) -> TensorTable:
+    """What stands out, with the rule that fired and its numbers, the strongest first."""
+    every = loaded.standing_out
+    rows = [
+        TensorRow(each.tensor.name, (short_name(loaded, each.tensor.name), each.rule, on_one_line(each.says), each.why))
+        for each in every[:MOST_ROWS]
+    ]
+    return TensorTable(("tensor", "rule", "numbers", "why"), tuple(rows), len(every) - len(rows))
+
+
+def by_difference(a: LoadedRecord, b: LoadedRecord, choice: Choice) -> TensorTable:
+    """The tensors that both have, those that differ most in a metric first."""
+    subject = same_subject(choice.metric, a.record, choice.subject, b.record)
+    head = ("tensor", "A", "B", "A - B")
+    if subject is None:
+        return TensorTable(head, ())
+    found: list[tuple[float, str, Value, Value]] = []
+    for name, tensor in a.by_name.items():
+        if name in b.by_name:
+            ours = choice.metric.value(tensor, choice.subject, a.total.all)
+            theirs = choice.metric.value(b.by_name[name], subject, b.total.all)
+            if not isinstance(apart := difference(ours, theirs), Missing):
+                found.append((apart, name, ours, theirs))
+    found.sort(key=lambda each: (-abs(each[0]), each[1]))
+    unit = choice.metric.unit
+    rows = [
+        TensorRow(
+            name, (short_name(a, name), shown(ours, unit), shown(theirs, unit), text_of(apart, unit, signed=True))
+        )
+        for apart, name, ours, theirs in found[:MOST_ROWS]
+    ]
+    return TensorTable(head, tuple(rows), len(found) - len(rows))
+
+
+def comparison_lines(a: LoadedRecord, b: LoadedRecord, choice: Choice) -> list[Line]:
+    """Two records in words: what they are, the metric over all tensors, and where they differ most."""
+    found = compare(a.record, b.record)
+    lines: list[Line] = [_named("A", a), _named("B", b), ()]
+    lines += [((f"note: {on_one_line(note)}", "warning"),) for note in found.notes]
+    alone = [f"{len(names)} only in {which}" for which, names in (("A", found.only_a), ("B", found.only_b)) if names]
+    lines += [((", ".join(alone), "warning"),)] if alone else []
+    lines.append(((f"{'whole model':<30} {'A':>9} {'B':>9} {'A - B':>10}", "dim"),))
+    first = [each for name in (choice.metric.name, *FIRST) for each in found.whole if each.metric is METRICS[name]]
+    for each in dict.fromkeys(first):
+        unit = each.metric.unit
+        label = f"{each.metric.label} {on_one_line(each.subject)}"[:30]
+        apart = text_of(difference(each.a, each.b), unit, signed=True)
+        values = f"{shown(each.a, unit):>9} {shown(each.b, unit):>9} {apart:>10}"
+        lines.append(((f"{label:<30} ", "dim"), (values, "strong" if each.metric is choice.metric else "")))
+    table = by_difference(a, b, choice)
+    if table.rows:
+        lines += [(), ((f"most different: {choice.title}", "dim"),)]
+        for row in table.rows[:12]:
+            name, ours, theirs, apart = row.cells
+            lines.append(((f"{name[:30]:<30} ", ""), (f"{ours:>9} {theirs:>9} {apart:>10}", "")))
+    return lines
+
+
+def short_name(loaded: LoadedRecord, name: str) -> str:
+    """`L9 mlp up` for a tensor that its cell tells; else what its name has behind the layer."""
+    row, column = loaded.place_of[name]
+    if row not in loaded.layers:
+        return on_one_line(name.removesuffix(".weight"))
+    if len(loaded.tensors_in[row, column]) == 1:
+        return f"L{row} {column}"
+    named = role(name)
+    return f"L{row} {on_one_line(name.removesuffix('.weight')[len(f'{named.tower}.{named.layer}.') :])}"
+
+
+def _named(which: str, loaded: LoadedRecord) -> Line:
+    sources = ", ".join(loaded.record.sources)
+    count = f"{len(loaded.record.tensors)} tensors"
+    return (f"{which}  {loaded.name}", "strong"), (f"  {count}, of {sources}", "dim")
+
+
+def _rank(choice: Choice, value: Value) -> float:
+    """What is most worth a look has the lowest."""
+    if isinstance(value, Missing):
+        return float("inf")
+    if choice.metric.worth == "low":
+        return value
+    centre = choice.metric.centre if choice.metric.centre is not None else 1.0
+    return -abs(value - centre) if choice.metric.worth == "far" else -value
+
+
+def _text(value: Value, unit: str) -> str:
+    return f"{shown(value, 'share' if unit == 'share' else 'count' if unit == 'count' else 'number'):>8}"

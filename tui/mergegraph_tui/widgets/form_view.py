@@ -1,0 +1,144 @@
+"""The lines of a node's form, with a cursor on one field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region
+from textual.message import Message
+
+from mergegraph.errors import Problem
+from mergegraph.methods.base import Path
+from mergegraph_tui.model.fields import Form, FormField
+from mergegraph_tui.model.form_lines import FormLine, FormLook, fields_of, form_lines
+from mergegraph_tui.model.rail import Part
+from mergegraph_tui.model.schedules import ScheduleView
+from mergegraph_tui.widgets.painted_lines import PaintedLines
+
+
+class FormView(PaintedLines, can_focus=True):
+    """`show` it a form. The cursor stays on its field when the form changes."""
+
+    BINDINGS: list[BindingType] = [  # noqa: RUF012
+        Binding("up,k,shift+tab", "step(-1)", "Field above", show=False, id="form.up"),
+        Binding("down,j,tab", "step(1)", "Field below", show=False, id="form.down"),
+        Binding("enter", "ask('edit')", "Edit", show=False, id="form.edit"),
+        Binding("left,h", "ask('previous')", "Previous choice", show=False, id="form.previous"),
+        Binding("right,l", "ask('next')", "Next choice", show=False, id="form.next"),
+        Binding("d,delete,backspace", "ask('clear')", "Clear", show=False, id="form.clear"),
+        Binding("plus", "ask('rule')", "Add a rule", show=False, id="form.rule"),
+        Binding("escape", "ask('leave')", "Back to the graph", show=False, id="form.leave"),
+    ]
+
+    class Asked(Message):
+        """What the user wants of the field under the cursor: "edit", "next", "previous", "clear", "rule", "leave"."""
+
+        def __init__(self, what: str) -> None:
+            self.what = what
+            super().__init__()
+
+    def __init__(self, *, ascii_only: bool = False, id: str | None = None) -> None:
+        super().__init__(ascii_only=ascii_only, id=id)
+        self._form: Form | None = None
+        self._icon: Part = ("", "")
+        self._views: Mapping[Path, ScheduleView] = {}
+        self._said: Problem | None = None
+        self._lines: Sequence[FormLine] = ()
+        self.fields: tuple[FormField, ...] = ()
+        self.cursor = 0
+
+    @property
+    def field(self) -> FormField | None:
+        """The field under the cursor."""
+        return self.fields[self.cursor] if self.cursor < len(self.fields) else None
+
+    def show(self, form: Form | None, icon: Part, views: Mapping[Path, ScheduleView]) -> None:
+        """Show a form; None is an empty one."""
+        there, is_same = self.field, self._form is not None and form is not None and self._form.name == form.name
+        self._form, self._icon, self._views = form, icon, views
+        self.fields = fields_of(form) if form else ()
+        self.cursor = self._place_of(there) if is_same else self.first_field()
+        self.refill()
+
+    def first_field(self) -> int:
+        """What is edited first: a formula, a parameter; else the first input."""
+        own = [index for index, field in enumerate(self.fields) if index and field.kind != "input"]
+        lone = [index for index in own if len(self.fields[index].path) < 2 and self.fields[index].label != "skip"]
+        needed = [index for index in lone if self.fields[index].is_required]
+        return next(iter([*needed, *lone, *range(1, len(self.fields))]), 0)
+
+    def say(self, problem: Problem | None) -> None:
+        """Show below the field what is wrong with what was typed there."""
+        self._said = problem
+        self.refill()
+
+    def refill(self) -> None:
+        """Make the lines anew, for the width that there is."""
+        width = self.size.width
+        if not width:
+            return
+        # The cursor is only told by its mark where it can be moved.
+        cursor = self.cursor if self.has_focus_within or self.has_focus or self._said else None
+        look = FormLook(width, self.glyphs, cursor, self._said)
+        self._lines = form_lines(self._form, self._icon, self._views, look) if self._form else ()
+        self.paint([(line.parts, _owner(line.field)) for line in self._lines], width)
+
+    def move_to(self, index: int) -> None:
+        """The cursor to another field."""
+        self.cursor = max(0, min(len(self.fields) - 1, index))
+        self._said = None
+        self.refill()
+        rows = [row for row, line in enumerate(self._lines) if line.field == self.cursor]
+        if rows:
+            region = Region(0, rows[0], 1, min(len(rows), self.size.height))
+            self.scroll_to_region(region, animate=False, immediate=True)
+
+    def value_place(self) -> tuple[int, int]:
+        """Where the value of the field under the cursor stands in the widget: column and row."""
+        for row, line in enumerate(self._lines):
+            if line.field == self.cursor and line.value_at is not None:
+                return line.value_at, row - self.scroll_offset.y
+        return 0, 0
+
+    def action_step(self, by: int) -> None:
+        self.move_to(self.cursor + by)
+
+    def action_ask(self, what: str) -> None:
+        self.post_message(self.Asked(what))
+
+    def on_resize(self) -> None:
+        self.refill()
+
+    def on_focus(self) -> None:
+        self.refill()
+
+    def on_blur(self) -> None:
+        self.call_later(self.refill)
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        self.light(self.owner_at(event.y))
+
+    def on_click(self, event: events.Click) -> None:
+        owner = self.owner_at(event.y)
+        if owner:
+            was_there = self.cursor == int(owner)
+            self.move_to(int(owner))
+            if was_there or event.chain == 2:
+                self.action_ask("edit")
+
+    def _place_of(self, field: FormField | None) -> int:
+        """The same field in the form as it is now: by its path, else by its place."""
+        if field is None:
+            return 0
+        same = [
+            index
+            for index, each in enumerate(self.fields)
+            if (each.path, each.kind) == (field.path, field.kind) or each.label == field.label
+        ]
+        return same[0] if same else max(0, min(self.cursor, len(self.fields) - 1))
+
+
+def _owner(field: int | None) -> str | None:
+    return None if field is None else str(field)

@@ -1,0 +1,79 @@
+"""What a number that is being edited would do to the merge, beside the form or in a dialog.
+
+`show` may be called with every key: what it says is found out in a thread, and only the newest question is answered.
+Without a record, or where the merge is not linear, it says so in one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from textual.message import Message
+
+from mergegraph.methods.base import Path
+from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.detail import Line
+from mergegraph_tui.model.loaded import LoadedRecord
+from mergegraph_tui.model.preview import Preview, preview
+from mergegraph_tui.widgets.lines_view import LinesView
+
+_LABEL = 26
+
+
+class PreviewPanel(LinesView):
+    """A table: what is foretold with the numbers that the recipe has, and with those that are tried."""
+
+    DEFAULT_CSS = "PreviewPanel { height: auto; max-height: 14; }"
+    can_focus = False
+
+    class Foretold(Message):
+        """The answer to the newest question."""
+
+        def __init__(self, found: Preview | str) -> None:
+            self.found = found
+            super().__init__()
+
+    def __init__(self, *, ascii_only: bool = False, id: str | None = None) -> None:
+        super().__init__(ascii_only=ascii_only, id=id)
+        self.styles.height = 1
+        self._asked = 0
+
+    def show_field(self, loaded: LoadedRecord | None, checked: Checked, node: str, path: Path, typed: str) -> None:
+        """What `typed` in a field of a node would do."""
+        if loaded is None:
+            self.show_found("no statistics yet: F4, then r, measures the recipe")
+        else:
+            self.ask(partial(preview, loaded, checked, node, path, typed))
+
+    def ask(self, question: Callable[[], Preview | str]) -> None:
+        """Find out in a thread, and show the answer unless there is a newer question by then."""
+
+        self._asked += 1
+        number = self._asked
+
+        def answer() -> None:
+            found = question()
+            if number == self._asked:
+                self.post_message(self.Foretold(found))
+
+        self.run_worker(answer, thread=True, exclusive=True, group=f"preview-{id(self)}", exit_on_error=False)
+
+    def on_preview_panel_foretold(self, event: Foretold) -> None:
+        self.show_found(event.found)
+
+    def show_found(self, found: Preview | str) -> None:
+        lines = preview_lines(found)
+        self.styles.height = len(lines)
+        self.show(lines)
+
+
+def preview_lines(found: Preview | str) -> list[Line]:
+    """The rows of a preview; a change is strong."""
+    if isinstance(found, str):
+        return [((f"not foretold: {found}", "dim"),)]
+    lines: list[Line] = [((f"{'foretold, all tensors':<{_LABEL}} {'now':>9} {'then':>9}", "dim"),)]
+    for label, now, then in found.rows():
+        style = "strong" if now != then else "dim"
+        lines.append(((f"{label[:_LABEL]:<{_LABEL}} ", "dim"), (f"{now:>9} ", "dim"), (f"{then:>9}", style)))
+    return lines
