@@ -51,10 +51,18 @@ def filtered(choices: Iterable[Choice[T]]) -> Choices[T]:
 class PickList(PaintedLines, can_focus=False):
     """The lines of a dialog, one of them marked."""
 
+    class Resized(Message):
+        """There is another room for the lines."""
+
     class Clicked(Message):
+        """The user took a line."""
+
         def __init__(self, row: int) -> None:
             self.row = row
             super().__init__()
+
+    def on_resize(self) -> None:
+        self.post_message(self.Resized())
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
         self.light(self.owner_at(event.y))
@@ -148,7 +156,7 @@ class PickDialog(Dialog[T], Generic[T]):
     def _mark(self, row: int) -> None:
         self._row = max(0, min(row, len(self._found) - 1))
         pick_list = self.query_one(PickList)
-        width = pick_list.size.width or 70
+        width = pick_list.line_width or 70
         pick_list.paint([(parts, str(index)) for index, parts in enumerate(self._lines(width))], width)
         pick_list.scroll_to_region(Region(0, self._row, 1, 1), animate=False)
         choice = self.marked
@@ -156,8 +164,9 @@ class PickDialog(Dialog[T], Generic[T]):
         if choice is not None and self._moved is not None:
             self._moved(choice.value)
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._mark, self._row)
+    @on(PickList.Resized)
+    def _fit(self) -> None:
+        self._mark(self._row)
 
     @on(Input.Changed)
     def _filter(self) -> None:

@@ -178,7 +178,7 @@ class Inspector(Widget):
     def _place_input(self) -> None:
         column, row = self.form.value_place()
         self.input.styles.offset = (column, row)
-        self.input.styles.width = max(6, self.form.size.width - column)
+        self.input.styles.width = max(6, self.form.line_width - column)
 
     def _commit(self, by: int, *, stay: bool = True) -> None:
         """Fill in what was typed and go on; what cannot stand is said, and stays open."""
