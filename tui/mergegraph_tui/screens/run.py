@@ -8,6 +8,7 @@ from pathlib import Path
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
+from textual.message import Message
 
 from mergegraph.errors import OutputError
 from mergegraph_tui.keys import RUN, bindings
@@ -55,6 +56,13 @@ class RunScreen(PlaceScreen):
         &.-narrow #meters { height: 4; }
     }
     """
+
+    class Verified(Message):
+        """An output was read again."""
+
+        def __init__(self, said: str, is_right: bool) -> None:
+            self.said, self.is_right = said, is_right
+            super().__init__()
 
     _only_pane: str = ""
     _is_graph: bool = False
@@ -245,10 +253,11 @@ class RunScreen(PlaceScreen):
             threading.Thread(target=self._verify, args=(output,), name="verify", daemon=True).start()
 
     def _verify(self, output: Path) -> None:
-        said, is_right = verified(output)
-        self.mergegraph.call_from_thread(
-            self.notify, said, title="Verify", severity="information" if is_right else "error", timeout=15, markup=False
-        )
+        self.post_message(self.Verified(*verified(output)))
+
+    def on_run_screen_verified(self, event: Verified) -> None:
+        severity = "information" if event.is_right else "error"
+        self.notify(event.said, title="Verify", severity=severity, timeout=15, markup=False)
 
     def _output(self) -> Path | None:
         return next(iter(self.view.outputs), None) if self.view is not None else None
