@@ -8,6 +8,7 @@ from mergegraph.cli.terminal import say_text
 from mergegraph.errors import OutputError, Problem, RecipeError
 from mergegraph_tui.model import runs
 from mergegraph_tui.model.document import Document
+from mergegraph_tui.model.followed import recipe_of_run
 from mergegraph_tui.model.recipes import remember
 from mergegraph_tui.theme import ThemeName
 from mergegraph_tui.workspace import Workspace
@@ -36,12 +37,19 @@ def start(recipe: Path | None, *, attach: str | None, ascii_only: bool, theme: T
 
 def workspace_of(recipe: Path | None, *, attach: str | None = None, ascii_only: bool = False) -> Workspace:
     """What the interface begins with."""
-    workspace = Workspace(_document(recipe), ascii_only=ascii_only)
-    if attach is not None:
-        workspace.run = runs.find(Path(attach)) if attach else next(iter(runs.living()), None)
-        if workspace.run is None:
-            raise OutputError(_nothing_to_attach(attach))
-    return workspace
+    if attach is None:
+        return Workspace(_document(recipe), ascii_only=ascii_only)
+    run = runs.find(Path(attach)) if attach else next(iter(runs.living()), None)
+    if run is None:
+        raise OutputError(_nothing_to_attach(attach))
+    return Workspace(_document(recipe) if recipe else _document_of(run), run=run, ascii_only=ascii_only)
+
+
+def _document_of(run: runs.Run) -> Document:
+    """The recipe that it was started with, as the file is now; an empty one where there is none to read."""
+    recipe = recipe_of_run(run)
+    found = Document.open(recipe) if recipe is not None else None
+    return found if isinstance(found, Document) else Document.new()
 
 
 def _document(recipe: Path | None) -> Document:
