@@ -123,7 +123,8 @@ def _energy_of(bucket: _Bucket, u: float) -> float:
     if _is_flat(bucket):
         return u
     b, top = _slope(bucket), bucket.top
-    y = (top**b - u * (top**b - 1)) ** (1 / b)
+    # At the end of a bucket u may be a rounding above 1, and a negative number has no such root.
+    y = max(top**b - u * (top**b - 1), 0.0) ** (1 / b)
     return min(max((top ** (b + 1) - y ** (b + 1)) / (top ** (b + 1) - 1), u), 1.0)
 
 

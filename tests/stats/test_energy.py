@@ -6,6 +6,8 @@ from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from mergegraph.stats import energy
@@ -44,6 +46,16 @@ def test_a_density_lies_within_its_bounds_and_near_that_of_a_sort(name: str, sca
         assert found.interpolated == pytest.approx(exact, abs=0.003)
     for kept in () if name == "four sizes" else (0.01, 0.1, 0.3):
         assert energy.energy_kept(change, N, kept) == pytest.approx(float(share[int(kept * N) - 1]), abs=0.01)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.floats(0.01, 4.0), min_size=1, max_size=6))
+def test_all_elements_hold_all_energy_and_fewer_no_more(numbers: list[float]) -> None:
+    """Also where a bucket ends at a share that no float says exactly: 1.494 and 1.493 beside 0.4987."""
+    change = made.change(torch.tensor([*numbers, 1.494, 1.493, 0.4987], dtype=torch.float64))
+    kept = [energy.energy_kept(change, len(numbers) + 3, share / 12) for share in range(13)]
+    assert kept[-1] == pytest.approx(1.0)
+    assert all(a is not None and b is not None and a <= b + 1e-9 for a, b in pairwise(kept))
 
 
 def test_the_curve_is_exact_where_an_exponent_ends() -> None:

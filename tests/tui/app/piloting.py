@@ -42,6 +42,15 @@ async def press(app: MergegraphApp, pilot: Pilot[int], *keys: str) -> None:
     await settle(app, pilot)
 
 
+async def until(pilot: Pilot[int], holds: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Until something is so: a dialog is there, what a thread looks for has come."""
+    end = monotonic() + seconds
+    while not holds():
+        assert monotonic() < end, "it did not come"
+        await pilot.pause(0.01)
+    await pilot.pause()
+
+
 def screen_text(app: MergegraphApp) -> str:
     """What is on the screen, as text."""
     return "\n".join(strip.text.rstrip() for strip in app.screen._compositor.render_strips())

@@ -14,10 +14,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.widgets import Input, Label, OptionList
 from textual.widgets.option_list import Option
 
+from mergegraph_tui.dialogs.dialog import Dialog
 from mergegraph_tui.model.checking import Checked
 from mergegraph_tui.model.curve import Curve, CurveField, curve_of, tried_curve
 from mergegraph_tui.model.loaded import LoadedRecord
@@ -42,11 +42,12 @@ class FieldList(OptionList, can_focus=False):
     """The schedules there are; the keys are the curve's."""
 
 
-class CurveDialog(ModalScreen[Drawn | None]):
+class CurveDialog(Dialog[Drawn]):
     """`fields`: at least one, the likeliest first. Without a record the curve moves all the same."""
 
+    TITLE = "A strength for each layer"
+    HINT = "arrows  layer, strength  shift  finer  + -  reach  f  flat  s  straight  v  type"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Close", id="curve.close"),
         Binding("left,h", "move(-1)", "Layer before", id="curve.left"),
         Binding("right,l", "move(1)", "Next layer", id="curve.right"),
         Binding("home", "move(-9999)", "First", show=False, id="curve.home"),
@@ -71,21 +72,18 @@ class CurveDialog(ModalScreen[Drawn | None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal")]  # noqa: RUF012
     DEFAULT_CSS = """
     CurveDialog {
-        align: center middle;
-        & > Vertical {
-            width: 96%; max-width: 150; height: 96%; max-height: 44; padding: 0 1; background: $surface;
-            border: round $accent; border-title-color: $accent; border-subtitle-color: $text-muted;
-        }
-        & OptionList { height: auto; max-height: 5; border: none; background: $surface; padding: 0; margin: 0; }
+        & > #frame { width: 96%; max-width: 150; height: 96%; max-height: 44; }
+        & OptionList { max-height: 5; }
         & LinePlot { background: $surface; }
         & #curve { height: 2fr; }
-        & #kept-title, & #help { color: $text-muted; }
+        & #kept-title { color: $text-muted; }
         & Label { width: 1fr; height: 1; }
+        & #hint { margin: 0; }
         & #below { height: 1fr; min-height: 8; }
         & #kept-box { width: 1fr; }
         & PreviewPanel { width: 48; background: $surface; padding: 0; }
-        & Input, & Input:focus { height: 1; border: none; background: $panel; padding: 0 1; display: none; }
-        & Input.-open, & Input.-open:focus { display: block; }
+        & Input { display: none; margin: 0; }
+        & Input.-open { display: block; }
         &.-narrow #kept-box { display: none; }
         &.-narrow PreviewPanel { width: 1fr; max-height: 7; }
         &.-narrow #below { height: 7; min-height: 7; }
@@ -112,25 +110,19 @@ class CurveDialog(ModalScreen[Drawn | None]):
     def curve(self) -> Curve | None:
         return self._curve
 
-    def compose(self) -> ComposeResult:
-        with Vertical() as box:
-            box.border_title = "A strength for each layer"
-            box.border_subtitle = "enter: write   esc: leave"
-            yield FieldList(*(Option(f"{each.target.title}: {each.title}") for each in self._fields), markup=False)
-            yield Label("", id="says", markup=False)
-            yield LinePlot(ascii_only=self._ascii, id="curve")
-            with Horizontal(id="below"):
-                with Vertical(id="kept-box"):
-                    yield Label("kept of each source, layer by layer", id="kept-title")
-                    yield LinePlot(ascii_only=self._ascii, id="kept")
-                yield PreviewPanel(ascii_only=self._ascii, id="effect")
-            yield Input(placeholder="a number for this layer; enter sets it")
-            yield Label(
-                "arrows: layer, strength   shift: finer   + -: reach   f: flat   s: straight   v: type   tab: other",
-                id="help",
-            )
+    def compose_body(self) -> ComposeResult:
+        yield FieldList(*(Option(f"{each.target.title}: {each.title}") for each in self._fields), markup=False)
+        yield Label("", id="says", markup=False)
+        yield LinePlot(ascii_only=self._ascii, id="curve")
+        with Horizontal(id="below"):
+            with Vertical(id="kept-box"):
+                yield Label("kept of each source, layer by layer", id="kept-title")
+                yield LinePlot(ascii_only=self._ascii, id="kept")
+            yield PreviewPanel(ascii_only=self._ascii, id="effect")
+        yield Input(placeholder="a number for this layer; enter sets it")
 
     def on_mount(self) -> None:
+        self.query_one("#frame").border_subtitle = "tab  other   u  back   enter  write   esc  leave"
         self._open(0)
 
     def _open(self, number: int) -> None:

@@ -8,10 +8,9 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input, Label
 
+from mergegraph_tui.dialogs.dialog import Dialog
 from mergegraph_tui.model.exporting import KINDS, export
 from mergegraph_tui.model.heat import Choice
 from mergegraph_tui.model.loaded import LoadedRecord
@@ -24,41 +23,27 @@ _SAYS = {
 }
 
 
-class ExportDialog(ModalScreen[Path | None]):
+class ExportDialog(Dialog[Path]):
     """The file that was written; None where none was."""
 
+    TITLE = "Write the statistics"
+    HINT = "up, down  kind   enter  write   esc  close"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Close", id="export.close"),
         Binding("up", "kind(-1)", "Kind before", show=False, id="export.up"),
         Binding("down", "kind(1)", "Next kind", show=False, id="export.down"),
     ]
-    DEFAULT_CSS = """
-    ExportDialog {
-        align: center middle;
-        & > Vertical {
-            width: 90%; max-width: 90; height: auto; padding: 0 1; background: $surface;
-            border: round $accent; border-title-color: $accent; border-subtitle-color: $text-muted;
-        }
-        & Input, & Input:focus { height: 1; border: none; background: $panel; padding: 0 1; margin: 0 0 1 0; }
-        & Label { width: 1fr; height: auto; }
-        & .dim { color: $text-muted; }
-        & #wrong { color: $error; }
-    }
-    """
+    DEFAULT_CSS = "ExportDialog > #frame { width: 90; }"
 
     def __init__(self, loaded: LoadedRecord, choice: Choice, other: LoadedRecord | None, folder: Path) -> None:
         super().__init__()
         self._loaded, self._choice, self._other, self._folder = loaded, choice, other, folder
         self._refused: str | None = None
 
-    def compose(self) -> ComposeResult:
-        with Vertical() as box:
-            box.border_title = "Write the statistics"
-            box.border_subtitle = "up, down: kind   enter: write   esc: close"
-            yield Input(str(self._folder / f"{self._loaded.name}-stats.html"))
-            for kind in KINDS:
-                yield Label(f".{kind:<5} {_SAYS[kind]}", classes="dim")
-            yield Label("", id="wrong", markup=False)
+    def compose_body(self) -> ComposeResult:
+        yield Input(str(self._folder / f"{self._loaded.name}-stats.html"))
+        for kind in KINDS:
+            yield Label(f".{kind:<5} {_SAYS[kind]}", classes="said")
+        yield Label("", id="wrong", classes="problem", markup=False)
 
     def action_kind(self, by: int) -> None:
         """The next ending."""
@@ -77,6 +62,3 @@ class ExportDialog(ModalScreen[Path | None]):
             return
         self._refused = event.value
         self.query_one("#wrong", Label).update(f"{problem.fact}\n{problem.fix}")
-
-    def action_leave(self) -> None:
-        self.dismiss(None)

@@ -6,42 +6,27 @@ from collections.abc import Callable
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from mergegraph.errors import Problem
+from mergegraph_tui.dialogs.dialog import Dialog
 
 
-class NameDialog(ModalScreen[str | None]):
+class NameDialog(Dialog[str]):
     """`refused` says why a name cannot be taken, or None. Gives the name; None when it is closed."""
 
-    BINDINGS: list[BindingType] = [Binding("escape", "close", "Close", show=False)]  # noqa: RUF012
-    DEFAULT_CSS = """
-    NameDialog {
-        align: center middle; background: $background 60%;
-        & #frame {
-            width: 60; max-width: 96%; height: auto; border: round $accent; border-title-color: $accent;
-            border-subtitle-color: $text-muted; background: $surface; padding: 0 1;
-        }
-        & Input { background: $surface; }
-        & #says { height: auto; color: $error; }
-    }
-    """
+    HINT = "enter take   esc close"
 
     def __init__(self, title: str, name: str, refused: Callable[[str], Problem | None]) -> None:
         super().__init__()
         self._title, self._name_now, self._refused = title, name, refused
 
-    def compose(self) -> ComposeResult:
-        with Vertical(id="frame"):
-            yield Input(self._name_now, compact=True)
-            yield Static("", id="says", markup=False)
+    def title_text(self) -> str:
+        return self._title
 
-    def on_mount(self) -> None:
-        frame = self.query_one("#frame")
-        frame.border_title, frame.border_subtitle = self._title, "enter  take   esc  close"
+    def compose_body(self) -> ComposeResult:
+        yield Input(self._name_now)
+        yield Static("", id="says", classes="problem", markup=False)
 
     @on(Input.Changed)
     def _check(self, event: Input.Changed) -> None:
@@ -56,8 +41,3 @@ class NameDialog(ModalScreen[str | None]):
             self.dismiss(None)
         elif self._refused(name) is None:
             self.dismiss(name)
-        else:
-            self.app.bell()
-
-    def action_close(self) -> None:
-        self.dismiss(None)

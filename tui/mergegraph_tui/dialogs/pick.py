@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.geometry import Region
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from mergegraph_tui.dialogs.dialog import Dialog
 from mergegraph_tui.model.rail import Part
 from mergegraph_tui.widgets.painted_lines import PaintedLines
 
 T = TypeVar("T")
-
-_KEYS = "up, down  choose   enter  take   esc  close"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +65,14 @@ class PickList(PaintedLines, can_focus=False):
             self.post_message(self.Clicked(int(owner)))
 
 
-class PickDialog(ModalScreen[T | None]):
+class PickDialog(Dialog[T], Generic[T]):
     """`choices(typed)` are the lines. Gives the value of the one that is taken, None when it is closed.
 
     `moved` is called with the value under the mark. `at`: where the upper left corner is to be, as for a menu.
     """
 
-    BINDINGS: list[BindingType] = [  # noqa: RUF012
-        Binding("escape", "close", "Close", show=False),
+    HINT = "up, down choose   enter take   esc close"
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "step(-1)", "Up", show=False),
         Binding("down", "step(1)", "Down", show=False),
         Binding("pageup", "step(-8)", "Up", show=False),
@@ -83,17 +80,12 @@ class PickDialog(ModalScreen[T | None]):
     ]
     DEFAULT_CSS = """
     PickDialog {
-        align: center middle; background: $background 60%;
-        & #frame {
-            width: 76; max-width: 96%; height: auto; max-height: 90%;
-            border: round $accent; border-title-color: $accent; border-subtitle-color: $text-muted;
-            background: $surface; padding: 0 1;
-        }
+        & > #frame { width: 80; }
         & PickList { height: auto; max-height: 16; background: $surface; }
-        & Input { margin-bottom: 1; background: $surface; }
-        & #says { height: auto; max-height: 3; color: $text-muted; margin-top: 1; }
-        &.-menu #frame { width: 44; }
+        & #says { height: auto; max-height: 3; margin-top: 1; }
+        &.-menu > #frame { width: 46; }
         &.-menu Input { margin: 0; }
+        &.-menu #says { margin: 0; }
     }
     """
 
@@ -104,7 +96,6 @@ class PickDialog(ModalScreen[T | None]):
         *,
         placeholder: str = "type to filter",
         empty: str = "nothing fits",
-        keys: str = _KEYS,
         ascii_only: bool = False,
         takes_refused: bool = False,
         moved: Callable[[T], None] | None = None,
@@ -112,24 +103,25 @@ class PickDialog(ModalScreen[T | None]):
     ) -> None:
         super().__init__(classes="" if at is None else "-menu")
         self._title, self._choices, self._placeholder, self._empty = title, choices, placeholder, empty
-        self._keys, self._ascii_only, self._takes_refused = keys, ascii_only, takes_refused
+        self._ascii_only, self._takes_refused = ascii_only, takes_refused
         self._moved, self._at = moved, at
         self._found: Sequence[Choice[T]] = ()
         self._row = 0
 
-    def compose(self) -> ComposeResult:
-        with Vertical(id="frame"):
-            yield Input(placeholder=self._placeholder, compact=True)
-            yield PickList(ascii_only=self._ascii_only)
-            yield Static("", id="says", markup=False)
+    def title_text(self) -> str:
+        return self._title
+
+    def compose_body(self) -> ComposeResult:
+        yield Input(placeholder=self._placeholder)
+        yield PickList(ascii_only=self._ascii_only)
+        yield Static("", id="says", markup=False)
 
     def on_mount(self) -> None:
         frame = self.query_one("#frame")
-        frame.border_title, frame.border_subtitle = self._title, self._keys
         if self._at is not None:
             self.styles.align = ("left", "top")
             x, y = self._at
-            frame.styles.offset = (max(0, min(x, self.app.size.width - 46)), max(0, min(y, self.app.size.height - 16)))
+            frame.styles.offset = (max(0, min(x, self.size.width - 46)), max(0, min(y, self.size.height - 16)))
         self.refill()
 
     @property
@@ -183,17 +175,10 @@ class PickDialog(ModalScreen[T | None]):
     def action_step(self, by: int) -> None:
         self._mark(self._row + by)
 
-    def action_close(self) -> None:
-        self.dismiss(None)
-
     def _take(self) -> None:
         choice = self.marked
-        if choice is None:
-            return
-        if choice.refused and not self._takes_refused:
-            self.app.bell()
-            return
-        self.dismiss(choice.value)
+        if choice is not None and (self._takes_refused or not choice.refused):
+            self.dismiss(choice.value)
 
     def _lines(self, width: int) -> list[list[Part]]:
         """Mark, icon, label, note, end; what does not fit is dim and has a sign."""

@@ -10,18 +10,21 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
+from textual.containers import Horizontal
 from textual.widgets import Input, Label, OptionList
 from textual.widgets.option_list import Option
 
 from mergegraph.stats.record import TensorRecord
+from mergegraph.units import format_count
+from mergegraph_tui.dialogs.dialog import Dialog
 from mergegraph_tui.model.cell_rules import Conditions, in_words, tried_rules
 from mergegraph_tui.model.checking import Checked
 from mergegraph_tui.model.loaded import LoadedRecord
 from mergegraph_tui.model.preview import Preview, compare_tried
 from mergegraph_tui.model.rule_targets import Target
 from mergegraph_tui.widgets.preview import PreviewPanel
+
+_MOST_SHOWN = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,31 +45,23 @@ class About:
     tensors: tuple[TensorRecord, ...]
 
 
-class RuleDialog(ModalScreen[Wanted | None]):
+class RuleDialog(Dialog[Wanted]):
     """`targets`: at least one, the likeliest first."""
 
+    HINT = "up, down  where   enter  write   esc  close"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Close", id="rule.close"),
         Binding("up", "move(-1)", "Up", show=False, id="rule.up"),
         Binding("down", "move(1)", "Down", show=False, id="rule.down"),
     ]
     DEFAULT_CSS = """
     RuleDialog {
-        align: center middle;
-        & > Vertical {
-            width: 92%; max-width: 90; height: auto; max-height: 96%; padding: 0 1; background: $surface;
-            border: round $accent; border-title-color: $accent; border-subtitle-color: $text-muted;
-        }
-        & Label { width: 1fr; }
+        & > #frame { width: 84; }
         & .dim { color: $text-muted; }
         & #value-row { height: 1; margin: 1 0; }
         & #value-row Label { width: 8; }
-        & Input, & Input:focus { height: 1; width: 1fr; border: none; background: $panel; padding: 0 1; }
-        & OptionList, & OptionList:focus {
-            height: auto; max-height: 8; border: none; background: $surface; padding: 0;
-        }
+        & #value-row Input { width: 1fr; margin: 0; }
+        & OptionList { max-height: 8; }
         & LinesView { background: $surface; padding: 0; }
-        & #wrong { color: $error; height: auto; }
     }
     """
 
@@ -74,22 +69,22 @@ class RuleDialog(ModalScreen[Wanted | None]):
         super().__init__()
         self._about, self._targets, self._ascii = about, tuple(targets), ascii_only
 
-    def compose(self) -> ComposeResult:
-        count = len(self._about.tensors)
-        with Vertical() as box:
-            box.border_title = f"A rule for {count} tensor{'s' if count != 1 else ''}"
-            box.border_subtitle = "up, down: where   enter: write   esc: close"
-            for each in self._about.conditions[:6]:
-                yield Label(f"  {in_words(each)}", markup=False)
-            if len(self._about.conditions) > 6:
-                yield Label(f"  and {len(self._about.conditions) - 6} rules more", classes="dim")
-            yield Label("is written into", classes="dim")
-            yield OptionList(*(Option(self._words(each)) for each in self._targets), markup=False)
-            with Horizontal(id="value-row"):
-                yield Label("value")
-                yield Input(self._targets[0].now if _number(self._targets[0].now) is not None else "", id="value")
-            yield Label("", id="wrong", markup=False)
-            yield PreviewPanel(ascii_only=self._ascii, id="effect")
+    def title_text(self) -> str:
+        return f"A rule for {format_count(len(self._about.tensors), 'tensor')}"
+
+    def compose_body(self) -> ComposeResult:
+        first = self._targets[0].now
+        for each in self._about.conditions[:_MOST_SHOWN]:
+            yield Label(f"  {in_words(each)}", markup=False)
+        if len(self._about.conditions) > _MOST_SHOWN:
+            yield Label(f"  and {len(self._about.conditions) - _MOST_SHOWN} more", classes="dim")
+        yield Label("is written into", classes="dim")
+        yield OptionList(*(Option(self._words(each)) for each in self._targets), markup=False)
+        with Horizontal(id="value-row"):
+            yield Label("value")
+            yield Input(first if _number(first) is not None else "", id="value")
+        yield Label("", id="wrong", classes="problem", markup=False)
+        yield PreviewPanel(ascii_only=self._ascii, id="effect")
 
     @staticmethod
     def _words(target: Target) -> str:
@@ -127,9 +122,6 @@ class RuleDialog(ModalScreen[Wanted | None]):
             self.query_one("#wrong", Label).update("write a number, such as 0.5")
         else:
             self.dismiss(Wanted(self.target, value))
-
-    def action_leave(self) -> None:
-        self.dismiss(None)
 
 
 def _effect(about: About, target: Target, value: float) -> Preview | str:

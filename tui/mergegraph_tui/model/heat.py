@@ -9,11 +9,15 @@ from functools import lru_cache
 from mergegraph.stats.compare import same_subject
 from mergegraph.stats.html.series import Series, cell_keys, series_of
 from mergegraph.stats.metrics import METRICS, Metric, Missing, Subject, Unit, Value, shown, subjects
-from mergegraph.stats.summary import Sums
+from mergegraph.stats.summary import OUTSIDE, Sums
 from mergegraph_tui.model.loaded import Cell, LoadedRecord
 
 FIRST = ("relative", "retention", "sign_conflict", "asymmetry", "cast_loss")
 """Metrics in the order that the switch goes through them; the others follow as they are in their table."""
+
+
+REST = "rest"
+"""What the row of tensors in no layer is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,17 @@ class HeatPicture:
     low: str = ""
     high: str = ""
     has_two_sides: bool = False
+
+    @property
+    def row_names(self) -> tuple[str, ...]:
+        """Short names of the rows: the number, behind what tells its tower from the others where there are several."""
+        towers = [row.rpartition(" ")[0].split(".") for row in self.rows]
+        distinct = {tuple(tower) for tower in towers if tower != [""]}
+        start = next((i for i, each in enumerate(zip(*distinct, strict=False)) if len(set(each)) > 1), 0)
+        return tuple(
+            REST if row == OUTSIDE else f"{'.'.join(tower[start : start + 1])} {row.rpartition(' ')[2]}".strip()
+            for row, tower in zip(self.rows, towers, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,7 +193,7 @@ def _modified(path: Path) -> float:
 
 def _shelved(path: Path, reference: str, name: str = "", source: Source = "folder") -> Shelved:
     is_file = path.suffix == ".safetensors"
-    config = {} if is_file else _config(path)
+    config: Mapping[str, Any] = {} if is_file else _config(path)
     shape = tuple(config.get(key) for key in _SIZES)
     return Shelved(
         name or path.name.removesuffix(".safetensors"), reference, path, source,

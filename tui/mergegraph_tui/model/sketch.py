@@ -28,7 +28,9 @@ def sketch(checked: Checked) -> DrawnGraph | None:
     found = checked.outline or Outline()
     missing = [name for name, node in found.nodes.items() if name not in recipe.nodes and node.op != "include"]
     unread = {name: _drawn(found.nodes[name], _space(name, found)) for name in missing}
-    graph = graph_of(recipe, _spaces(checked) | {name: node.space for name, node in unread.items()})
+    spaces = _spaces(checked)
+    spaces.update((name, node.space) for name, node in unread.items())
+    graph = graph_of(recipe, spaces)
     nodes = {**graph.nodes, **unread}
     if unread:
         order = in_order({name: node.sources for name, node in nodes.items()})
@@ -52,7 +54,9 @@ def _drawn(node: Outlined, space: Space) -> DrawnNode:
     ports = ports_of(cls, {}) if cls else ()
     inputs = tuple(DrawnInput(wire.source, str(wire.path[0]) if wire.path else "inputs") for wire in node.wires)
     said = node.detail if node.op in ("load", EXPRESSION) else f"{node.op} {node.detail}"
-    accepted = {space for port in ports for space in (_EVERY_SPACE if port.accepts == "any" else (port.accepts,))}
+    accepted: set[Space] = set()
+    for port in ports:
+        accepted |= _EVERY_SPACE if port.accepts == "any" else {port.accepts}
     return DrawnNode(
         name=node.name,
         op=node.op,

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from textual.screen import ModalScreen
 
-from mergegraph.errors import Problem
+from mergegraph.errors import InputError, Problem
 from mergegraph.tensors.missing import find
 from mergegraph_tui.dialogs.add_node import AddNode
 from mergegraph_tui.dialogs.pick import Choices, PickDialog
@@ -26,6 +26,7 @@ class Asking(PlaceScreen):
     """Nothing here changes the recipe but `edit`."""
 
     _shelf: Sequence[Shelved] = ()
+    _outlined: tuple[str, Outline] = ("", Outline())
 
     @property
     def text(self) -> str:
@@ -34,8 +35,11 @@ class Asking(PlaceScreen):
     @property
     def outlined(self) -> Outline:
         """The text as it is now, which the check may not have come to yet."""
-        found = outline(self.text)
-        return Outline() if isinstance(found, Problem) else found
+        text = self.text
+        if text != self._outlined[0]:
+            found = outline(text)
+            self._outlined = text, Outline() if isinstance(found, Problem) else found
+        return self._outlined[1]
 
     @property
     def selected(self) -> str:
@@ -54,7 +58,7 @@ class Asking(PlaceScreen):
         return False
 
     async def ask(self, dialog: ModalScreen[T | None]) -> T | None:
-        return await self.app.push_screen_wait(dialog)
+        return await self.mergegraph.push_screen_wait(dialog)
 
     async def pick(self, title: str, choices: Choices[T], at: tuple[int, int] | None = None) -> T | None:
         """One of a list that is known already."""
@@ -69,13 +73,13 @@ class Asking(PlaceScreen):
             adapters=adapters,
             ascii_only=self.workspace.ascii_only,
         )
-        return await self.ask(self.with_shelf(dialog))
+        self.give_shelf(dialog)
+        return await self.ask(dialog)
 
-    def with_shelf(self, dialog: AddNode | PickModel) -> AddNode | PickModel:
-        """A dialog that knows the models of the last look, and soon those of a new one."""
+    def give_shelf(self, dialog: AddNode | PickModel) -> None:
+        """Let a dialog know the models of the last look, and soon those of a new one."""
         dialog.models = self._shelf
         self.run_worker(self._look_for(dialog), group="shelf", exclusive=True)
-        return dialog
 
     async def _look_for(self, dialog: AddNode | PickModel) -> None:
         known = [model.path for _, model in self._models_of_recipe()]
@@ -99,8 +103,6 @@ class Asking(PlaceScreen):
 
 
 def _place(reference: str, folder: Path) -> Path | None:
-    from mergegraph.errors import InputError
-
     try:
         return find(reference, folder)
     except InputError:

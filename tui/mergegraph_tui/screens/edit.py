@@ -97,9 +97,9 @@ class EditScreen(WireActions):
         work = self.workspace
         self.canvas.show(work.drawn)
         self.rail.show(work.drawn)
-        if work.selected != self._shown_selected and work.selected in work.drawn.nodes:
-            self._shown_selected = work.selected
-            self.canvas.cursor = self.rail.cursor = work.selected
+        selected = work.selected
+        if selected is not None and selected != self._shown_selected and selected in work.drawn.nodes:
+            self._put_cursors(selected)
         self.query_one(YamlPane).show(self.text, work.checked, self._line_of_selected())
         self.query_one(ProblemsList).show(work.checked)
         self._show_title()
@@ -107,28 +107,41 @@ class EditScreen(WireActions):
 
     @on(GraphCanvas.Selected)
     def select_drawn(self, event: GraphCanvas.Selected) -> None:
-        self._select(event.node, isinstance(event, GraphCanvas.Activated))
+        if self.canvas.cursor == event.node and not self.shows_rail:
+            self._select(event.node, isinstance(event, GraphCanvas.Activated))
 
     @on(RailView.Selected)
     def select_listed(self, event: RailView.Selected) -> None:
-        self._select(event.node, isinstance(event, RailView.Activated))
+        if self.rail.cursor == event.node and self.shows_rail:
+            self._select(event.node, isinstance(event, RailView.Activated))
 
     def _select(self, node: str, is_activated: bool) -> None:
         """The cursor is on another node, or this one is to be edited."""
-        if node != self.workspace.selected and self.workspace.selected == self._shown_selected:
-            self.workspace.selected = self._shown_selected = node
-            self.canvas.cursor = self.rail.cursor = node
+        if node != self.workspace.selected and not self._is_awaited:
+            self.workspace.selected = node
+            self._put_cursors(node)
             self.query_one(YamlPane).follow(self._line_of_selected())
             self._show_form()
         if is_activated:
             self.action_edit_node()
+
+    @property
+    def _is_awaited(self) -> bool:
+        """Whether the selected node is a new one, which is drawn once it is checked."""
+        return self.workspace.selected != self._shown_selected and self.workspace.checked.text != self.text
+
+    def _put_cursors(self, node: str) -> None:
+        """Both views show what is selected; that they then say so is nothing that a user did."""
+        self._shown_selected = node
+        with self.prevent(GraphCanvas.Selected, RailView.Selected):
+            self.canvas.cursor = self.rail.cursor = node
 
     def _line_of_selected(self) -> int:
         """Where the selected node stands in the text; 0 where that is not known."""
         checked = self.workspace.checked
         if checked.outline is None or checked.text != self.text:
             return 0
-        node = checked.outline.nodes.get(self.selected)
+        node = checked.outline.nodes.get(self.workspace.selected or "")
         return node.line if node is not None else 0
 
     def action_edit_node(self) -> None:
@@ -191,7 +204,7 @@ class EditScreen(WireActions):
         graph.border_subtitle = ("rail, " if self.shows_rail else "") + ", ".join(said)
 
     def _show_yaml(self) -> None:
-        is_wide = self.app.size.width >= WIDE
+        is_wide = self.mergegraph.size.width >= WIDE
         wanted = is_wide if self._yaml_wanted is None else self._yaml_wanted
         self.query_one("#body").set_class(wanted, "-yaml")
 

@@ -75,8 +75,9 @@ class NodeActions(Asking):
             self.workspace.checked, source, f"{title} ({space})" if space else title,
             ascii_only=self.workspace.ascii_only,
         )  # fmt: skip
-        offer = await self.ask(self.with_shelf(dialog))
-        if isinstance(offer, Offer):
+        self.give_shelf(dialog)
+        offer = await self.ask(dialog)
+        if offer is not None:
             await self._add(offer, source, on_wires=on_wires)
 
     async def _add(self, offer: Offer, source: str, *, on_wires: bool) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from mergegraph.errors import Problem
 from mergegraph.stats.record import TensorRecord
-from mergegraph_tui.dialogs.choose import ChooseDialog, Row
 from mergegraph_tui.dialogs.curve import CurveDialog, Drawn
 from mergegraph_tui.dialogs.export import ExportDialog
+from mergegraph_tui.dialogs.pick import Choice as Line
+from mergegraph_tui.dialogs.pick import PickDialog, filtered
 from mergegraph_tui.dialogs.rule import About, RuleDialog, Wanted
 from mergegraph_tui.model.cell_rules import apply_rules, conditions_for, in_words
 from mergegraph_tui.model.curve import curve_fields, write_curve
@@ -72,16 +73,19 @@ class StatsActions(StatsRecord):
             self._choose(about[(about.index(self.choice) + 1) % len(about)])
 
     def action_choose_metric(self) -> None:
-        every = self.choices
         if self.choice is None:
             return
 
-        def chosen(index: int | str | None) -> None:
-            if isinstance(index, int):
-                self._choose(every[index])
+        def chosen(choice: Choice | None) -> None:
+            if choice is not None:
+                self._choose(choice)
 
-        rows = [Row(each.title, each.metric.reading) for each in every]
-        self.mergegraph.push_screen(ChooseDialog("Show which metric?", rows, chosen=every.index(self.choice)), chosen)
+        rows = [
+            Line(each, each.metric.label, f"{each.subject.label}: {each.metric.reading}".removeprefix(": "))
+            for each in self.choices
+        ]
+        dialog = PickDialog("Show which metric?", filtered(rows), ascii_only=self.workspace.ascii_only)
+        self.mergegraph.push_screen(dialog, chosen)
 
     def action_view(self) -> None:
         panes = _NARROW_PANES if self.has_class("-narrow") else _PANES[1:] if self.has_class("-wide") else _PANES

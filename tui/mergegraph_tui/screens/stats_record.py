@@ -5,15 +5,15 @@ Files are read in a thread, and measuring is a child process: no key ever waits 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from textual.message import Message
 from textual.timer import Timer
 
 from mergegraph.errors import Problem
-from mergegraph.stats.files import STATS
-from mergegraph_tui.dialogs.choose import ChooseDialog, Row
+from mergegraph.stats.files import STATS, is_record
+from mergegraph_tui.dialogs.pick import Choice, PickDialog, filtered
 from mergegraph_tui.model.files import stamp
 from mergegraph_tui.model.loaded import LoadedRecord, load_record
 from mergegraph_tui.model.measuring import Measurement, measure
@@ -200,17 +200,26 @@ class StatsRecord(PlaceScreen):
     def _ask(self, title: str, then: Callable[[Path], None]) -> None:
         """One of the records that there are, or the path of one; then do something with it."""
         document = self.workspace.document
-        found = records(document, self.workspace.checked, self.workspace.stats)
+        listed = filtered([
+            Choice(each.path, each.title, str(each.path), each.when)
+            for each in records(document, self.workspace.checked, self.workspace.stats)
+        ])  # fmt: skip
 
-        def chosen(answer: int | str | None) -> None:
-            if isinstance(answer, int):
-                then(found[answer].path)
-            elif answer is not None:
-                path = document.folder / Path(answer).expanduser()
-                then(path / STATS if path.is_dir() else path)
+        def choices(typed: str) -> Sequence[Choice[Path]]:
+            found = list(listed(typed))
+            path = document.folder / Path(typed.strip()).expanduser()
+            if typed.strip() and is_record(path):
+                found.insert(0, Choice(path / STATS if path.is_dir() else path, path.name, str(path)))
+            return found
 
-        here = next((i for i, each in enumerate(found) if self.loaded and each.path == self.loaded.path), 0)
-        rows = [Row(each.title, f"{each.when}  {each.path}") for each in found]
+        def chosen(path: Path | None) -> None:
+            if path is not None:
+                then(path)
+
         self.mergegraph.push_screen(
-            ChooseDialog(title, rows, chosen=here, other="the path of an output or a stats.json"), chosen
-        )
+            PickDialog(
+                title, choices, placeholder="type to filter, or the path of an output or a stats.json",
+                empty="there is no such record; r measures the recipe", ascii_only=self.workspace.ascii_only,
+            ),
+            chosen,
+        )  # fmt: skip

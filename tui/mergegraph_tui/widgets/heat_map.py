@@ -23,8 +23,6 @@ from mergegraph_tui.model.loaded import Cell
 from mergegraph_tui.widgets.stat_paint import StatPaint, ramp
 
 _SHORT = {"embedding": "embed", "attention": "attn", "expert": "expert"}
-_REST = "rest"
-"""The row of tensors in no layer."""
 _LEAST_CELL = 7
 Place = tuple[int, int]
 """Row and column, from 0."""
@@ -75,6 +73,7 @@ class HeatMap(StatPaint, ScrollView, can_focus=True):
         super().__init__(id=id)
         self._ascii = ascii_only
         self._picture = HeatPicture()
+        self._names: tuple[str, ...] = ()
         self.at: Place = (0, 0)
         self._anchor: Place | None = None
         self._is_dragging = False
@@ -116,7 +115,7 @@ class HeatMap(StatPaint, ScrollView, can_focus=True):
         if picture == self._picture:
             return
         is_first = not self._picture.rows
-        self._picture = picture
+        self._picture, self._names = picture, picture.row_names
         last = len(picture.rows) - 1, len(picture.columns) - 1
         if is_first:
             self.at, self._anchor = self._first(), None
@@ -212,7 +211,7 @@ class HeatMap(StatPaint, ScrollView, can_focus=True):
 
     @property
     def _label(self) -> int:
-        return max(6, *(len(_row_name(row)) + 1 for row in self._picture.rows)) if self._picture.rows else 6
+        return max(6, *(len(name) + 1 for name in self._names)) if self._names else 6
 
     @property
     def _cell(self) -> int:
@@ -223,7 +222,7 @@ class HeatMap(StatPaint, ScrollView, can_focus=True):
         row = y - 1 + self.scroll_offset.y
         if not rows or (y and row >= len(rows)):
             return Strip.blank(width, self.rich_style)
-        label = f"{'layer' if y == 0 else _row_name(rows[row]):>{self._label - 1}} "
+        label = f"{'layer' if y == 0 else self._names[row]:>{self._label - 1}} "
         is_here = y > 0 and row == self.at[0]
         head = Segment(label, self.style_of("strong" if is_here else "head"))
         body = Strip(self._heads() if y == 0 else self._cells(row))
@@ -263,10 +262,6 @@ class HeatMap(StatPaint, ScrollView, can_focus=True):
 
 def _ink(colour: str) -> str:
     return "#ffffff" if ink(colour) == "#fff" else "#000000"
-
-
-def _row_name(row: str) -> str:
-    return _REST if row == OUTSIDE else row.rsplit(".", 1)[-1]
 
 
 def _column_name(column: str) -> str:

@@ -160,7 +160,7 @@ class Inspector(Widget):
 
     def on_descendant_blur(self, event: events.DescendantBlur) -> None:
         """Whoever clicks elsewhere means what was typed."""
-        if self._editing is not None and event.widget is self.input:
+        if self._editing is not None and event.widget is self.input and self.screen.focused is not self.input:
             self._commit(0, stay=False)
 
     def on_resize(self) -> None:

@@ -19,7 +19,7 @@ from mergegraph_tui.model.records import own_record
 from mergegraph_tui.widgets.lines_view import LinesView
 from mergegraph_tui.workspace import Workspace
 
-_LABEL = 26
+_WIDTH, _MOST_LABEL = 46, 28
 
 
 class PreviewPanel(LinesView):
@@ -72,18 +72,19 @@ class PreviewPanel(LinesView):
         self.show_found(event.found)
 
     def show_found(self, found: Preview | str) -> None:
-        lines = preview_lines(found)
+        lines = preview_lines(found, self.size.width or _WIDTH)
         self.styles.height = len(lines)
         self.show(lines)
 
 
-def preview_lines(found: Preview | str) -> list[Line]:
+def preview_lines(found: Preview | str, width: int = _WIDTH) -> list[Line]:
     """The rows of a preview; a change is strong."""
     if isinstance(found, str):
         return [((f"not foretold: {found}", "dim"),)]
-    head = f"foretold, {format_count(found.of, 'tensor')}"
-    lines: list[Line] = [((f"{head:<{_LABEL}} {'now':>9} {'then':>9}", "dim"),)]
+    room = min(max(10, width - 17), _MOST_LABEL)
+    head = f"foretold, {format_count(found.of, 'tensor')}"[:room]
+    lines: list[Line] = [((f"{head:<{room}}{'now':>8} {'then':>8}", "dim"),)]
     for label, now, then in found.rows():
         style = "strong" if now != then else "dim"
-        lines.append(((f"{label[:_LABEL]:<{_LABEL}} ", "dim"), (f"{now:>9} ", "dim"), (f"{then:>9}", style)))
+        lines.append(((f"{label[:room]:<{room}}", "dim"), (f"{now:>8} ", "dim"), (f"{then:>8}", style)))
     return lines

@@ -1,0 +1,117 @@
+"""The form of a node: made from its operation, filled in by key, with its problems and what its schedules come to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mergegraph_tui.app import MergegraphApp
+from mergegraph_tui.dialogs.pick import PickDialog
+from mergegraph_tui.starting import workspace_of
+from mergegraph_tui.widgets.form_view import FormView
+from mergegraph_tui.widgets.inspector import FieldInput
+from textual.pilot import Pilot
+
+from tests.tui.app.piloting import drive, press, until
+from tests.tui.app.test_building import select
+
+SCHEDULED = """  d: {op: delta, model: code, base: base}
+  thin: {op: dare, input: d, density: [{layers: "0:2", value: 0.2}, {value: 0.5}]}
+  both: {op: sum, inputs: [base, thin]}
+  other: {op: save, input: both, path: out/other}
+"""
+
+
+def shown(app: MergegraphApp) -> str:
+    rows = app.screen.query_one(FormView).painted_rows()
+    return "\n".join("".join(cell.glyph for cell in row).rstrip() for row in rows)
+
+
+def test_a_formula_is_typed_and_a_problem_stands_below_it(recipe: Path) -> None:
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        await select(app, pilot, "merged")
+        await press(app, pilot, "enter")
+        line = app.screen.query_one(FieldInput)
+        assert (line.has_focus, line.value) == (True, "base + 0.6*(code - base)")
+        await press(app, pilot, "end", "+", "enter")
+        assert line.has_class("-typing"), "what cannot be read stays open"
+        assert "✗" in shown(app)
+        assert app.workspace.document.text == recipe.read_text()
+        await press(app, pilot, "backspace", *"+code", "enter")
+        assert app.workspace.document.can_undo == "set merged.expression"
+        assert "merged: base + 0.6*(code - base)+code\n" in app.workspace.document.text
+        await press(app, pilot, "escape", "u")
+        assert app.workspace.document.text == recipe.read_text()
+
+    drive(MergegraphApp(workspace_of(recipe)), act)
+
+
+def test_fields_one_after_the_other_choices_and_clearing(recipe: Path) -> None:
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        text = app.workspace.document
+        await select(app, pilot, "out")
+        await press(app, pilot, "enter", *"out/new", "tab")
+        assert "path: out/new" in text.text
+        form = app.screen.query_one(FormView)
+        assert (form.field and form.field.label, app.screen.query_one(FieldInput).has_focus) == ("dtype", True)
+        await press(app, pilot, *"bfloat16", "enter")
+        assert "dtype: bfloat16" in text.text
+        await press(app, pilot, "d")
+        assert text.can_undo == "clear out.dtype"
+        assert "dtype" not in text.text
+        form.move_to([field.label for field in form.fields].index("format"))
+        await press(app, pilot, "right")
+        assert "format: delta" in text.text
+        form.move_to([field.label for field in form.fields].index("input"))
+        await press(app, pilot, "enter")
+        await until(pilot, lambda: isinstance(app.screen, PickDialog))
+        assert isinstance(app.screen, PickDialog)
+        assert {choice.label: bool(choice.refused) for choice in app.screen.found} == {
+            "base": False, "code": False, "merged": False,
+        }  # fmt: skip
+        await press(app, pilot, *"code", "enter")
+        assert "input: code" in text.text
+        await press(app, pilot, "escape", *"uuuuu")
+        assert text.text == recipe.read_text()
+
+    drive(MergegraphApp(workspace_of(recipe)), act)
+
+
+def test_a_schedule_shows_its_rules_and_its_layers_and_takes_another_rule(recipe: Path) -> None:
+    recipe.write_text(recipe.read_text() + SCHEDULED)
+
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        await select(app, pilot, "thin")
+        assert "layers: 0:2  18 tensors" in shown(app)
+        assert "all others  20 tensors" in shown(app)
+        assert "layer 0-1    0.2" in shown(app)
+        assert "tensors  38" in shown(app)
+        form = app.screen.query_one(FormView)
+        form.focus()
+        form.move_to([field.kind for field in form.fields].index("rule"))
+        await press(app, pilot, "plus", *"kind: norm", "enter")
+        assert app.screen.query_one(FieldInput).has_class("-typing"), "a rule says its value"
+        await press(app, pilot, *", value: 1", "enter")
+        assert app.workspace.document.can_undo.startswith("a rule of thin")
+        assert "kind: norm" in shown(app)
+        await press(app, pilot, "enter", *"0.25", "enter")
+        assert "{kind: norm, value: 0.25}" in app.workspace.document.text
+
+    drive(MergegraphApp(workspace_of(recipe)), act)
+
+
+def test_the_text_takes_the_place_of_the_form_where_there_is_no_room(recipe: Path) -> None:
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        yaml, node = app.screen.query_one("#yaml"), app.screen.query_one("#node")
+        assert (yaml.display, node.display) == (False, True)
+        await press(app, pilot, "y")
+        assert (yaml.display, node.display) == (True, False)
+        app.screen.query_one("GraphCanvas").focus()
+        await press(app, pilot, "enter")
+        assert (yaml.display, node.display) == (False, True), "the form is wanted"
+
+    drive(MergegraphApp(workspace_of(recipe)), act, size=(80, 24))
+
+    async def wide(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        assert all(app.screen.query_one(each).display for each in ("#yaml", "#node", "#graph"))
+
+    drive(MergegraphApp(workspace_of(recipe)), wide, size=(200, 50))
