@@ -49,7 +49,7 @@ class Terminal:
         return said.stdout
 
     def open(self) -> None:
-        shell = "env TERM=tmux-256color COLORTERM=truecolor sh"
+        shell = "env -u COLUMNS -u LINES TERM=tmux-256color COLORTERM=truecolor sh"
         self.tmux("new-session", "-d", "-x", "120", "-y", "40", "-c", str(self.folder), shell)
 
     def close(self) -> None:
@@ -59,13 +59,15 @@ class Terminal:
     def screen(self) -> str:
         return self.tmux("capture-pane", "-p")
 
-    def see(self, *texts: str, seconds: float = 30.0) -> str:
-        """Until all of these are to be seen."""
+    def see(self, *texts: str, gone: str = "", seconds: float = 30.0) -> str:
+        """Until all of these are to be seen, and `gone` no more. The screen."""
         until = time.monotonic() + seconds
-        while any(text not in (shown := self.screen()) for text in texts):
-            assert time.monotonic() < until, f"never saw {texts}:\n{shown}"
+        while True:
+            shown = self.screen()
+            if all(text in shown for text in texts) and (not gone or gone not in shown):
+                return shown
+            assert time.monotonic() < until, f"never saw {texts} without {gone!r}:\n{shown}"
             time.sleep(0.05)
-        return shown
 
     def press(self, *keys: str) -> None:
         self.pressed += len(keys)
@@ -168,32 +170,28 @@ def test_from_an_empty_recipe_to_a_merge_that_outlives_its_terminal(terminal: Te
 def build(terminal: Terminal) -> None:
     """base + 0.6 x (python - base), saved and started."""
     for name in ("base", "python"):
-        terminal.press("m")
-        terminal.see("Add a model", f"./models/{name}")
-        terminal.type(name)
-        terminal.see(f"│ {name}")
-        terminal.press("Enter")
+        add(terminal, "m", "Add a model", name, f"▶ ▤ {name}")
         terminal.see(f"▤ {name}")
-    terminal.press("a")
-    terminal.see("Add a node")
-    terminal.type("base+0.6*(python-base)")
-    terminal.see("a formula of these nodes")
-    terminal.press("Enter")
-    terminal.see("Σ merged")
-    terminal.press("a")
-    terminal.see("Add a node after merged")
-    terminal.type("save")
-    terminal.see("▶ ▣ save")
-    terminal.press("Enter")
+    add(terminal, "a", "Add a node", "base+0.6*(python-base)", "a formula of these nodes")
+    terminal.see("merged")
+    add(terminal, "a", "Add a node after merged", "save", "▶ ▣ save")
     terminal.see("▣ out", "fine (4 nodes, 2 models, 38 tensors)")
-    terminal.press("C-s")
-    terminal.see("Save the recipe as")
-    terminal.type("merge.yaml")
-    terminal.press("Enter")
+    add(terminal, "C-s", "Save the recipe as", "merge.yaml", "merge.yaml")
     terminal.see("mergegraph  merge.yaml")
     terminal.press("p")
     terminal.see("Plan", "ready")
     terminal.press("Enter")
+    terminal.see("merging", gone="ready")
+
+
+def add(terminal: Terminal, key: str, title: str, typed: str, marked: str) -> None:
+    """What a key asks for: typed, seen, taken."""
+    terminal.press(key)
+    terminal.see(title)
+    terminal.type(typed)
+    terminal.see(title, typed, marked)
+    terminal.press("Enter")
+    terminal.see(gone=title)
 
 
 def merged_is_right(folder: Path) -> bool:

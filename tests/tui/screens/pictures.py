@@ -13,7 +13,7 @@ from mergegraph_tui.app import MergegraphApp
 
 from tests.tui.conftest import TWO_TUNED, measured
 from tests.tui.screens import stage
-from tests.tui.screens.tours import SIZES, TOURS, Look, walk
+from tests.tui.screens.tours import WALKS, Look, walk
 
 FOLDER = Path(__file__).parent / "pictures"
 
@@ -51,10 +51,9 @@ def main() -> None:
         folder = Path(name)
         weaker = measured(folder, "weaker", TWO_TUNED.replace("0.6", "0.3"))
         records = {"stats.json": measured(folder, "stats", TWO_TUNED), "weaker.json": weaker}
-        for tour in TOURS:
-            for size in SIZES:
-                for picture, text in take(tour, size, folder / f"{tour}-{size[0]}", records).items():
-                    (FOLDER / f"{picture}.txt").write_text(text)
+        for tour, size in WALKS:
+            for picture, text in take(tour, size, folder / f"{tour}-{size[0]}", records).items():
+                (FOLDER / f"{picture}.txt").write_text(text)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from mergegraph_tui.model.progress import Follower, Shown
 from mergegraph_tui.model.reading import graph_of
 from mergegraph_tui.starting import workspace_of
 from mergegraph_tui.theme import ThemeName
+from textual.screen import Screen
 from textual.widgets import Input, TextArea
 
 from mergegraph.errors import Problem
@@ -92,9 +93,15 @@ def furnish(folder: Path, patch: pytest.MonkeyPatch, records: Mapping[str, Path]
     patch.setattr(planned, "free_bytes", lambda path: 42 << 30)
     patch.setattr(listing, "known", lambda: _RUNS)
     patch.setattr(listing, "time", SimpleNamespace(time=lambda: _WHEN))
+    patch.setattr(Screen, "_compositor_refresh", _draw_nothing)
     patch.setattr(Input, "_toggle_cursor", lambda self: None)
     patch.setattr(TextArea, "_toggle_cursor_blink_visible", lambda self: None)
     patch.chdir(merges)
+
+
+def _draw_nothing(screen: Screen[object]) -> None:
+    """What a terminal would be sent between two pictures: a third of the time."""
+    screen._dirty_widgets.clear()
 
 
 def app_of(

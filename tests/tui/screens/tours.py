@@ -15,6 +15,7 @@ from mergegraph_tui.app import MergegraphApp
 from mergegraph_tui.dialogs.confirm import Confirm
 from mergegraph_tui.dialogs.curve import CurveDialog
 from mergegraph_tui.dialogs.open import Open
+from mergegraph_tui.dialogs.pick import PickDialog
 from mergegraph_tui.dialogs.pick_model import PickModel
 from mergegraph_tui.dialogs.plan import PlanDialog
 from mergegraph_tui.dialogs.rule import RuleDialog
@@ -29,6 +30,9 @@ from tests.tui.app.piloting import settle
 from tests.tui.screens import stage
 
 SIZES = ((80, 24), (120, 40), (200, 50))
+NARROW = SIZES[0]
+SMALL = frozenset({"find", "formula", "cut", "rename", "jump", "palette", "save-as", "quit", "record", "export"})
+"""Dialogs that look the same at every size: seen at the narrowest only."""
 
 Stop = Callable[[str, MergegraphApp], None]
 T = TypeVar("T")
@@ -76,6 +80,8 @@ class Walk:
 
     async def dialog(self, name: str, *keys: str, until: Callable[[], bool] = lambda: True, typed: str = "") -> None:
         """What these keys open: seen, and left by Escape."""
+        if name in SMALL and self.app.size != NARROW:
+            return
         await self.press(*keys)
         await self.until(lambda: len(self.app.screen_stack) > 1 and until())
         if typed:
@@ -84,18 +90,22 @@ class Walk:
         await self.press("escape")
         await self.until(lambda: len(self.app.screen_stack) == 1)
 
-    @property
-    def options(self) -> int:
-        """Lines of the list of the dialog that is open."""
-        return self.app.screen.query_one(OptionList).option_count
+    def options(self) -> list[str]:
+        """The lines of the list of the dialog that is open."""
+        screen = self.app.screen
+        if isinstance(screen, PickDialog):
+            return [choice.label for choice in screen.found]
+        return [str(option.prompt).splitlines()[0].strip() for option in screen.query_one(OptionList).options]
 
 
 async def edit(walk: Walk) -> None:
     """Graph, form and text of twelve nodes, and what is opened from there."""
     app = walk.app
-    await walk.dialog("find", "slash", typed="ties")
-    await walk.press(*["tab"] * 7)
+    app.workspace.selected = "ties"
+    app.sync()
+    await walk.pilot.pause()
     walk.see("edit")
+    await walk.dialog("find", "slash", typed="ties")
     await walk.press("enter")
     walk.see("form")
     await walk.press("escape", "g")
@@ -110,11 +120,9 @@ async def edit(walk: Walk) -> None:
     await walk.dialog("rename", "R")
     await walk.dialog("help", "question_mark")
     await walk.dialog("jump", "ctrl+o")
-    await walk.press("ctrl+p")
-    await walk.type("theme")
-    await walk.dialog("palette", until=lambda: bool(walk.options))
+    await walk.dialog("palette", "ctrl+p", *"light", until=lambda: walk.options() == ["Theme: light", "Delete"])
     await walk.dialog("open", "o", until=lambda: len(_as(app, Open)._looked) == 2)
-    await walk.dialog("new", "ctrl+n", until=lambda: bool(walk.options))
+    await walk.dialog("new", "ctrl+n", until=lambda: bool(walk.options()))
     await walk.dialog("save-as", "S")
     await walk.dialog("plan", "p", until=lambda: _as(app, PlanDialog).prepared is not None)
     await walk.edit(app.workspace.document.text.replace("op: ties", "op: tise").replace("anti]", "nobody]"))
@@ -129,7 +137,7 @@ async def begin(walk: Walk) -> None:
     walk.see("empty")
     await walk.press("f3")
     walk.see("no-run")
-    await walk.dialog("runs", "v", until=lambda: bool(walk.options))
+    await walk.dialog("runs", "v", until=lambda: bool(walk.options()))
     await walk.press("f4")
     walk.see("no-statistics")
 
@@ -167,10 +175,10 @@ async def statistics(walk: Walk) -> None:
     await walk.press("g")
     walk.see("stats-table")
     await walk.press("g", "m")
-    await walk.dialog("metrics", "slash", until=lambda: bool(walk.options))
+    await walk.dialog("metrics", "slash", until=lambda: bool(walk.options()))
     await walk.dialog("rule", "w", until=lambda: isinstance(app.screen, RuleDialog) and _is_foretold(app))
     await walk.dialog("curve", "e", until=lambda: isinstance(app.screen, CurveDialog) and _is_foretold(app))
-    await walk.dialog("record", "b", until=lambda: bool(walk.options))
+    await walk.dialog("record", "b", until=lambda: bool(walk.options()))
     await walk.dialog("export", "E")
     await walk.press("v")
     app.screen.query_one(Input).value = "weaker.json"
@@ -196,6 +204,7 @@ TOURS: Mapping[str, tuple[Act, str, str | None]] = {
     "statistics": (statistics, "stats", "two.yaml"),
 }
 """What is done, the mode it begins in, and the recipe."""
+WALKS = [(tour, size) for tour in TOURS for size in SIZES if tour != "begin" or size == NARROW]
 
 
 async def walk(tour: str, look: Look) -> None:

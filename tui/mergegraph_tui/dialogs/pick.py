@@ -81,7 +81,7 @@ class PickDialog(Dialog[T], Generic[T]):
     DEFAULT_CSS = """
     PickDialog {
         & > #frame { width: 80; }
-        & PickList { height: auto; max-height: 16; background: $surface; }
+        & PickList { height: auto; max-height: 45vh; background: $surface; }
         & #says { height: auto; max-height: 3; margin-top: 1; }
         &.-menu > #frame { width: 46; }
         &.-menu Input { margin: 0; }
@@ -185,7 +185,7 @@ class PickDialog(Dialog[T], Generic[T]):
         labels = min(width // 2, max((len(choice.label) for choice in self._found), default=0))
         ends = min(28, max((len(choice.end) for choice in self._found), default=0))
         glyphs = self.query_one(PickList).glyphs
-        notes = max(0, width - labels - ends - 7)
+        notes = max(0, width - labels - ends - 8)
         lines: list[list[Part]] = []
         for index, choice in enumerate(self._found):
             is_marked = index == self._row

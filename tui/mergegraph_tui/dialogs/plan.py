@@ -57,15 +57,16 @@ class PlanDialog(ModalScreen[Start | ShowRun | None]):
     PlanDialog {
         align: center middle;
         & > #dialog {
-            width: 94%; max-width: 150; height: auto; max-height: 96%;
+            width: 96%; max-width: 150; height: auto; max-height: 96%;
             border: round $accent; border-title-color: $accent; background: $surface; padding: 0 1;
         }
-        & PaintedStrips { background: $surface; }
-        & #scroll { height: auto; max-height: 100%; }
+        & PaintedStrips { background: $surface; scrollbar-size: 1 1; }
+        & #scroll { height: auto; max-height: 50vh; }
         & #work { height: auto; layout: horizontal; }
-        & #order { width: 1fr; height: auto; max-height: 14; }
-        & #steps { width: 1fr; height: auto; max-height: 14; }
-        & #facts, & #told { height: auto; }
+        & #order { width: 4fr; height: auto; max-height: 14; }
+        & #steps { width: 5fr; height: auto; max-height: 14; }
+        & #facts { height: auto; }
+        & #told { height: auto; max-height: 20vh; min-height: 1; }
         & #file-row, & #asked { height: 1; }
         & #asked Label, & #file-row Label { color: $text-muted; width: auto; padding: 0 1 0 0; }
         & Input { width: 10; margin: 0 2 0 0; background: $panel; }
@@ -74,7 +75,8 @@ class PlanDialog(ModalScreen[Start | ShowRun | None]):
         & #buttons { height: 1; align: center middle; margin: 1 0 0 0; }
         & Button { margin: 0 2; }
         & Button:focus { text-style: bold reverse; }
-        &.-narrow #dialog { width: 100%; max-height: 100%; }
+        &.-narrow #dialog { width: 100%; height: 100%; max-height: 100%; }
+        &.-narrow #scroll { height: 1fr; max-height: 100%; }
         &.-narrow #work { layout: vertical; }
         &.-narrow #order, &.-narrow #steps { width: 100%; max-height: 100; }
         &.-narrow Input { width: 8; margin: 0 1 0 0; }
@@ -112,8 +114,8 @@ class PlanDialog(ModalScreen[Start | ShowRun | None]):
                 with Vertical(id="work"):
                     yield RailView(ascii_only=painted, id="order")
                     yield PaintedText(ascii_only=painted, scrolls=True, id="steps")
-                yield PaintedText(ascii_only=painted, id="facts")
-                yield PaintedText(ascii_only=painted, id="told")
+            yield PaintedText(ascii_only=painted, id="facts")
+            yield PaintedText(ascii_only=painted, scrolls=True, id="told")
             with Horizontal(id="file-row"):
                 yield Label("file")
                 yield Input(str(proposed_file(self._document)) if self._named else "", id="file", compact=True)
