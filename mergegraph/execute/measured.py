@@ -96,14 +96,16 @@ class Runs:
         self._lock = threading.Lock()
         self._largest: Numbers | None = None
 
-    def add(self, number: int, of: int, sums: Numbers) -> None:
-        """The sums of one run: number `number` of `of`, each once."""
+    def add(self, first: int, of: int, sums: Numbers) -> None:
+        """The sums of some runs, one a row: from number `first` on, of `of`, each run once."""
         with self._lock:
-            block = number // RUNS_TOGETHER
-            held = self._open.setdefault(block, [])
-            held.append(sums)
-            if len(held) == min(RUNS_TOGETHER, of - block * RUNS_TOGETHER):
-                self._closed.append(np.array(_added(self._open.pop(block))))
+            last = first + len(sums)
+            for block in range(first // RUNS_TOGETHER, -(-last // RUNS_TOGETHER)):
+                begin, end = block * RUNS_TOGETHER, min((block + 1) * RUNS_TOGETHER, of)
+                held = self._open.setdefault(block, [])
+                held.append(sums[max(begin - first, 0) : end - first])
+                if sum(map(len, held)) == end - begin:
+                    self._closed.append(np.array([_added(self._open.pop(block))]))
 
     def at_most(self, largest: Numbers) -> None:
         """The largest of what one run sums."""
@@ -206,7 +208,7 @@ def _energy(squares: int, exponent: int) -> float:
 
 
 def _added(sums: list[Numbers]) -> list[float]:
-    return [_exact_sum(column) for column in zip(*[each.tolist() for each in sums], strict=True)]
+    return [_exact_sum(column) for column in np.concatenate(sums).T.tolist()] if sums else []
 
 
 def _exact_sum(values: Sequence[float]) -> float:

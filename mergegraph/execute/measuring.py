@@ -32,16 +32,17 @@ _SINGLE, _DOUBLE = 2.0**-22, 2.0**-50
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Where a tile is counted: room for a sample, the same memory as integers, and how often exponents occur, with
-    their squares."""
+    """Where a tile is counted: room for a sample, the same memory as integers, how often exponents occur, with their
+    squares, and for each run the products of its rows, with what is missing of each row below them."""
 
     room: Tensor
     words: Tensor
     bins: Tensor
+    products: Tensor
 
     @property
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.room, self.words, self.bins
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.room, self.words, self.bins, self.products
 
 
 class Measure:
@@ -55,8 +56,8 @@ class Measure:
         self.like = torch.empty(0, dtype=of.rounded_to or torch.float32)
         self._lock = threading.Lock()
         self._products, self._sums = Runs(), Runs()
-        self._bins = np.zeros((2, of.changes * of.exponents), dtype=np.int64)
-        self._missing = np.zeros(of.rows)
+        self._bins: Numbers = np.zeros((2, of.changes * of.exponents), dtype=np.int64)
+        self._missing: Numbers = np.zeros(of.rows)
         self._counted, self._left = 0, of.elements
         self._finished: TensorRecord | None = None
 
@@ -73,44 +74,46 @@ class Measure:
         if not tiles[0].numel():
             return
         scratch.forget()
-        of, tile, first_run = self.of, self.tile(), run_count(start, leaf)
+        of, first_run, elements = self.of, run_count(start, leaf), tiles[0].numel()
+        tile = self.tile(run_count(elements, leaf))
         found = compiled().look_at_tile(
             list(tiles), leaf, scratch.both.view(tiles[0].dtype), *tile.tensors, self.like, first_run, self.inner,
             self.every, self.width, of.has_base, of.rounded_to is not None, of.sources, of.limit, self.tolerance,
         )  # fmt: skip
         runs, results = run_count(of.elements, leaf), iter(found)
-        for number, length in enumerate(_runs(tiles[0].numel(), leaf), first_run):
+        for number, length in enumerate(_runs(elements, leaf), first_run):
             self.take_run(number, length, results, runs)
-        self.end_tile(tile, tiles[0].numel())
+        self.end_tile(tile, first_run, elements, runs)
 
-    def tile(self) -> Counters:
-        """What the elements of one tile are counted in."""
+    def tile(self, runs: int) -> Counters:
+        """What the elements of one tile of so many runs are counted in."""
         of = self.of
         room = torch.empty(of.rows * max(self.width, PIECE_ELEMENTS // self.inner),
                            dtype=torch.float64 if of.is_double else torch.float32)  # fmt: skip
         words = room.view(torch.int64 if of.is_double else torch.int32)
-        return Counters(room, words, torch.zeros(2, of.changes * of.exponents, dtype=torch.int64))
+        bins = torch.zeros(2, of.changes * of.exponents, dtype=torch.int64)
+        return Counters(room, words, bins, torch.zeros(runs, of.rows + 1, of.rows, dtype=torch.float64))
 
     def take_run(self, number: int, length: int, found: Iterator[Tensor], runs: int | None = None) -> None:
-        """What `counting.look_at` found of one run of `length` elements: sums and largest where it is counted, and
-        products. `runs`: of the tensor, where leaves are not 65,536 elements."""
+        """Sums and largest that `counting.look_at` found of one run of `length` elements, where it is counted. `runs`:
+        of the tensor, where leaves are not 65,536 elements."""
+        if number % self.every:
+            return
         of = run_count(self.of.elements, RUN_ELEMENTS) if runs is None else runs
-        if number % self.every == 0:
-            sums, largest = _numbers(next(found)), _numbers(next(found))
-            if len(sums):  # a short run may have no strip
-                self._sums.add(number // self.every, -(-of // self.every), sums)
-                self._sums.at_most(largest)
-            with self._lock:
-                self._counted += self._sampled_of(length)
-        products, rows = _numbers(next(found)), self.of.rows
-        if len(products) > rows:
-            with self._lock:
-                self._missing += products[rows]
-        self._products.add(number, of, products[:rows].reshape(-1))
-
-    def end_tile(self, tile: Counters, elements: int) -> None:
-        """All runs of a tile were taken."""
+        sums, largest = _numbers(next(found)), _numbers(next(found))
+        if len(sums):  # a short run may have no strip
+            self._sums.add(number // self.every, -(-of // self.every), sums[None])
+            self._sums.at_most(largest)
         with self._lock:
+            self._counted += self._sampled_of(length)
+
+    def end_tile(self, tile: Counters, first_run: int, elements: int, runs: int | None = None) -> None:
+        """All runs of a tile were computed; `runs` as in `take_run`."""
+        of = run_count(self.of.elements, RUN_ELEMENTS) if runs is None else runs
+        products, rows = _numbers(tile.products), self.of.rows
+        self._products.add(first_run, of, products[:, :rows].reshape(len(products), -1))
+        with self._lock:
+            self._missing += products[:, rows].sum(axis=0)
             self._bins += _numbers(tile.bins)
             self._left -= elements
             is_last = not self._left

@@ -18,7 +18,7 @@ from mergegraph.execute.arena import Arena
 from mergegraph.execute.factors import byte_view
 from mergegraph.execute.finished import Finished, Sink, Statistics
 from mergegraph.execute.losing import Running
-from mergegraph.execute.measuring import Counters, Measure
+from mergegraph.execute.measuring import Counters, Measure, run_count
 from mergegraph.execute.quantile import Counting, Quantile
 from mergegraph.execute.recording import Recorder
 from mergegraph.execute.reduce import Accumulator, Sum, feed_in_runs
@@ -85,7 +85,7 @@ class _Recorded:
             self.recorder.count(counting, step.sources[0])
             self._counted.append((into, counting))
         elif isinstance(into, Measure):
-            tile = into.tile()
+            tile = into.tile(run_count(self.recorder.elements, CHUNK_ELEMENTS))
             self.recorder.look(into, tile, step, self.block)
             self._looking.append((into, tile))
         elif into is not None:
@@ -123,7 +123,7 @@ def evaluate_in_pieces(
                 feed_in_runs(feedings, start + first, CHUNK_ELEMENTS, arena.reduction)
                 times.measured[part.fed_by] += lap.seconds()
     for into, tile in chain.from_iterable([part.looking for part in parts]):
-        into.end_tile(tile, elements)
+        into.end_tile(tile, start // CHUNK_ELEMENTS, elements)
     times.together += lap.seconds()
     roots = [each.root for each in steps if isinstance(each, Store)]
     for root, rounded, (nonfinite, overflowed) in zip(roots, buffers.out, counts, strict=True):
@@ -160,9 +160,9 @@ def _take_in(part: _Part, tallies: list[int], chosen: list[Tensor], elements: in
 
 
 def _take_looks(part: _Part, looked: list[Tensor], start: int, elements: int) -> None:
-    """What measures saw, run after run."""
+    """What measures counted, run after run."""
     found = iter(looked)
-    for first in range(0, elements if part.looking else 0, CHUNK_ELEMENTS):
+    for first in range(0, elements if looked else 0, CHUNK_ELEMENTS):
         for into, _ in part.looking:
             into.take_run((start + first) // CHUNK_ELEMENTS, min(CHUNK_ELEMENTS, elements - first), found)
 

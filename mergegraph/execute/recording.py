@@ -140,16 +140,18 @@ class Recorder:
     fetched: int = 0
     stored: int = 0
     _held: list[int] = field(default_factory=list[int])
+    _equal: tuple[int, int, int] | None = None
+    """A slot that a line made equal to another, and how many lines there were then."""
 
     def next_script(self) -> Script:
         """What was written so far; the next lines go to a new script."""
-        done, self.script, self._held = self.script, Script(), []
+        done, self.script, self._held, self._equal = self.script, Script(), [], None
         return done
 
     def record(self, step: Step) -> None:
         """Write one step down, of those that `plan.program` lets into a program in pieces."""
         name, lines = self.script.name, self.script.lines
-        self._held = []  # a slot may change
+        before, self._equal, self._held = self._equal, None, []  # a slot may change
         match step:
             case Fetch(slot):
                 lines.append(f"{name('s', slot)}.copy_({name('r', self.fetched)})")
@@ -159,9 +161,17 @@ class Recorder:
             case Scaled(slot, source, factor):
                 number = self.script.scalar(factor)
                 lines.append(f"torch.mul({name('s', source)}, {number}, out={name('s', slot)})")
+                self._equal = (slot, source, len(lines)) if factor == 1 and slot != source else None
             case Accumulate(slot, source, factor):
                 number = self.script.number(factor)
-                lines.append(f"{name('s', slot)}.add_({name('s', source)}, alpha={number})")
+                if before and (before[0], before[2]) == (slot, len(lines)) and slot != source:
+                    # one operation, with the same bits
+                    lines.pop()
+                    self.script.scalars.pop()
+                    first = name("s", before[1])
+                    lines.append(f"torch.add({first}, {name('s', source)}, alpha={number}, out={name('s', slot)})")
+                else:
+                    lines.append(f"{name('s', slot)}.add_({name('s', source)}, alpha={number})")
             case Call(kernel=kernel) if kernels()[kernel].only_counted:
                 self._where_counted(partial(self._call, step))
             case Call():
@@ -274,9 +284,10 @@ class Recorder:
         sampling = ", ".join([script.integer(into.inner), script.integer(into.every)])
         has = f"{into.width}, {of.has_base}, {of.rounded_to is not None}, {of.sources}"
         tensors = ", ".join([script.tensor(each) for each in (*tile.tensors, into.like)])
+        run, first_run = [f"{at} // {CHUNK_ELEMENTS}" for at in ("(start + i)", "start")]
+        numbers = f"{script.number(of.limit)}, {script.number(into.tolerance)}"
         script.lines.append(
-            f"look_at({rows}, {tensors}, (start + i) // {CHUNK_ELEMENTS}, "
-            f"{sampling}, {has}, {script.number(of.limit)}, {script.number(into.tolerance)}, looked)"
+            f"look_at({rows}, {tensors}, {run}, {run} - {first_run}, {sampling}, {has}, {numbers}, looked)"
         )
 
     def _double(self, slot: int, keep: int) -> str:

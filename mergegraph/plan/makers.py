@@ -50,7 +50,7 @@ class MakersOf:
         # To hash a program takes longer than to find its makers; one that is kept has its id for itself.
         key = (id(work.program), len(measured), alike, read)
         if key not in self._known:
-            feeds = [looked_at(self._plan.surveys, place).feed for place in measured]
+            feeds = [feed for place in measured for feed in looked_at(self._plan.surveys, place).feeds]
             self._known[key] = (work.program, self._of_group(tensors, list(chain.from_iterable(feeds)), work))
         return self._known[key][1]
 
