@@ -22,8 +22,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tui")]
 
 import pytest  # noqa: E402
-from PIL import Image  # noqa: E402
 from mergegraph_tui.app import MergegraphApp  # noqa: E402
+from PIL import Image  # noqa: E402
 from rich.segment import Segment  # noqa: E402
 from rich.terminal_theme import DIMMED_MONOKAI  # noqa: E402
 

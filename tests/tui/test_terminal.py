@@ -110,7 +110,7 @@ def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Termin
     gated.write_text(GATED)
     gated.chmod(0o755)
     command = tmp_path / "mergegraph"
-    command.write_text(f"#!/bin/sh\nexec {PYTHON} {tmp_path}/command.py \"$@\"\n")
+    command.write_text(f'#!/bin/sh\nexec {PYTHON} {tmp_path}/command.py "$@"\n')
     command.chmod(0o755)
     (tmp_path / "command.py").write_text(COMMAND.format(gated=str(gated)))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
@@ -196,8 +196,7 @@ def add(terminal: Terminal, key: str, title: str, typed: str, marked: str) -> No
 
 def merged_is_right(folder: Path) -> bool:
     base, code, merged = (
-        load_file(path / "model.safetensors")
-        for path in (LLAMAS / "base", LLAMAS / "python", folder / "out" / "out")
+        load_file(path / "model.safetensors") for path in (LLAMAS / "base", LLAMAS / "python", folder / "out" / "out")
     )
     wanted = {name: (base[name] + 0.6 * (code[name].float() - base[name])).to(base[name].dtype) for name in base}
     return all(torch.equal(merged[name], wanted[name]) for name in wanted)

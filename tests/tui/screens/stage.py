@@ -176,8 +176,10 @@ def _shown(moments: int) -> Shown:
     return shown
 
 
-_PARTS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj",
-          "mlp.down_proj", "input_layernorm", "post_attention_layernorm")  # fmt: skip
+_PARTS = (
+    *(f"self_attn.{part}_proj" for part in "qkvo"), *(f"mlp.{part}_proj" for part in ("gate", "up", "down")),
+    "input_layernorm", "post_attention_layernorm",
+)  # fmt: skip
 _WEIGHTS = {"base": 9, "french": 8, "legal": 8, "d_french": 4, "d_legal": 4, "dare": 11, "anti": 2, "ties": 38,
             "scaled": 3, "merged": 3, "soup": 4, "out": 14}  # fmt: skip
 

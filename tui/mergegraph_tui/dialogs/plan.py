@@ -110,10 +110,9 @@ class PlanDialog(ModalScreen[Start | ShowRun | None]):
         painted, asked = self._ascii_only, self._asked
         with Vertical(id="dialog") as dialog:
             dialog.border_title = f"Plan  {self._document.name}"
-            with VerticalScroll(id="scroll", can_focus=False):
-                with Vertical(id="work"):
-                    yield RailView(ascii_only=painted, id="order")
-                    yield PaintedText(ascii_only=painted, scrolls=True, id="steps")
+            with VerticalScroll(id="scroll", can_focus=False), Vertical(id="work"):
+                yield RailView(ascii_only=painted, id="order")
+                yield PaintedText(ascii_only=painted, scrolls=True, id="steps")
             yield PaintedText(ascii_only=painted, id="facts")
             yield PaintedText(ascii_only=painted, scrolls=True, id="told")
             with Horizontal(id="file-row"):

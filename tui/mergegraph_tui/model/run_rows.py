@@ -52,8 +52,10 @@ def head_rows(view: RunView, room: Room) -> list[Row]:
     times = f"elapsed {clock_text(progress.seconds)}{left}"
     said = f"  {counts}   {written}"
     if 12 + len(said) + len(times) >= room.width:
-        said, times = said.replace("written ", "").replace(" / ", "/"), times.replace("elapsed ", "").replace("   ", "  ")
-    first: Row = [(f"{mark} {view.state:<10}", style), (said, "name"), (times.rjust(room.width - 12 - len(said)), "detail")]
+        said = said.replace("written ", "").replace(" / ", "/")
+        times = times.replace("elapsed ", "").replace("   ", "  ")
+    used = 12 + len(said)
+    first: Row = [(f"{mark} {view.state:<10}", style), (said, "name"), (times.rjust(room.width - used), "detail")]
     now: Row = [("now  ", "detail"), (progress.tensor, "name")] if progress.tensor and view.end is None else []
     return [first, _bar_row(view.share, style, room), now]
 

@@ -195,7 +195,7 @@ class EditScreen(WireActions):
             graph.border_title = f"Connect {canvas.connecting} {way}"
             graph.border_subtitle = "arrows choose, enter wires, esc ends"
             return
-        elif work.is_stale and work.drawn.nodes:
+        if work.is_stale and work.drawn.nodes:
             graph.border_title = "Graph of the last good text"
         count = len(work.drawn.nodes)
         said = [f"{count} node{'' if count == 1 else 's'}"]
