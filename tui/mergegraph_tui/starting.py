@@ -26,11 +26,9 @@ def start(recipe: Path | None, *, attach: str | None, ascii_only: bool, theme: T
         return serve(recipe, attach=attach, ascii_only=ascii_only, theme=theme)
     from mergegraph_tui.app import MergegraphApp
 
-    mode = "run" if attach is not None else "edit"
-    app = MergegraphApp(workspace, theme=theme, mode=mode)
+    app = MergegraphApp(workspace, theme=theme, mode="run" if attach is not None else "edit")
     code = app.run() or 0
-    left = app.run_that_goes_on()
-    if left is not None:
+    if (left := app.run_that_goes_on()) is not None:
         say_text(str(left))
     return code
 
@@ -42,14 +40,9 @@ def workspace_of(recipe: Path | None, *, attach: str | None = None, ascii_only: 
     run = runs.find(Path(attach)) if attach else next(iter(runs.living()), None)
     if run is None:
         raise OutputError(_nothing_to_attach(attach))
-    return Workspace(_document(recipe) if recipe else _document_of(run), run=run, ascii_only=ascii_only)
-
-
-def _document_of(run: runs.Run) -> Document:
-    """The recipe that it was started with, as the file is now; an empty one where there is none to read."""
-    recipe = recipe_of_run(run)
-    found = Document.open(recipe) if recipe is not None else None
-    return found if isinstance(found, Document) else Document.new()
+    of_run = recipe or recipe_of_run(run)
+    document = _document(of_run if of_run is not None and of_run.is_file() else None)
+    return Workspace(document, ascii_only=ascii_only, run=run)
 
 
 def _document(recipe: Path | None) -> Document:

@@ -95,9 +95,10 @@ def memory_rows(view: RunView, room: Room) -> list[Row]:
     if shown is None:
         return [[("nothing is held yet", "detail")]]
     progress = shown.progress
-    tiles = f"tiles {format_bytes(progress.held_bytes)} of {format_bytes(progress.budget_bytes)} budget"
+    tiles = f"tiles {format_bytes(progress.held_bytes)} of {format_bytes(progress.budget_bytes)}"
     process = f"process {format_bytes(progress.resident_bytes)}" if progress.resident_bytes else ""
-    first: Row = [(tiles, "name"), (f"   {process}", "detail")]
+    is_wide = len(tiles) + len(process) + 10 <= room.width
+    first: Row = [(f"{tiles} budget" if is_wide else tiles, "name"), (f"   {process}" if is_wide else "", "detail")]
     if room.height < 3:
         return [first, [(spark(shown.resident, room.width, ascii_only=room.ascii_only)[0], "done")]]
     done, rest = bar(shown.held_share, max(1, room.width - 7), ascii_only=room.ascii_only)

@@ -95,7 +95,7 @@ class RunScreen(PlaceScreen):
                   "nodes-pane": "Nodes", "tensors-pane": "Tensors", "log-pane": "Log"}  # fmt: skip
         for name, title in titles.items():
             self.query_one(f"#{name}").border_title = title
-        self.query_one("#nodes-pane").border_subtitle = "share of the time · seconds"
+        self.query_one("#nodes-pane").border_subtitle = "share of the time, seconds of all workers"
         self.query_one("#none", PaintedText).show(
             [[("No run is shown.", "name")], [], [("p, or space: plan and start the recipe", "")],
              [("v: runs of this machine", "")]]
