@@ -91,7 +91,7 @@ STATS = (
     Key("stats.tensor", "t", "tensor", "Tensor", "next tensor of the same cell"),
     Key("stats.rule", "w", "write_rule", "Rule", "write a rule for the chosen cells", in_footer=True),
     Key("stats.curve", "e", "curve", "Curve", "edit a schedule as a curve", in_footer=True),
-    Key("stats.compare", "v", "compare", "Compare", "compare with another record; again: back to one", in_footer=True),
+    Key("stats.compare", "v", "compare", "Diff", "compare with another record; again: back to one", in_footer=True),
     Key("stats.swap", "x", "swap", "Swap", "swap the two that are compared"),
     Key("stats.record", "b", "record", "Record", "show another record"),
     Key("stats.measure", "r", "measure", "Measure", "measure the recipe without writing a model", in_footer=True),

@@ -75,7 +75,7 @@ class PlanDialog(Dialog[Start | ShowRun]):
         &.-narrow > #frame { width: 100%; max-width: 100%; height: 100%; max-height: 100%; }
         &.-narrow #scroll { height: 1fr; }
         &.-narrow #work { layout: vertical; }
-        &.-narrow #order { width: 100%; max-height: 9; }
+        &.-narrow #order { width: 100%; max-height: 7; }
         &.-narrow #steps { width: 100%; max-height: 4; }
         &.-narrow #work, &.-narrow #asked, &.-narrow #buttons, &.-narrow #told { margin: 0; }
         &.-narrow Input { width: 8; margin: 0 1 0 0; }

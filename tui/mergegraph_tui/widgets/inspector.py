@@ -57,7 +57,6 @@ class Inspector(Widget):
 
     DEFAULT_CSS = """
     Inspector { layers: below above; height: 1fr; width: 1fr; }
-    Inspector FormView { scrollbar-gutter: stable; }
     Inspector FormView { layer: below; }
     """
 
