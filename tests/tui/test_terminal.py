@@ -154,16 +154,16 @@ def test_from_an_empty_recipe_to_a_merge_that_outlives_its_terminal(terminal: Te
     terminal.press("r")
     terminal.see("relative change", "attention", "noise alone")
 
-    terminal.press("F2")
-    terminal.click(terminal.place("∑"))
-    terminal.see("formula")
     text = (folder / "merge.yaml").read_text()
-    terminal.press("d")
-    terminal.see("3 nodes", "●")
+    terminal.press("F2")
+    terminal.click(terminal.place("= merged"))
+    terminal.see("= merged   expression")
+    terminal.drag(terminal.place("▤ base  "), terminal.place("▣ out"))
+    terminal.see('Node "merged" is not used by any save.', "merge.yaml ●")
     terminal.press("u")
-    terminal.see("4 nodes", "undid")
+    terminal.see("fine (4 nodes", gone="merge.yaml ●")
     terminal.press("C-q")
-    terminal.see("$")
+    terminal.see(gone="mergegraph  merge.yaml")
     assert (folder / "merge.yaml").read_text() == text
 
 

@@ -23,7 +23,7 @@ class SaveAs(Dialog[Path]):
         self._name, self._folder = name, folder
 
     def compose_body(self) -> ComposeResult:
-        field = Input(self._name, select_on_focus=False)
+        field = Input(self._name)
         field.cursor_blink = False
         yield field
         yield Static(f"in {from_home(self._folder)}", classes="said", markup=False)
