@@ -39,12 +39,12 @@ class Terminal:
     """A shell in tmux, 120 by 40. `pressed`: the keys since the last `count`; what is typed counts but for names."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.socket, self.pressed = folder, folder / "tmux", 0
+        self.folder, self.socket, self.pressed = folder, f"mergegraph-test-{os.getpid()}", 0
         self.open()
 
     def tmux(self, *arguments: str) -> str:
         said = subprocess.run(
-            ["tmux", "-f", "/dev/null", "-S", str(self.socket), *arguments], capture_output=True, text=True, check=True
+            ["tmux", "-f", "/dev/null", "-L", self.socket, *arguments], capture_output=True, text=True, check=True
         )
         return said.stdout
 
@@ -123,7 +123,7 @@ def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Termin
     shown = Terminal(tmp_path)
     yield shown
     (tmp_path / "gate").unlink(missing_ok=True)
-    subprocess.run(["tmux", "-S", str(shown.socket), "kill-server"], capture_output=True, check=False)
+    subprocess.run(["tmux", "-L", shown.socket, "kill-server"], capture_output=True, check=False)
     for run in runs.living():
         runs.stop(run)
 
@@ -146,7 +146,7 @@ def test_from_an_empty_recipe_to_a_merge_that_outlives_its_terminal(terminal: Te
     terminal.see("merge.yaml", "merging", "left")
     (folder / "gate").unlink()
     terminal.see("38 computed", "next  s statistics")
-    assert not run.is_alive()
+    wait_for(lambda: not run.is_alive())
     assert merged_is_right(folder)
 
     terminal.press("s")
@@ -164,6 +164,7 @@ def test_from_an_empty_recipe_to_a_merge_that_outlives_its_terminal(terminal: Te
     terminal.see("fine (4 nodes", gone="merge.yaml ●")
     terminal.press("C-q")
     terminal.see(gone="mergegraph  merge.yaml")
+    wait_for(lambda: terminal.tmux("display", "-p", "#{pane_current_command}").strip() == "sh")
     assert (folder / "merge.yaml").read_text() == text
 
 
