@@ -32,6 +32,8 @@ class Choice(Generic[T]):
     refused: str = ""
 
 
+_AROUND = 13
+"""Rows that frame, field, note and keys take, and what stays free around them."""
 Choices = Callable[[str], Sequence[Choice[T]]]
 """What there is to pick from, for what was typed."""
 
@@ -81,7 +83,7 @@ class PickDialog(Dialog[T], Generic[T]):
     DEFAULT_CSS = """
     PickDialog {
         & > #frame { width: 80; }
-        & PickList { height: auto; max-height: 50vh; background: $surface; }
+        & PickList { height: auto; background: $surface; }
         & #says { height: auto; max-height: 3; margin-top: 1; }
         &.-menu > #frame { width: 46; }
         &.-menu Input { margin: 0; }
@@ -148,7 +150,7 @@ class PickDialog(Dialog[T], Generic[T]):
     def _mark(self, row: int) -> None:
         self._row = max(0, min(row, len(self._found) - 1))
         pick_list = self.query_one(PickList)
-        width = pick_list.size.width or 70
+        width = (pick_list.size.width or 70) - 1  # a scroll bar has the last column
         pick_list.paint([(parts, str(index)) for index, parts in enumerate(self._lines(width))], width)
         pick_list.scroll_to_region(Region(0, self._row, 1, 1), animate=False)
         choice = self.marked
@@ -156,7 +158,9 @@ class PickDialog(Dialog[T], Generic[T]):
         if choice is not None and self._moved is not None:
             self._moved(choice.value)
 
-    def on_resize(self) -> None:
+    def on_resize(self, event: events.Resize) -> None:
+        # A height that depends on the screen's is not counted into a frame of automatic height (Textual 8.2).
+        self.query_one(PickList).styles.max_height = max(4, min(16, event.size.height - _AROUND))
         self.call_after_refresh(self._mark, self._row)
 
     @on(Input.Changed)

@@ -151,7 +151,9 @@ class RunScreen(PlaceScreen):
             text.show(rows(view, self._room(text)))
         graph = run_graph(view)
         canvas, rail = self.query_one(GraphCanvas), self.query_one(RailView)
-        rail.show(graph, node_columns(view, Room(self._columns_width(rail), 1, self.workspace.ascii_only)))
+        if rail.graph.nodes.keys() != graph.nodes.keys():
+            rail.show(graph)
+        rail.show(graph, node_columns(view, Room(rail.columns_width, 1, self.workspace.ascii_only)))
         if self.query_one("#graph-pane").display:
             canvas.show(graph)
         tensors = self.query_one("#tensors", PaintedText)
@@ -162,12 +164,6 @@ class RunScreen(PlaceScreen):
 
     def _room(self, text: PaintedText) -> Room:
         return Room(text.size.width, text.size.height, self.workspace.ascii_only)
-
-    def _columns_width(self, rail: RailView) -> int:
-        """What lanes, names and operations leave."""
-        nodes = rail.graph.nodes.values()
-        taken = 2 * min(len(nodes), 12) + 10 + max((len(node.name) + len(node.op) for node in nodes), default=0)
-        return rail.size.width - taken
 
     def _can_go_on(self, view: RunView) -> bool:
         return isinstance(self.workspace.run, RegisteredRun) and view.end is not None

@@ -76,8 +76,8 @@ class FormView(PaintedLines, can_focus=True):
 
     def refill(self) -> None:
         """Make the lines anew, for the width that there is."""
-        width = self.size.width
-        if not width:
+        width = self.size.width - 1  # a scroll bar has the last column
+        if width < 1:
             return
         # The cursor is only told by its mark where it can be moved.
         cursor = self.cursor if self.has_focus_within or self.has_focus or self._said else None
