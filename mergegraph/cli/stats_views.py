@@ -78,7 +78,7 @@ def show_record(
     show_summary(console, record, table.total, overviews)
     show_heat_map(console, record, by, table)
     show_standing_out(console, record, limit, overviews)
-    show_advice(console, record, strengths, table)
+    show_advice(console, record, strengths, table, overviews)
 
 
 def known_metric(name: str) -> None:
@@ -202,11 +202,15 @@ def show_standing_out(console: Console, record: Record, limit: int, overviews: O
 
 
 def show_advice(
-    console: Console, record: Record, strengths: Strengths | None = None, table: Grid | None = None
+    console: Console,
+    record: Record,
+    strengths: Strengths | None = None,
+    table: Grid | None = None,
+    overviews: Overviews | None = None,
 ) -> None:
     """Nothing is printed where there is nothing to say."""
     table = table or grid(record)
-    evidence, habits = advice(record, table), hints(record, strengths, table.total.all)
+    evidence, habits = advice(record, table, overviews), hints(record, strengths, table.total.all)
     if evidence:
         _heading(console, "Evidence (it says where to look; it does not predict quality)")
     for each in evidence:

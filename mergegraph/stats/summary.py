@@ -106,11 +106,6 @@ class Overviews:
         return self._energies[key]
 
 
-def overview(record: Record, total: Sums, metric: Metric, subject: Subject) -> Overview:
-    """`metric` over all tensors, of which `total` is the sum."""
-    return Overviews(record, total).of(metric, subject)
-
-
 def coverage(record: Record) -> Iterator[str]:
     """What was looked at and what was not, and of how much."""
     counted = [t for t in record.tensors if not t.skipped]

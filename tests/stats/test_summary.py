@@ -9,7 +9,7 @@ from mergegraph.stats.compare import compare
 from mergegraph.stats.metrics import METRICS, TAKEN, TIER_2, Missing, Subject, subjects
 from mergegraph.stats.pooling import pooled, sums
 from mergegraph.stats.record import Record, TensorRecord
-from mergegraph.stats.summary import OUTSIDE, by_kind, coverage, grid, overview
+from mergegraph.stats.summary import OUTSIDE, Overviews, by_kind, coverage, grid
 from tests.stats import made
 from tests.stats.shown import healthy
 
@@ -54,7 +54,7 @@ def test_tensors_added_up_are_one_tensor(metric: str) -> None:
 
 def test_full_weights_are_compared_over_matrices_only() -> None:
     base, sources = models()
-    over = overview(record(), sums(record().tensors), METRICS["weight_cosine"], Subject("", -1, 0))
+    over = Overviews(record(), sums(record().tensors)).of(METRICS["weight_cosine"], Subject("", -1, 0))
     a, b = (torch.cat([w.double().flatten() for w in model.values() if w.ndim == 2]) for model in (base, sources["a"]))
     assert over.pooled == pytest.approx(float((a @ b) / a.norm() / b.norm()))
     assert over.of - over.counted == 17
@@ -62,7 +62,7 @@ def test_full_weights_are_compared_over_matrices_only() -> None:
 
 def test_means_are_weighted_by_parameters_and_by_energy() -> None:
     base, sources = models()
-    over = overview(record(), sums(record().tensors), METRICS["relative"], Subject("a", 0))
+    over = Overviews(record(), sums(record().tensors)).of(METRICS["relative"], Subject("a", 0))
     tau = {name: sources["a"][name].double() - base[name].double() for name in base}
     ratios = [float(tau[name].norm() / base[name].double().norm()) for name in base]
     for weights, mean in (
@@ -97,7 +97,7 @@ def test_what_was_not_looked_at_is_said() -> None:
         "not looked at: integers",
         "x is only in a",
     ]
-    assert overview(whole, sums(whole.tensors), METRICS["norm"], Subject("a", 0)).counted == 233
+    assert Overviews(whole, sums(whole.tensors)).of(METRICS["norm"], Subject("a", 0)).counted == 233
 
 
 def test_records_are_compared_by_the_names_of_their_sources() -> None:

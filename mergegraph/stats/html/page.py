@@ -82,7 +82,7 @@ def _sections(
 ) -> Iterator[tuple[str, str]]:
     """Place and HTML of each section there is something for."""
     total = table_of.total
-    yield "evidence", _evidence(advice(record, table_of), hints(record, strengths, total.all))
+    yield "evidence", _evidence(advice(record, table_of, overviews), hints(record, strengths, total.all))
     if series:
         yield "heat-map", _pictures(record, table_of, total, series)
     yield "odd", _odd(found, chosen)
