@@ -23,9 +23,11 @@ from mergegraph.methods.load import Load
 from mergegraph.pipeline import look, model_name, plan, plan_models
 from mergegraph.plan.outputs import Stats
 from mergegraph.plan.plan import Plan
+from mergegraph.plan.strengths import strengths_in
 from mergegraph.recipe.model import Recipe
 from mergegraph.stats.compare import compare
 from mergegraph.stats.files import is_record, load, to_csv, to_json
+from mergegraph.stats.hints import Strengths
 from mergegraph.stats.html import report
 from mergegraph.stats.record import Record
 from mergegraph.stats.strengths import strengths_of
@@ -83,6 +85,7 @@ def show_stats(asked: Asked, files: Files, shown: Shown, *, quiet: bool) -> None
     _refuse_bad_files(asked, files)
     known_metric(shown.metric)
     known_metric(shown.sort)
+    planned_strengths: list[Strengths | None] = []
     if _are_records(asked):
         records = [load(path) for path in asked.sources]
         if len(records) == 2:
@@ -96,12 +99,14 @@ def show_stats(asked: Asked, files: Files, shown: Shown, *, quiet: bool) -> None
         planned.validate()
         surveyed = _measured(planned, asked, shown=not quiet)
         records = list(surveyed.records)
+        planned_strengths = [strengths_in(survey) for survey in planned.surveys]
         if not quiet:
             _show_cost(surveyed)
-    _write(records, files)
+    strengths = planned_strengths or [strengths_of(record) for record in records]
+    _write(records, strengths, files)
     if not quiet:
-        for record in records:
-            _show(record, shown)
+        for record, own in zip(records, strengths, strict=True):
+            _show(record, own, shown)
 
 
 def _are_records(asked: Asked) -> bool:
@@ -182,15 +187,15 @@ def _refuse_bad_files(asked: Asked, files: Files) -> None:
         raise InputError(*[Problem(f"There is no record {path}.", fix="mergegraph stats RECIPE") for path in missing])
 
 
-def _write(records: Sequence[Record], files: Files) -> None:
-    for record in records:
+def _write(records: Sequence[Record], strengths: Sequence[Strengths | None], files: Files) -> None:
+    for record, own in zip(records, strengths, strict=True):
         name = record.result if len(records) > 1 else ""
         if files.json is not None:
             replace_file(_beside(files.json, name), to_json(record), sync=False)
         if files.csv is not None:
             replace_file(_beside(files.csv, name), to_csv(record).encode(), sync=False)
         if files.html is not None:
-            replace_file(_beside(files.html, name), report(record, strengths_of(record)).encode(), sync=False)
+            replace_file(_beside(files.html, name), report(record, own).encode(), sync=False)
 
 
 def _beside(path: Path, name: str) -> Path:
@@ -205,11 +210,10 @@ def _show_cost(surveyed: Surveyed) -> None:
     )
 
 
-def _show(record: Record, shown: Shown) -> None:
+def _show(record: Record, strengths: Strengths | None, shown: Shown) -> None:
     for problem in record.problems:
         say(problem)
     table = None if shown.tensor or shown.sort else grid(record)
-    strengths = None if table is None else strengths_of(record, table)
     _draw(
         lambda console: show_record(
             console, record, metric=shown.metric, tensor=shown.tensor, sort=shown.sort, limit=shown.limit,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -193,6 +194,10 @@ def three_with_an_opposed_pair() -> Record:
     return made.record({"a": sources[0], "b": sources[1], "c": third}, base)
 
 
+def without_a_base() -> Record:
+    return replace(five(), base="")
+
+
 HINTS = [
     (five, {name: every(0.2) for name in "abcde"}, "a plain average of 5 models", True),
     (five, {name: every(0.3) for name in "abcde"}, "a plain average of 5 models", False),  # a sum of 1.5
@@ -202,9 +207,24 @@ HINTS = [
     (lambda: record(ordinary()), {"a": every(0.4, embedding=0.4)}, "the embedding has the same", True),
     (lambda: record(ordinary()), {"a": every(0.4, embedding=0.2)}, "the embedding has the same", False),
     (lambda: record(ordinary()), {"a": every(0.4, head=0.4)}, "the head has the same", True),
-    (three_with_an_opposed_pair, None, "a and c: sign conflict", True),
+    (three_with_an_opposed_pair, None, "sign conflict of a and c ", True),
+    (five, {name: every(1 / 6) for name in "abcde"}, "a plain average of 6 models, base among them", True),
+    (five, {name: every(0.167) for name in "abcde"}, "a plain average of 6 models", True),  # as people write a sixth
+    (without_a_base, {name: every(0.2) for name in "abcde"}, "a plain average of 5 models", True),
+    (without_a_base, {name: every(1 / 6) for name in "abcde"}, "a plain average", False),  # a sixth of what?
+    (without_a_base, {name: every(0.2, head=0.2) for name in "abcde"}, "the head", False),  # no base to keep
     (five, None, "sign conflict", False),  # pairs are either equal or at chance: no pair far above the median
 ]
+
+
+def test_many_conflicting_pairs_are_one_hint_with_the_worst() -> None:
+    base, sources = ordinary()
+    noisy = [{n: w + 0.03 * (torch.randn(31, 17)) for n, w in sources[0].items()} for _ in range(8)]
+    away = {n: base[n] - (w - base[n]) for n, w in sources[0].items()}
+    conflicts = [h for h in hints(made.record(dict(zip("abcdefghi", [*noisy, away], strict=True)), base))]
+    (found,) = (each.says for each in conflicts if "sign conflict" in each.says)
+    assert found.count(" and i ") == 3
+    assert "and 5 more; the median of 36 pairs" in found
 
 
 @pytest.mark.parametrize(("made_so", "strengths", "says", "given"), HINTS)
