@@ -168,7 +168,7 @@ def _energy_kept(record: Record, i: int, density: float) -> float:
     """The share of the energy of a change that its largest elements hold, so many of every tensor."""
     kept = every = 0.0
     for tensor in record.tensors:
-        if not tensor.skipped and (energy := gram.inner(tensor, i + 1, i + 1)) > 0.0:
+        if not tensor.skipped and 0.0 < (energy := gram.inner(tensor, i + 1, i + 1)) < math.inf:
             every += energy
             kept += energy * (energy_kept(tensor.changes[i], tensor.elements, density) or 0.0)
     return kept / every

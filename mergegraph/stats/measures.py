@@ -113,7 +113,8 @@ def density_holding(wanted: float) -> Callable[[At], float]:
     def density(at: At) -> float:
         found = energy.density(at.change, at.tensor.elements, wanted)
         if found is None:
-            raise NoValue("nothing changed")
+            changed(energy.total_energy(at.change))
+            raise NoValue("the sums are too large for float64")
         return found.interpolated
 
     return density

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mergegraph.stats import gram
+from mergegraph.stats.adding import added
 from mergegraph.stats.metrics import Metric, Missing, Subject, Value
 from mergegraph.stats.pooling import Sums, joined, pooled, sums
 from mergegraph.stats.record import Record, TensorRecord
@@ -132,16 +133,19 @@ def _spectra_coverage(counted: Sequence[TensorRecord]) -> Iterator[str]:
 
 def weighted(values: Sequence[float], weights: Sequence[float]) -> Value:
     """Σ w x / Σ w."""
-    total = math.fsum(weights)
-    if not total > 0.0:
+    most = max(weights, default=0.0)
+    if not most > 0.0:
         return Missing("nothing changed")
-    return math.fsum(value * weight for value, weight in zip(values, weights, strict=True)) / total
+    # Against the largest, so that energies near the end of float64 add up.
+    shares = [weight / most for weight in weights]
+    mean = added(value * share for value, share in zip(values, shares, strict=True)) / added(shares)
+    return mean if math.isfinite(mean) else Missing("too large for float64")
 
 
 def energy_of(metric: Metric, tensor: TensorRecord, subject: Subject) -> float:
     """What a tensor weighs in a mean by energy: ‖τ_i‖², ‖τ_i‖ ‖τ_j‖ of a pair, Σ_i ‖τ_i‖² of all sources."""
     if metric.per == "tensor":
-        return math.fsum(gram.inner(tensor, i, i) for i in range(1, gram.source_count(tensor) + 1))
+        return added(gram.inner(tensor, i, i) for i in range(1, gram.source_count(tensor) + 1))
     own = gram.inner(tensor, subject.i + 1, subject.i + 1)
     if metric.per in ("source", "change"):
         return own

@@ -15,7 +15,7 @@ from mergegraph.errors import RecipeError
 from mergegraph.stats.compare import compare
 from mergegraph.stats.metrics import METRICS
 from mergegraph.stats.record import Record
-from tests.stats.shown import healthy, hostile, spectral, unrelated
+from tests.stats.shown import healthy, hostile, huge, spectral, unrelated
 
 TENSOR = "model.layers.1.mlp.up_proj.weight"
 
@@ -36,6 +36,8 @@ VIEWS: dict[str, Callable[[Console], None]] = {
     "comparison": lambda c: show_comparison(c, compare(healthy(), healthy())),
     "other names": lambda c: show_comparison(c, compare(healthy(), unrelated())),
     "hostile": lambda c: show_record(c, hostile()),
+    "huge": lambda c: show_record(c, huge()),
+    "huge, compared": lambda c: show_comparison(c, compare(huge(), huge())),
     "empty": lambda c: show_record(c, Record("base", ("a",), "merged", ())),
 }
 

@@ -1,4 +1,4 @@
-"""Strengths of a recipe are those of its expressions: exact, with a base or without, and none where it is not linear."""
+"""Strengths of a recipe are those of its expressions: exact, with a base or without, and none for other merges."""
 
 from __future__ import annotations
 

@@ -208,6 +208,9 @@ def test_values_that_are_not_finite_are_counted_and_left_out_of_sums() -> None:
         (0.0, "number", "0"),
         (99.96, "number", "100.0"),
         (Missing("x"), "number", "–"),
+        (math.inf, "number", "∞"),
+        (-math.inf, "share", "-∞"),
+        (math.nan, "count", "–"),
     ],
 )
 def test_numbers_are_written_for_people(value: float | Missing, unit: str, text: str) -> None:

@@ -221,7 +221,7 @@ def test_many_conflicting_pairs_are_one_hint_with_the_worst() -> None:
     base, sources = ordinary()
     noisy = [{n: w + 0.03 * (torch.randn(31, 17)) for n, w in sources[0].items()} for _ in range(8)]
     away = {n: base[n] - (w - base[n]) for n, w in sources[0].items()}
-    conflicts = [h for h in hints(made.record(dict(zip("abcdefghi", [*noisy, away], strict=True)), base))]
+    conflicts = hints(made.record(dict(zip("abcdefghi", [*noisy, away], strict=True)), base))
     (found,) = (each.says for each in conflicts if "sign conflict" in each.says)
     assert found.count(" and i ") == 3
     assert "and 5 more; the median of 36 pairs" in found

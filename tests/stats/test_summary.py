@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from mergegraph.stats.compare import compare
 from mergegraph.stats.metrics import METRICS, TAKEN, TIER_2, Missing, Subject, subjects
 from mergegraph.stats.pooling import pooled, sums
 from mergegraph.stats.record import Record, TensorRecord
-from mergegraph.stats.summary import OUTSIDE, Overviews, by_kind, coverage, grid
+from mergegraph.stats.summary import OUTSIDE, Overviews, by_kind, coverage, grid, weighted
 from tests.stats import made
 from tests.stats.shown import healthy
 
@@ -71,6 +73,12 @@ def test_means_are_weighted_by_parameters_and_by_energy() -> None:
     ):
         assert mean == pytest.approx(sum(r * w for r, w in zip(ratios, weights, strict=True)) / sum(weights))
     assert (over.lowest, over.highest) == pytest.approx((min(ratios), max(ratios)))
+
+
+def test_means_of_energies_near_the_end_of_float64_are_means() -> None:
+    assert weighted([1.0, 4.0], [1e308, 1e308]) == pytest.approx(2.5)
+    assert weighted([1e308, 1e308], [1.0, 2.0]) == pytest.approx(1e308)
+    assert weighted([1.0, 2.0], [math.inf, 1.0]) == Missing("too large for float64")
 
 
 def test_a_grid_has_layers_down_and_kinds_across() -> None:
