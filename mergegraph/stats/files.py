@@ -276,7 +276,7 @@ def _whole(value: object, least: int = 0) -> int:
 def _real(value: object) -> float:
     if type(value) is float and math.isfinite(value):
         return value
-    if value in _BEYOND and isinstance(value, str):
+    if isinstance(value, str) and value in _BEYOND:
         return float(value)
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
         raise TypeError(f"{str(value)[:40]} is no number")

@@ -23,7 +23,7 @@ TABLE: Final = (
     Metric("norm", "norm", "change", "number", "‖τ‖ = √Σ τ²", "The length of the change.", "none", measures.norm),
     Metric("rms", "root mean square", "change", "number", "√(Σ τ² / n)",
            "The size of a typical change of one element.", "high", measures.rms),
-    Metric("largest", "largest change", "change", "number", "max |τ|",
+    Metric("largest", "largest change", "change", "number", "max |τ| of the elements counted",
            "One element far above the root mean square is an outlier or damage.", "high", measures.largest,
            of_models="largest weight"),
     Metric("base_norm", "norm of the base", "tensor", "number", "‖W0‖",

@@ -12,10 +12,12 @@ from mergegraph.stats.measures import BASE
 from mergegraph.stats.metric import Metric, Missing, Per, Subject, Unit, Value, shown
 from mergegraph.stats.metric_table import TABLE
 from mergegraph.stats.record import Record
+from mergegraph.stats.spectral import NOT_ASKED
 
 __all__ = [
-    "METRICS", "TAKEN", "TIER_2", "Metric", "Missing", "Per", "Subject", "Unit", "Value", "has_spectra",
+    "METRICS", "SUMMARY", "TAKEN", "TIER_2", "Metric", "Missing", "Per", "Subject", "Unit", "Value", "has_spectra",
     "left_out_words", "shown", "some_subjects", "subjects", "takes",
+    "why_none",
 ]  # fmt: skip
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in TABLE}
@@ -29,6 +31,14 @@ SEVERAL = frozenset(("asymmetry", "mass_conflict", "winner_share"))
 
 TAKEN = {"trim_loss": "trim", "election_loss": "election", "drop_variance": "drop", "drop_error": "drop"}
 """Metrics of what the recipe takes from its sources, and what each is of (`record.Thinned`)."""
+
+SUMMARY = (
+    "relative", "cosine", "sign_conflict", "weight_cosine", "asymmetry", "mass_conflict", "density_90", "trim_loss",
+    "election_loss", "drop_variance", "drop_error", "retention",
+    "attribution", "residual", "shrinkage", "outside_hull", "cast_loss", "rounded_away", "stable_rank",
+    "leading_energy", "rank_above_rounding", "overlap_left", "overlap_right",
+)  # fmt: skip
+"""The metrics of a summary, in this order."""
 
 TIER_2 = frozenset(
     ("spectral_norm", "stable_rank", "effective_rank", "leading_energy", "rank_90", "rank_above_rounding",
@@ -93,3 +103,14 @@ def takes(record: Record, metric: Metric) -> bool:
     """Whether the recipe trims, elects or drops in any tensor, whichever `metric` of `TAKEN` is about."""
     step = TAKEN[metric.name]
     return any([getattr(each, step) is not None for tensor in record.tensors for each in tensor.thinned])
+
+
+def why_none(metric: Metric, record: Record) -> str:
+    """Why a metric has nothing to be about in this record."""
+    if metric.name in TIER_2 and not has_spectra(record):
+        return f"no value: {NOT_ASKED}, `--tier 2` finds it"
+    if metric.name in TAKEN and not takes(record, metric):
+        return f"no value: the recipe has no {TAKEN[metric.name]}"
+    if len(record.sources) < 2 and metric.per not in ("change", "source"):
+        return "no value: it needs two sources" if record.result else "no value: it needs a result or two sources"
+    return "no value: it needs a base" if not record.base else "no value: nothing is made"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mergegraph.stats import gram
@@ -20,6 +20,8 @@ from mergegraph.units import format_count
 
 OUTSIDE = "outside"
 """The row of tensors that are in no layer."""
+NAMED = 3
+"""Tensors that a line about many names."""
 _NONE = "no tensor was looked at"
 
 
@@ -112,13 +114,30 @@ def coverage(record: Record) -> Iterator[str]:
     counted = [t for t in record.tensors if not t.skipped]
     parameters, of = sum(t.elements for t in counted), sum(t.elements for t in record.tensors)
     yield f"{len(counted):,} of {format_count(len(record.tensors), 'tensor')}, {parameters:,} of {of:,} parameters"
-    sampled = sum(min(t.counted or t.elements, t.elements) for t in counted)
-    if sampled < parameters:
-        yield f"norms and cosines of all of them; counts of a sample of {sampled / parameters:.1%}, scaled up"
-    reasons = dict.fromkeys(t.skipped for t in record.tensors if t.skipped)
-    yield from (f"not looked at: {reason}" for reason in reasons)
+    share = counted_share(counted)
+    if share < 1.0:
+        yield f"norms and cosines of all of them; counts of a sample of {share:.1%}, scaled up"
+    yield from _not_looked_at(record)
     yield from _spectra_coverage(counted)
     yield from record.problems
+
+
+def counted_share(tensors: Iterable[TensorRecord]) -> float:
+    """Of how many of the elements that were looked at counts are: 1 where nothing is a sample."""
+    looked = [t for t in tensors if not t.skipped]
+    elements = sum(t.elements for t in looked)
+    return sum(min(t.counted or t.elements, t.elements) for t in looked) / elements if elements else 1.0
+
+
+def _not_looked_at(record: Record) -> Iterator[str]:
+    """A line for each reason, with the first few names."""
+    reasons: dict[str, list[str]] = {}
+    for tensor in record.tensors:
+        if tensor.skipped:
+            reasons.setdefault(tensor.skipped, []).append(tensor.name)
+    for reason, names in reasons.items():
+        more = ", …" if len(names) > NAMED else ""
+        yield f"not looked at: {format_count(len(names), 'tensor')} ({', '.join(names[:NAMED])}{more}): {reason}"
 
 
 def _spectra_coverage(counted: Sequence[TensorRecord]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -102,7 +103,7 @@ def test_what_was_not_looked_at_is_said() -> None:
     whole = Record("base", ("a",), "", (*record().tensors, skipped), problems=("x is only in a",))
     assert list(coverage(whole)) == [
         "5 of 6 tensors, 233 of 236 parameters",
-        "not looked at: integers",
+        "not looked at: 1 tensor (buffer): integers",
         "x is only in a",
     ]
     assert Overviews(whole, sums(whole.tensors)).of(METRICS["norm"], Subject("a", 0)).counted == 233
@@ -126,6 +127,23 @@ def test_a_changed_strength_shows_where_it_acts() -> None:
     moved = found.tensors(METRICS["norm"])
     assert {d.subject for d in moved} == {"merged"}, "the sources are the same"
     assert len(moved) == 5
+
+
+def test_a_sample_is_not_compared_with_all_elements_in_silence() -> None:
+    sampled = replace(record(), tensors=tuple(replace(t, counted=t.elements // 2 + 1) for t in record().tensors))
+    assert [note for note in compare(record(), sampled).notes if note.startswith("counts are of all elements in")]
+    assert compare(sampled, sampled).notes == ()
+
+
+def test_a_difference_has_the_noise_of_both() -> None:
+    found = compare(record(), record(strengths=(0.4, 0.1)))
+    (conflict,) = (d for d in found.whole if d.metric.name == "sign_conflict")
+    total = sums(record().tensors).all
+    assert total is not None
+    floor = METRICS["sign_conflict"].floor(total, Subject("", 0, 1))
+    assert floor is not None
+    assert conflict.noise == pytest.approx(math.sqrt(2) * floor.spread)
+    assert all(d.noise is not None for d in found.tensors(METRICS["retention"]))
 
 
 def test_what_only_one_record_has_is_said() -> None:
