@@ -89,6 +89,9 @@ def test_a_run_that_merges() -> None:
     head = text(head_rows(view, ROOM))
     assert head.splitlines()[0].startswith("▸ merging     tensor 3 / 7   written 30.0 / 60.0 MiB")
     assert "elapsed 00:04   left" in head
+    narrow = text(head_rows(view, Room(62, 3))).splitlines()[0]
+    assert narrow.startswith("▸ merging     tensor 3/7   30.0/60.0 MiB"), "times are told in 80 columns too"
+    assert "00:04  left 00:0" in narrow
     assert " 50 %" in head
     assert head.splitlines()[2] == "now  layers.2.up"
     assert "20.0 MiB of 200.0 MiB budget   process 300.0 MiB" in text(memory_rows(view, ROOM))

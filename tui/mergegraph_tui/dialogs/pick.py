@@ -32,6 +32,8 @@ class Choice(Generic[T]):
     refused: str = ""
 
 
+_AROUND = 13
+"""Rows that frame, field, note and keys take, and what stays free around them."""
 Choices = Callable[[str], Sequence[Choice[T]]]
 """What there is to pick from, for what was typed."""
 
@@ -89,7 +91,7 @@ class PickDialog(Dialog[T], Generic[T]):
     DEFAULT_CSS = """
     PickDialog {
         & > #frame { width: 80; }
-        & PickList { height: auto; max-height: 50vh; background: $surface; }
+        & PickList { height: auto; background: $surface; }
         & #says { height: auto; max-height: 3; margin-top: 1; }
         &.-menu > #frame { width: 46; }
         &.-menu Input { margin: 0; }
@@ -167,6 +169,10 @@ class PickDialog(Dialog[T], Generic[T]):
     @on(PickList.Resized)
     def _fit(self) -> None:
         self._mark(self._row)
+
+    def on_resize(self, event: events.Resize) -> None:
+        # A height that depends on the screen's is not counted into a frame of automatic height (Textual 8.2).
+        self.query_one(PickList).styles.max_height = max(4, min(16, event.size.height - _AROUND))
 
     @on(Input.Changed)
     def _filter(self) -> None:

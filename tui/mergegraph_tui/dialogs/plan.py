@@ -54,12 +54,12 @@ class PlanDialog(Dialog[Start | ShowRun]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (160, "-wide")]  # noqa: RUF012
     DEFAULT_CSS = """
     PlanDialog {
-        & > #frame { width: 94%; max-width: 150; max-height: 96%; }
+        & > #frame { width: 96%; max-width: 150; max-height: 96%; }
         & PaintedStrips { background: $surface; }
         & #scroll { height: auto; max-height: 72vh; }
         & #work { height: auto; layout: horizontal; margin: 0 0 1 0; }
-        & #order { width: 1fr; height: auto; max-height: 14; }
-        & #steps { width: 1fr; height: auto; max-height: 14; }
+        & #order { width: 4fr; height: auto; max-height: 14; }
+        & #steps { width: 5fr; height: auto; max-height: 14; }
         & #facts, & #told { height: auto; }
         & #file-row, & #asked { height: 1; }
         & #asked Label, & #file-row Label { color: $text-muted; width: auto; padding: 0 1 0 0; }

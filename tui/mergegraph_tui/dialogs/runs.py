@@ -17,6 +17,7 @@ from textual.widgets.option_list import Option
 
 from mergegraph.units import format_seconds
 from mergegraph_tui.dialogs.dialog import Dialog
+from mergegraph_tui.model.recipes import ago
 from mergegraph_tui.model.runs import Done, End, Failed, Lost, RegisteredRun, Run, Stopped, known
 
 _LOOK_SECONDS = 1.0
@@ -48,7 +49,7 @@ def _listed(run: RegisteredRun, now: float, *, ascii_only: bool) -> Listed:
         mark, when = ">" if ascii_only else "▸", f"process {run.pid}, for {format_seconds(max(0.0, now - run.began))}"
     else:
         blocks, plain, state = _marks(end)
-        mark, when = plain if ascii_only else blocks, f"began {format_seconds(max(0.0, now - run.began))} ago"
+        mark, when = plain if ascii_only else blocks, f"began {ago(max(0.0, now - run.began))}"
     return Listed(run, end is None, f"{mark} {state:<14} {where}   {when}")
 
 

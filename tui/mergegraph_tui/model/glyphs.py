@@ -67,12 +67,14 @@ class Glyphs:
 
     def _cells(self, character: str) -> list[str]:
         if self.is_ascii and not character.isascii():
-            return ["?"]
+            return [_SPELT.get(character, "?")]
         if unicodedata.combining(character) or not character.isprintable():
             return []
         return [character, ""] if unicodedata.east_asian_width(character) in "WF" else [character]
 
 
+_SPELT = {"×": "x", "·": "-", "−": "-", "…": "~"}
+"""Signs of formulas and lists that ASCII has something like."""
 _LIGHT = " ╵╶╰╷│╭├╴╯─┴╮┤┬┼"
 _HEAVY = " ╹╺┗╻┃┏┣╸┛━┻┓┫┳╋"
 _ASCII = " |-+||++-+-+++++"

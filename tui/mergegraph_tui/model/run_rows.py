@@ -50,9 +50,12 @@ def head_rows(view: RunView, room: Room) -> list[Row]:
     written = f"written {_of(progress.bytes_done, progress.bytes_total)}"
     left = "" if view.end is not None else f"   left {clock_text(shown.seconds_left)}"
     times = f"elapsed {clock_text(progress.seconds)}{left}"
-    first = [(f"{mark} {view.state:<10}", style), (f"  {counts}   {written}", "name")]
-    used = sum(len(text) for text, _ in first)
-    first.append((times.rjust(room.width - used) if used + len(times) < room.width else "", "detail"))
+    said = f"  {counts}   {written}"
+    if 12 + len(said) + len(times) >= room.width:
+        said = said.replace("written ", "").replace(" / ", "/")
+        times = times.replace("elapsed ", "").replace("   ", "  ")
+    used = 12 + len(said)
+    first: Row = [(f"{mark} {view.state:<10}", style), (said, "name"), (times.rjust(room.width - used), "detail")]
     now: Row = [("now  ", "detail"), (progress.tensor, "name")] if progress.tensor and view.end is None else []
     return [first, _bar_row(view.share, style, room), now]
 

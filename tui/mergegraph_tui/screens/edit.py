@@ -211,9 +211,11 @@ class EditScreen(WireActions):
         graph.border_title = "Graph"
         if canvas.connecting is not None:
             way = "to" if not canvas.is_connecting_backwards else "from"
-            graph.border_title = f"Connect {canvas.connecting} {way}…   arrows choose, enter wires, esc gives up"
-        elif work.is_stale and work.drawn.nodes:
-            graph.border_title = "Graph, of the last text that could be read"
+            graph.border_title = f"Connect {canvas.connecting} {way}"
+            graph.border_subtitle = "arrows choose, enter wires, esc ends"
+            return
+        if work.is_stale and work.drawn.nodes:
+            graph.border_title = "Graph of the last good text"
         count = len(work.drawn.nodes)
         said = [f"{count} node{'' if count == 1 else 's'}"]
         if count and canvas.fit is not None and not self.shows_rail:

@@ -172,6 +172,8 @@ class Inspector(Widget):
         self.input.placeholder = "kind: mlp, value: 0.5" if is_rule else field.default
         self.input.value = "" if is_rule else field.text
         self.input.add_class("-typing")
+        self.form.is_typed_in = True
+        self.form.refill()
         self._place_input()
         self.input.focus()
 
@@ -204,6 +206,7 @@ class Inspector(Widget):
 
     def _close(self) -> None:
         self._editing = None
+        self.form.is_typed_in = False
         self.input.remove_class("-typing")
 
 
