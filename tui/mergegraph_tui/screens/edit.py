@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 
 from mergegraph.errors import Problem
@@ -30,6 +32,15 @@ from mergegraph_tui.widgets.yaml_pane import YamlPane
 
 WIDE = 160
 """Columns from which on the text stands beside graph and form unless it is put away."""
+
+
+class NodeList(RailView):
+    """The rail with the keys that the graph has."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "step(1)", "Next node", show=False, id="rail.next"),
+        Binding("shift+tab", "step(-1)", "Previous node", show=False, id="rail.previous"),
+    ]
 
 
 class EditScreen(WireActions):
@@ -71,7 +82,7 @@ class EditScreen(WireActions):
             yield YamlPane(ascii_only=ascii_only, id="yaml", classes="pane")
             with Vertical(id="graph", classes="pane"):
                 yield GraphCanvas(self.workspace.drawn, ascii_only=ascii_only)
-                yield RailView(self.workspace.drawn, ascii_only=ascii_only)
+                yield NodeList(self.workspace.drawn, ascii_only=ascii_only)
             with Vertical(id="node", classes="pane"):
                 yield Inspector(self._refused, ascii_only=ascii_only)
         yield ProblemsList(ascii_only=ascii_only, id="problems", classes="pane")
