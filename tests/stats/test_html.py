@@ -25,7 +25,7 @@ from mergegraph.stats.html.style import (
 from mergegraph.stats.metrics import METRICS
 from mergegraph.stats.record import Record
 from tests.stats import made
-from tests.stats.shown import healthy, hostile, spectral, unrelated
+from tests.stats.shown import healthy, hostile, huge, spectral, unrelated
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -79,7 +79,7 @@ def empty() -> Record:
     return Record("base", ("a",), "merged", ())
 
 
-RECORDS = [healthy, spectral, unrelated, hostile, nothing_made, one_alone, empty]
+RECORDS = [healthy, spectral, unrelated, hostile, huge, nothing_made, one_alone, empty]
 
 
 @pytest.mark.parametrize("record", RECORDS)

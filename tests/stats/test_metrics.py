@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
 import torch
 from torch import Tensor
 
-from mergegraph.stats.metrics import METRICS, TAKEN, TIER_2, Missing, Subject, shown, subjects
+from mergegraph.stats.metrics import (
+    METRICS,
+    TAKEN,
+    TIER_2,
+    Missing,
+    Subject,
+    left_out_words,
+    shown,
+    some_subjects,
+    subjects,
+)
 from mergegraph.stats.record import Record, TensorRecord
 from tests.stats import made
 
@@ -171,6 +182,10 @@ REASONS = [
     ("cast_loss", one([X + 1], X, X), "the result is the base"),
     ("weight_cosine", one([X[0] + 1, X[0]], X[0]), "not a matrix"),
     ("sign_conflict", one([X, X], X), "no element changed in both"),
+    ("kurtosis", one([X + 1], X), "all elements changed by the same amount"),
+    ("kurtosis", one([X + 0.1], X), "all elements changed by the same amount"),  # but for rounding
+    ("kurtosis", one([X[:1, :1] + 1], X[:1, :1]), "one element has no spread"),
+    ("kurtosis", one([X], X), "nothing changed"),
     ("norm", TensorRecord(NAME, "int64", (3, 4), skipped="integers"), "integers"),
 ]
 
@@ -178,6 +193,32 @@ REASONS = [
 @pytest.mark.parametrize(("metric", "tensor", "reason"), REASONS)
 def test_a_metric_without_a_value_says_why(metric: str, tensor: TensorRecord, reason: str) -> None:
     assert METRICS[metric].value(tensor, Subject("", 0, 1)) == Missing(reason)
+
+
+def test_changes_below_the_least_normal_float_have_a_spread_and_no_density() -> None:
+    """They are in no exponent, since those of float32 end at 2^-126."""
+    (change,) = (tensor := one([X * 1e-41], torch.zeros_like(X))).changes
+    tensor = replace(tensor, changes=(replace(change, exponents={}),))
+    assert METRICS["std"].value(tensor, Subject("")) == pytest.approx(float((X * 1e-41).double().std(correction=0)))
+    assert METRICS["density_90"].value(tensor, Subject("")) == Missing(
+        "the changes are too small to be counted by size, or lie outside the sample"
+    )
+
+
+def test_without_a_base_models_are_not_called_changes() -> None:
+    alone = made.record(dict(zip("abc", SOURCES, strict=True)))
+    assert METRICS["cosine"].label_in(alone) == "cosine of two models"
+    assert METRICS["cosine"].label_in(RECORD) == "cosine of two changes"
+    assert not [m.name for m in METRICS.values() if subjects(m, alone) and "change" in m.label_in(alone)]
+
+
+def test_of_many_sources_the_first_and_the_result_are_taken_and_the_rest_is_told() -> None:
+    many = replace(RECORD, sources=tuple("abcdefgh"))
+    chosen, left_out = some_subjects(METRICS["norm"], many, 4)
+    assert [each.label for each in chosen] == ["a", "b", "c", "merged"]
+    assert left_out_words(left_out) == "and 5 more (d, e, f, …)"
+    assert [each.label for each in some_subjects(METRICS["retention"], many, 3)[0]] == ["a", "b", "c"]
+    assert some_subjects(METRICS["norm"], RECORD, 4)[1] == []
 
 
 def test_parallel_changes_share_what_they_explain() -> None:
@@ -208,6 +249,9 @@ def test_values_that_are_not_finite_are_counted_and_left_out_of_sums() -> None:
         (0.0, "number", "0"),
         (99.96, "number", "100.0"),
         (Missing("x"), "number", "–"),
+        (math.inf, "number", "∞"),
+        (-math.inf, "share", "-∞"),
+        (math.nan, "count", "–"),
     ],
 )
 def test_numbers_are_written_for_people(value: float | Missing, unit: str, text: str) -> None:

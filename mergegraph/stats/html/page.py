@@ -36,9 +36,10 @@ _SECTIONS = {
 _TILES = ("relative", "asymmetry", "mass_conflict", "shrinkage", "cast_loss")
 
 
-def report(record: Record, strengths: Strengths | None = None) -> str:
-    """One HTML file, as text. `strengths` of the recipe make hints about it, where they are known."""
-    table_of = grid(record)
+def report(record: Record, strengths: Strengths | None = None, table_of: Grid | None = None) -> str:
+    """One HTML file, as text. `strengths` of the recipe make hints about it, where they are known; `table_of`: the
+    record's, where it is known."""
+    table_of = table_of or grid(record)
     overviews = Overviews(record, table_of.total)
     found = standing_out(record, overviews)
     title = f"{record.result or 'models'}: merge statistics"
@@ -82,7 +83,7 @@ def _sections(
 ) -> Iterator[tuple[str, str]]:
     """Place and HTML of each section there is something for."""
     total = table_of.total
-    yield "evidence", _evidence(advice(record, table_of), hints(record, strengths, total.all))
+    yield "evidence", _evidence(advice(record, table_of, overviews), hints(record, strengths, total.all))
     if series:
         yield "heat-map", _pictures(record, table_of, total, series)
     yield "odd", _odd(found, chosen)

@@ -96,7 +96,8 @@ class EditScreen(WireActions):
         super().sync()
         work = self.workspace
         self.canvas.show(work.drawn)
-        self.rail.show(work.drawn)
+        if self.shows_rail:
+            self.rail.show(work.drawn)
         selected = work.selected
         if selected is not None and selected != self._shown_selected and selected in work.drawn.nodes:
             self._put_cursors(selected)
@@ -131,10 +132,13 @@ class EditScreen(WireActions):
         return self.workspace.selected != self._shown_selected and self.workspace.checked.text != self.text
 
     def _put_cursors(self, node: str) -> None:
-        """Both views show what is selected; that they then say so is nothing that a user did."""
+        """The views show what is selected; that they then say so is nothing that a user did. A list that is not shown
+        is made when it comes up."""
         self._shown_selected = node
         with self.prevent(GraphCanvas.Selected, RailView.Selected):
-            self.canvas.cursor = self.rail.cursor = node
+            self.canvas.cursor = node
+            if self.shows_rail:
+                self.rail.cursor = node
 
     def _line_of_selected(self) -> int:
         """Where the selected node stands in the text; 0 where that is not known."""
@@ -156,6 +160,10 @@ class EditScreen(WireActions):
         graph = self.query_one("#graph")
         had_focus = graph.has_focus_within
         graph.toggle_class("-rail")
+        if graph.has_class("-rail"):
+            self.rail.show(self.workspace.drawn)
+            with self.prevent(RailView.Selected):
+                self.rail.cursor = self.workspace.selected
         if had_focus:
             (self.rail if graph.has_class("-rail") else self.canvas).focus()
         self._show_title()
