@@ -193,7 +193,7 @@ async def statistics(walk: Walk) -> None:
     await walk.dialog("curve", "e", until=lambda: isinstance(app.screen, CurveDialog) and _is_foretold(app))
     await walk.dialog("record", "b", until=lambda: bool(walk.options()))
     await walk.dialog("export", "E")
-    await walk.press("v")
+    await walk.press("M", "v")
     app.screen.query_one(Input).value = "weaker.json"
     await walk.press("enter")
     await walk.until(lambda: screen.other is not None)
