@@ -3,7 +3,7 @@
     python benchmarks/editing.py [--keys 100]
 
 `mergegraph tui` in a pseudo-terminal of 120 by 40 cells, on recipes of 11 and of 200 nodes over the small language
-models in recipes/models. A key moves the selection: graph, form and text follow. Latency is from the write of the key to
+models. A key moves the selection: graph, form and text follow. Latency is from the write of the key to
 the first bytes that are painted. "While they are laid out": the five keys after each duplicated node, which needs a new
 layout. Exits 1 where a target is missed: 60 ms (95th percentile), 0.5 s for a layout.
 """

@@ -58,7 +58,9 @@ SMALL, MIDDLE, LARGE = (80, 24), (120, 40), (200, 50)
 SHOTS = [
     *(Shot(tour, stop, size) for tour, stop in (("edit", "edit"), ("run", "run"), ("statistics", "stats"))
       for size in (SMALL, MIDDLE, LARGE)),
-    *(Shot("edit", stop, MIDDLE) for stop in ("add", "form", "text", "plan", "help", "open")),
+    *(Shot("edit", stop, MIDDLE) for stop in ("form", "text")),
+    *(Shot("adding", stop, MIDDLE) for stop in ("add", "plan")),
+    *(Shot("finding", stop, MIDDLE) for stop in ("help", "open")),
     *(Shot("statistics", stop, MIDDLE) for stop in ("rule", "curve", "compare")),
     Shot("run", "run-failed", MIDDLE),
     Shot("edit", "edit", MIDDLE, "light"),

@@ -16,7 +16,6 @@ from mergegraph_tui.dialogs.confirm import Confirm
 from mergegraph_tui.dialogs.curve import CurveDialog
 from mergegraph_tui.dialogs.open import Open
 from mergegraph_tui.dialogs.pick import PickDialog
-from mergegraph_tui.dialogs.pick_model import PickModel
 from mergegraph_tui.dialogs.plan import PlanDialog
 from mergegraph_tui.dialogs.rule import RuleDialog
 from mergegraph_tui.model.splice import Edited
@@ -75,6 +74,11 @@ class Walk:
             await self.pilot.pause(0.01)
         await self.pilot.pause()
 
+    async def select(self, node: str) -> None:
+        self.app.workspace.selected = node
+        self.app.sync()
+        await self.pilot.pause()
+
     def see(self, name: str) -> None:
         self.stop(name, self.app)
 
@@ -99,13 +103,10 @@ class Walk:
 
 
 async def edit(walk: Walk) -> None:
-    """Graph, form and text of twelve nodes, and what is opened from there."""
+    """Graph, form, rail and text of twelve nodes."""
     app = walk.app
-    app.workspace.selected = "ties"
-    app.sync()
-    await walk.pilot.pause()
+    await walk.select("ties")
     walk.see("edit")
-    await walk.dialog("find", "slash", typed="ties")
     await walk.press("enter")
     walk.see("form")
     await walk.press("escape", "g")
@@ -113,23 +114,35 @@ async def edit(walk: Walk) -> None:
     await walk.press("g", "c", "down")
     walk.see("connect")
     await walk.press("escape")
+    await walk.edit(app.workspace.document.text.replace("op: ties", "op: tise").replace("anti]", "nobody]"))
+    walk.see("problems")
+    await walk.press("y", "f1", "escape")
+    walk.see("text")
+    await walk.dialog("quit", "ctrl+q", until=lambda: isinstance(app.screen, Confirm))
+
+
+async def adding(walk: Walk) -> None:
+    """What is asked when nodes are made or changed."""
+    await walk.select("ties")
     await walk.dialog("add", "a")
     await walk.dialog("formula", "a", typed="merged + 0.5*(legal - base)")
-    await walk.dialog("model", "m", until=lambda: len(_as(app, PickModel).found) == 4)
+    await walk.dialog("model", "m", until=lambda: len(walk.options()) == 4)
     await walk.dialog("cut", "X")
     await walk.dialog("rename", "R")
+    await walk.dialog("find", "slash", typed="ties")
+    await walk.dialog("plan", "p", until=lambda: _as(walk.app, PlanDialog).prepared is not None)
+
+
+async def finding(walk: Walk) -> None:
+    """Help, palette, files."""
+    app = walk.app
+    await walk.select("ties")
     await walk.dialog("help", "question_mark")
     await walk.dialog("jump", "ctrl+o")
     await walk.dialog("palette", "ctrl+p", *"light", until=lambda: walk.options() == ["Theme: light", "Delete"])
     await walk.dialog("open", "o", until=lambda: len(_as(app, Open)._looked) == 2)
     await walk.dialog("new", "ctrl+n", until=lambda: bool(walk.options()))
     await walk.dialog("save-as", "S")
-    await walk.dialog("plan", "p", until=lambda: _as(app, PlanDialog).prepared is not None)
-    await walk.edit(app.workspace.document.text.replace("op: ties", "op: tise").replace("anti]", "nobody]"))
-    walk.see("problems")
-    await walk.press("y", "f1", "escape")
-    walk.see("text")
-    await walk.dialog("quit", "ctrl+q", until=lambda: isinstance(app.screen, Confirm))
 
 
 async def begin(walk: Walk) -> None:
@@ -180,7 +193,7 @@ async def statistics(walk: Walk) -> None:
     await walk.dialog("curve", "e", until=lambda: isinstance(app.screen, CurveDialog) and _is_foretold(app))
     await walk.dialog("record", "b", until=lambda: bool(walk.options()))
     await walk.dialog("export", "E")
-    await walk.press("v")
+    await walk.press("M", "v")
     app.screen.query_one(Input).value = "weaker.json"
     await walk.press("enter")
     await walk.until(lambda: screen.other is not None)
@@ -199,6 +212,8 @@ def _as(app: MergegraphApp, kind: type[T]) -> T:
 Act = Callable[[Walk], Awaitable[None]]
 TOURS: Mapping[str, tuple[Act, str, str | None]] = {
     "edit": (edit, "edit", "detox.yaml"),
+    "adding": (adding, "edit", "detox.yaml"),
+    "finding": (finding, "edit", "detox.yaml"),
     "begin": (begin, "edit", None),
     "run": (run, "run", "detox.yaml"),
     "statistics": (statistics, "stats", "two.yaml"),

@@ -156,8 +156,10 @@ class RunScreen(PlaceScreen):
         rail.show(graph, node_columns(view, Room(rail.columns_width, 1, self.workspace.ascii_only)))
         if self.query_one("#graph-pane").display:
             canvas.show(graph)
-        tensors = self.query_one("#tensors", PaintedText)
-        tensors.show(tensor_rows(view, self._room(tensors)))
+        tensors, is_every = self.query_one("#tensors", PaintedText), self._only_pane == "tensors"
+        if is_every and self.workspace.followed is not None:
+            self.workspace.followed.list_finished()
+        tensors.show(tensor_rows(view, self._room(tensors), every=is_every))
         self.query_one("#log", PaintedText).show(log_rows(view))
         self.query_one("#end", PaintedText).show(end_rows(view, can_go_on=self._can_go_on(view)))
         self.query_one("#end-pane").border_title = view.state.capitalize()

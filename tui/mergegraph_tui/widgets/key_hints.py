@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from textual.app import ComposeResult
-from textual.widget import Widget
 from textual.widgets import Footer
 
 LAST = "help"
@@ -25,6 +24,6 @@ class KeyHints(Footer):
 
     def compose(self) -> ComposeResult:
         for key in super().compose():
-            if isinstance(key, Widget) and getattr(key, "action", "") == LAST:
+            if getattr(key, "action", "") == LAST:
                 key.add_class("-last")
             yield key
