@@ -63,8 +63,7 @@ async def planned(app: MergegraphApp, pilot: Pilot[int]) -> PlanDialog:
 
 
 def said(app: MergegraphApp, name: str) -> str:
-    rows = app.screen.query_one(f"#{name}", PaintedText).painted_rows()
-    return "\n".join("".join(cell.glyph for cell in row).rstrip() for row in rows)
+    return "\n".join(app.screen.query_one(f"#{name}", PaintedText).lines)
 
 
 def test_the_plan_is_shown_and_started_with_what_is_asked(recipe: Path, started: Started) -> None:
