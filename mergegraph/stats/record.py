@@ -9,6 +9,7 @@ tensor (`TensorRecord.counted` elements), scaled up to the whole of it. What is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -177,10 +178,7 @@ class TensorRecord:
 
     @property
     def elements(self) -> int:
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count
+        return math.prod(self.shape)
 
     @property
     def role(self) -> Role:
