@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,9 @@ from rich.console import Console
 
 from mergegraph.cli.checking import show_warnings
 from mergegraph.cli.source import recipe_from_file
-from mergegraph.cli.stats_views import known_metric, show_comparison, show_record
+from mergegraph.cli.stats_tables import show_comparison
+from mergegraph.cli.stats_text import known
+from mergegraph.cli.stats_views import show_record
 from mergegraph.cli.terminal import has_colour, say, say_styled, say_text
 from mergegraph.cli.verifying import progress_line
 from mergegraph.errors import InputError, OutputError, Problem, RecipeError
@@ -23,13 +26,18 @@ from mergegraph.methods.load import Load
 from mergegraph.pipeline import look, model_name, plan, plan_models
 from mergegraph.plan.outputs import Stats
 from mergegraph.plan.plan import Plan
+from mergegraph.plan.strengths import strengths_in
+from mergegraph.plan.survey import Survey
 from mergegraph.recipe.model import Recipe
 from mergegraph.stats.compare import compare
+from mergegraph.stats.differing import comparison_csv, comparison_json
 from mergegraph.stats.files import is_record, load, to_csv, to_json
+from mergegraph.stats.hints import Strengths
 from mergegraph.stats.html import report
+from mergegraph.stats.metrics import METRICS
 from mergegraph.stats.record import Record
 from mergegraph.stats.strengths import strengths_of
-from mergegraph.stats.summary import grid
+from mergegraph.stats.summary import Grid, grid
 from mergegraph.tensors.checkpoint import Checkpoint, open_checkpoint
 from mergegraph.tensors.disk import replace_file
 from mergegraph.units import format_bytes, format_seconds
@@ -41,6 +49,10 @@ if TYPE_CHECKING:
 
 _WIDTH: Final = 100
 """Of what no terminal shows."""
+
+
+_Told = Callable[[Grid], Strengths | None]
+"""The strengths of a record, whose tensors are added up already."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +83,8 @@ class Shown:
 
 @dataclass(frozen=True)
 class Files:
-    """What is written beside what is shown; of several records, with the name of the save before the suffix."""
+    """What is written beside what is shown; of several records, with the name of the save before the suffix. A
+    comparison is a table or JSON, and no report."""
 
     html: Path | None = None
     json: Path | None = None
@@ -81,37 +94,82 @@ class Files:
 def show_stats(asked: Asked, files: Files, shown: Shown, *, quiet: bool) -> None:
     """Raises what finding, planning and measuring raise."""
     _refuse_bad_files(asked, files)
-    known_metric(shown.metric)
-    known_metric(shown.sort)
+    for metric in filter(None, (shown.metric, shown.sort)):
+        known(metric, METRICS, "metric", "metrics")
     if _are_records(asked):
         records = [load(path) for path in asked.sources]
         if len(records) == 2:
-            _refuse_files_of_comparison(files)
-            comparison = compare(records[0], records[1])
-            _draw(lambda console: show_comparison(console, comparison, metric=shown.metric, limit=shown.limit))
+            _compare(records[0], records[1], files, shown, quiet=quiet)
             return
+        _require_tensor(shown.tensor, [tensor.name for tensor in records[0].tensors])
+        strengths: list[_Told] = [partial(strengths_of, record) for record in records]
     else:
-        planned = _plan(asked)
-        show_warnings(planned.warnings)
-        planned.validate()
-        surveyed = _measured(planned, asked, shown=not quiet)
-        records = list(surveyed.records)
-        if not quiet:
-            _show_cost(surveyed)
-    _write(records, files)
+        records, strengths = _counted(asked, shown, quiet=quiet)
+    _write(records, strengths, files)
     if not quiet:
-        for record in records:
-            _show(record, shown)
+        for record, own in zip(records, strengths, strict=True):
+            _show(record, own, shown)
+
+
+def _counted(asked: Asked, shown: Shown, *, quiet: bool) -> tuple[list[Record], list[_Told]]:
+    """The records, and what the recipe says of strengths."""
+    planned = _plan(asked)
+    show_warnings(planned.warnings)
+    planned.validate()
+    _require_tensor(shown.tensor, [tensor.name for survey in planned.surveys for tensor in survey.tensors])
+    surveyed = _measured(planned, asked, shown=not quiet)
+    if not quiet:
+        _show_cost(surveyed)
+    return list(surveyed.records), [partial(_of_recipe, survey) for survey in planned.surveys]
+
+
+def _of_recipe(survey: Survey, table: Grid) -> Strengths | None:
+    """What its own numbers say; the inner products, which `table` has, are not asked."""
+    return strengths_in(survey)
+
+
+def _require_tensor(name: str, names: Sequence[str]) -> None:
+    """Where one is asked for."""
+    if name:
+        known(name, dict.fromkeys(names), "tensor", "tensors")
 
 
 def _are_records(asked: Asked) -> bool:
     """Whether records are only shown or compared; a model that has one is measured where something else is asked."""
-    if asked.base is not None or asked.exact or asked.tier > 1:
-        return False
     kept = [is_record(path) for path in asked.sources]
-    if all(kept) and len(kept) > 2:
+    measuring = _of_measuring(asked)
+    files = [path for path in asked.sources if path.suffix == ".json" and path.is_file()]
+    if files and measuring:
+        fix = f"name the recipe or the models in its place, or leave {measuring} out"
+        raise RecipeError(Problem(f"{files[0]} is a record: {measuring} needs a recipe or models.", fix=fix))
+    if measuring or not all(kept):
+        return False
+    if len(kept) > 2:
         raise RecipeError(Problem(f"{len(kept)} records were named; two are compared.", fix="name one or two"))
-    return all(kept)
+    return True
+
+
+def _of_measuring(asked: Asked) -> str:
+    """The option that only goes with counting, where there is one."""
+    asks = {"--exact": asked.exact, "--base": asked.base is not None, "--tier 2": asked.tier > 1, "--set": asked.sets}
+    return next((option for option, is_asked in asks.items() if is_asked), "")
+
+
+def _compare(a: Record, b: Record, files: Files, shown: Shown, *, quiet: bool) -> None:
+    if files.html is not None:
+        fix = "--csv FILE or --json FILE writes the comparison; a report of one of them: name it alone"
+        raise RecipeError(Problem("--html is a report of one record, and two were named.", fix=fix))
+    if shown.tensor or shown.sort:
+        option = "--tensor" if shown.tensor else "--sort"
+        fix = "name one record, or --metric for the tensors that differ most in it"
+        raise RecipeError(Problem(f"{option} is about one record, and two were named.", fix=fix))
+    comparison = compare(a, b)
+    if files.json is not None:
+        replace_file(files.json, comparison_json(comparison, shown.metric), sync=False)
+    if files.csv is not None:
+        replace_file(files.csv, comparison_csv(comparison, shown.metric).encode(), sync=False)
+    if not quiet:
+        _draw(lambda console: show_comparison(console, comparison, metric=shown.metric, limit=shown.limit))
 
 
 def _plan(asked: Asked) -> Plan:
@@ -122,7 +180,8 @@ def _plan(asked: Asked) -> Plan:
         raise RecipeError(Problem("A recipe is measured alone.", fix=shlex.join(["mergegraph", "stats", str(first)])))
     if asked.sets:
         raise RecipeError(Problem("--set changes a recipe, and models were named.", fix="leave --set out"))
-    return plan_models(_named(asked.sources), asked.base, budget_bytes=asked.budget_bytes, workers=asked.workers,
+    named = _named(asked.sources, asked.base)
+    return plan_models(named, asked.base, budget_bytes=asked.budget_bytes, workers=asked.workers,
                        max_header_bytes=asked.max_header_bytes)  # fmt: skip
 
 
@@ -150,12 +209,13 @@ def _base(asked: Asked, recipe: Recipe) -> str | Checkpoint | None:
     return open_checkpoint(asked.base, Path.cwd(), max_header_bytes=asked.max_header_bytes)
 
 
-def _named(paths: Sequence[Path]) -> dict[str, str]:
-    """Models by the last parts of their paths; by the whole paths where those are the same."""
+def _named(paths: Sequence[Path], base: str | None) -> dict[str, str]:
+    """Models by the last parts of their paths; by the whole paths where those are the same, or the base's."""
     names = [model_name(str(path)) for path in paths]
+    taken = [*names, *([model_name(base)] if base is not None else [])]
     if len(set(paths)) < len(paths):
         raise RecipeError(Problem("A model was named twice.", fix="name each once"))
-    return {name if names.count(name) == 1 else str(path): str(path) for name, path in zip(names, paths, strict=True)}
+    return {name if taken.count(name) == 1 else str(path): str(path) for name, path in zip(names, paths, strict=True)}
 
 
 def _measured(planned: Plan, asked: Asked, *, shown: bool) -> Surveyed:
@@ -182,15 +242,16 @@ def _refuse_bad_files(asked: Asked, files: Files) -> None:
         raise InputError(*[Problem(f"There is no record {path}.", fix="mergegraph stats RECIPE") for path in missing])
 
 
-def _write(records: Sequence[Record], files: Files) -> None:
-    for record in records:
+def _write(records: Sequence[Record], strengths: Sequence[_Told], files: Files) -> None:
+    for record, own in zip(records, strengths, strict=True):
         name = record.result if len(records) > 1 else ""
         if files.json is not None:
             replace_file(_beside(files.json, name), to_json(record), sync=False)
         if files.csv is not None:
             replace_file(_beside(files.csv, name), to_csv(record).encode(), sync=False)
         if files.html is not None:
-            replace_file(_beside(files.html, name), report(record, strengths_of(record)).encode(), sync=False)
+            table = grid(record)
+            replace_file(_beside(files.html, name), report(record, own(table), table).encode(), sync=False)
 
 
 def _beside(path: Path, name: str) -> Path:
@@ -205,15 +266,18 @@ def _show_cost(surveyed: Surveyed) -> None:
     )
 
 
-def _show(record: Record, shown: Shown) -> None:
-    for problem in record.problems:
-        say(problem)
+def _show(record: Record, strengths: _Told, shown: Shown) -> None:
+    if shown.tensor and all(tensor.name != shown.tensor for tensor in record.tensors):
+        return
+    if shown.tensor or shown.sort:
+        for problem in record.problems:
+            say(problem)
     table = None if shown.tensor or shown.sort else grid(record)
-    strengths = None if table is None else strengths_of(record, table)
+    known_strengths = None if table is None else strengths(table)
     _draw(
         lambda console: show_record(
             console, record, metric=shown.metric, tensor=shown.tensor, sort=shown.sort, limit=shown.limit,
-            strengths=strengths, table=table,
+            strengths=known_strengths, table=table,
         )
     )  # fmt: skip
 
@@ -226,8 +290,3 @@ def _draw(draws: Callable[[Console], None]) -> None:
     draws(Console(file=drawn, force_terminal=is_coloured, no_color=not is_coloured, width=width, highlight=False,
                   color_system="auto" if is_coloured else None))  # fmt: skip
     say_styled(drawn.getvalue().rstrip("\n"))
-
-
-def _refuse_files_of_comparison(files: Files) -> None:
-    if any((files.html, files.json, files.csv)):
-        raise RecipeError(Problem("Files are written of one record, and two were named.", fix="name one of them"))

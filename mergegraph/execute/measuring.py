@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mergegraph.execute.counting import PIECE_ELEMENTS, PIECE_NUMBERS, RUN_ELEMENTS, compiled
@@ -59,8 +58,8 @@ class Measure:
         self._lock = threading.Lock()
         self._samples = Samples(self.stride)
         self._products, self._sums = Runs(), Runs()
-        self._bins: NDArray[np.int64] = np.zeros((2, of.changes * of.exponents), dtype=np.int64)
-        self._missing = np.zeros(of.rows)
+        self._bins: Numbers = np.zeros((2, of.changes * of.exponents), dtype=np.int64)
+        self._missing: Numbers = np.zeros(of.rows)
         self._overflowed, self._counted, self._left = 0, 0, of.elements
         self._finished: TensorRecord | None = None
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from mergegraph.plan.makers import Makers
+from mergegraph.plan.memory import text_bytes
+from mergegraph.plan.plan import Plan
 from mergegraph.plan.steps import Call, Copy, Fetch, Join, Program, Reduce, Step, Store
 
 _FIRST_LOOK_SECONDS = 0.25
@@ -32,6 +34,13 @@ class TileTimes:
     looks: bool = False
     together: float = 0.0
     looked: list[float] = field(default_factory=list[float])
+
+
+def has_room_to_look(plan: Plan) -> bool:
+    """Whether the budget has room for every compiled pass once more."""
+    works = [*(group.computation for group in plan.groups), *(x for each in plan.gatherings for x, _ in each.members)]
+    programs = {id(work.program): work.program for work in works}.values()
+    return plan.projection.budget_bytes - plan.projection.pool_bytes >= text_bytes(programs)
 
 
 def nobodys(program: Program, index: int) -> TileTimes:

@@ -24,14 +24,13 @@ from mergegraph.execute.jobs import Job, Sampling, Stage, Tile
 from mergegraph.execute.quantile import Quantile
 from mergegraph.execute.reduce import Accumulator
 from mergegraph.execute.surveys import Surveys
-from mergegraph.execute.timing import NodeTimes
+from mergegraph.execute.timing import NodeTimes, has_room_to_look
 from mergegraph.execute.views import Source, WithMeans
 from mergegraph.expr import Stat
 from mergegraph.plan.extent import Extent
 from mergegraph.plan.groups import Gathering, Group, OutputTensor, Place, looked_at
 from mergegraph.plan.groups import read_bytes as bytes_read
 from mergegraph.plan.makers import MakersOf
-from mergegraph.plan.memory import text_bytes
 from mergegraph.plan.plan import Output, Plan
 from mergegraph.plan.program import Computation, computation
 from mergegraph.statistic import Found
@@ -73,7 +72,7 @@ class Work:
         self.tile_elements: Callable[[Computation], int] = lambda work: plan.projection.tile_elements
         self._nonfinite: Counter[Place] = Counter()
         self._overflowed: Counter[Place] = Counter()
-        self._times, self._makers = NodeTimes(may_look=_has_room_to_look(plan)), MakersOf(plan)
+        self._times, self._makers = NodeTimes(may_look=has_room_to_look(plan)), MakersOf(plan)
         self.populations: dict[Stat, Found] = {}
         self._digests: dict[Place, dict[int, bytes | None]] = {}
         self._elements_left: dict[Place, int] = {}
@@ -333,13 +332,6 @@ class NonFinite(RunError):
     def __init__(self, output: Output, tensor: OutputTensor, count: int) -> None:
         self.output, self.tensor, self.count = output, tensor, count
         super().__init__(Problem(f"{tensor.name} is not finite.", tensor=tensor.name))
-
-
-def _has_room_to_look(plan: Plan) -> bool:
-    """Whether the budget has room for every compiled pass once more."""
-    works = [*(group.computation for group in plan.groups), *(x for each in plan.gatherings for x, _ in each.members)]
-    programs = {id(work.program): work.program for work in works}.values()
-    return plan.projection.budget_bytes - plan.projection.pool_bytes >= text_bytes(programs)
 
 
 def bytes_on_disk(folder: OutputFolder, output: Output) -> int:

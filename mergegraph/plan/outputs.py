@@ -35,7 +35,7 @@ from mergegraph.plan.plan import (
 from mergegraph.plan.program import outline
 from mergegraph.plan.projecting import projection
 from mergegraph.plan.sidecars import sidecars
-from mergegraph.plan.survey import Source, Survey, model_source, survey, survey_of_models
+from mergegraph.plan.survey import Looked, Source, Survey, model_source, survey, survey_of_models
 from mergegraph.recipe.model import dump_recipe
 from mergegraph.resolve import Resolved
 from mergegraph.tensors.checkpoint import Checkpoint
@@ -111,6 +111,9 @@ def _surveys(resolved: Resolved, compiled: Compiled, outputs: Sequence[Output], 
     return tuple([survey(resolved, output.node, output.tensors, leaves, base, recipe) for output in outputs])
 
 
+_NO_BASE = "There is no base: what is called a change is the model itself. Name one with --base."
+
+
 def plan_of_models(
     base: Source | None,
     models: Sequence[Source],
@@ -120,7 +123,7 @@ def plan_of_models(
     workers: int | None = None,
 ) -> Plan:
     """The plan of looking at models, with nothing made of them. `checkpoints`: all that are read."""
-    looked = survey_of_models(base, models)
+    looked = _completed(survey_of_models(base, models), base, models)
     groups = model_groups(looked)
     inputs = list[InputFile]()
     for checkpoint in checkpoints:
@@ -140,6 +143,20 @@ def plan_of_models(
         warnings=tuple([warning for checkpoint in checkpoints for warning in checkpoint.warnings]),
         surveys=(looked,),
     )
+
+
+def _completed(looked: Survey, base: Source | None, models: Sequence[Source]) -> Survey:
+    """With the tensors that the first model lacks and another or the base has (of an adapter that means nothing), and
+    with a word about a base that there is not."""
+    every = [*([base] if base else []), *models]
+    first = models[0].tensors
+    more: list[Looked] = []
+    for name in dict.fromkeys(name for model in every for name in model.tensors if name not in first):
+        dtype, shape = next(model.tensors[name] for model in every if name in model.tensors)
+        reason = next(filter(None, (model.lacks(name, shape) for model in every)), "")
+        more += [Looked(name, dtype, shape, skipped=reason)] if reason else []
+    said = () if base or all(model.is_delta for model in models) else (_NO_BASE,)
+    return replace(looked, tensors=(*looked.tensors, *more), problems=(*said, *looked.problems))
 
 
 def base_files(checkpoint: Checkpoint, known: Sequence[InputFile]) -> Iterator[InputFile]:

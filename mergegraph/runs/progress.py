@@ -19,6 +19,7 @@ _STATES = get_args(State)
 class Progress:
     """Where a run is. Bytes are of outputs; `held`, `peak` and `budget` are bytes of the tile pool.
 
+    `node_seconds`: of all workers together, by node as it is written (see `execute/timing.py`).
     `began`: seconds since the epoch, and `resident_bytes`: of the whole process; both 0 except in the file.
     """
 

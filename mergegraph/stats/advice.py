@@ -5,17 +5,18 @@ Evidence, never a score and never a reason to refuse: statistics of weights say 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mergegraph.stats import gram
-from mergegraph.stats.energy import NORMAL_90
+from mergegraph.stats.energy import NORMAL_90, energy_kept
 from mergegraph.stats.metrics import METRICS, Missing, Subject, shown, subjects
 from mergegraph.stats.pooling import Sums
 from mergegraph.stats.predict import Predicted, matched_norms, predict_whole
 from mergegraph.stats.record import Record, TensorRecord
 from mergegraph.stats.standing_out import UNRELATED
-from mergegraph.stats.summary import OUTSIDE, Grid, grid, overview
+from mergegraph.stats.summary import OUTSIDE, Grid, Overviews, grid
 from mergegraph.units import format_count
 
 ASYMMETRY = 3.0
@@ -44,18 +45,26 @@ class Evidence:
     details: tuple[str, ...] = ()
 
 
-def advice(record: Record, table: Grid | None = None) -> list[Evidence]:
-    """All there is evidence for, the weightiest first; often nothing. `table`: the record's grid, where it is known."""
+def advice(record: Record, table: Grid | None = None, overviews: Overviews | None = None) -> list[Evidence]:
+    """All there is evidence for, the weightiest first; often nothing. `table` and `overviews`: of the record, where
+    they are known."""
     table = table or grid(record)
+    overviews = overviews or Overviews(record, table.total)
     total = table.total.all
     if total is None:
         return []
-    parts = (_asymmetry, _conflict, _same_change, _concentrated, _cast)
-    found = [evidence for part in parts for evidence in part(record, total)]
-    return [*_different_bases(record, table.total), *found, *_moved_most(record, table, total)]
+    return [
+        *_different_bases(record, table.total, overviews),
+        *_asymmetry(record, total),
+        *_conflict(record, total),
+        *_same_change(record, total),
+        *_concentrated(record, overviews),
+        *_cast(record, total),
+        *_moved_most(record, table, total),
+    ]
 
 
-def _different_bases(record: Record, both: Sums) -> Iterator[Evidence]:
+def _different_bases(record: Record, both: Sums, overviews: Overviews) -> Iterator[Evidence]:
     metric, matrices = METRICS["weight_cosine"], both.matrices
     if matrices is None:
         return
@@ -63,7 +72,7 @@ def _different_bases(record: Record, both: Sums) -> Iterator[Evidence]:
     low = [(value, subject) for value, subject in found if abs(value) < UNRELATED]
     if low:
         subject = min(low, key=lambda each: abs(each[0]))[1]
-        shows, floor = overview(record, both, metric, subject), metric.floor(matrices, subject)
+        shows, floor = overviews.of(metric, subject), metric.floor(matrices, subject)
         yield Evidence(
             "near-orthogonal weights",
             f"{subject.label}: cosine of full weights {shown(shows.pooled)} over all matrices "
@@ -137,17 +146,32 @@ def _same_change(record: Record, total: TensorRecord) -> Iterator[Evidence]:
             )
 
 
-def _concentrated(record: Record, total: TensorRecord) -> Iterator[Evidence]:
+def _concentrated(record: Record, overviews: Overviews) -> Iterator[Evidence]:
+    """A trim ranks the elements of each tensor by themselves, so what counts is what the single tensors need: in a
+    model where one tensor moved far, few elements of all hold its energy, and most of every tensor is needed still."""
     metric = METRICS["density_90"]
     for i, name in enumerate(record.sources if record.base else ()):
-        value = metric.value(total, Subject(name, i))
+        value = overviews.of(metric, Subject(name, i)).by_energy
         if not isinstance(value, Missing) and value < CONCENTRATED:
+            density = max(math.ceil(value * 100) / 100, 0.01)
             yield Evidence(
                 "redundancy",
-                f"{name}: {shown(value, 'share')} of the elements hold 90 % of the energy of its change",
+                f"{name}: {shown(value, 'share')} of the elements of a tensor hold 90 % of the energy of its change "
+                "(the mean over tensors by energy)",
                 f"normal values need {shown(NORMAL_90, 'share')}",
-                f"`trim` to a density of {max(round(value, 2), 0.01):g} keeps most of it, and meets fewer others.",
+                f"`trim` to a density of {density:g} keeps {shown(_energy_kept(record, i, density), 'share')} of the "
+                "energy, tensor by tensor, and meets fewer others.",
             )
+
+
+def _energy_kept(record: Record, i: int, density: float) -> float:
+    """The share of the energy of a change that its largest elements hold, so many of every tensor."""
+    kept = every = 0.0
+    for tensor in record.tensors:
+        if not tensor.skipped and 0.0 < (energy := gram.inner(tensor, i + 1, i + 1)) < math.inf:
+            every += energy
+            kept += energy * (energy_kept(tensor.changes[i], tensor.elements, density) or 0.0)
+    return kept / every
 
 
 def _cast(record: Record, total: TensorRecord) -> Iterator[Evidence]:

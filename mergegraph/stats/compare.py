@@ -5,16 +5,15 @@ Sources are matched by name, results with each other. The records may be of othe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from heapq import nsmallest
 
 from mergegraph.stats.metrics import METRICS, Metric, Missing, Subject, Value, has_spectra, subjects
 from mergegraph.stats.pooling import Sums, sums
 from mergegraph.stats.record import Record, TensorRecord
-
-SHOWN_TENSORS = 5
+from mergegraph.stats.summary import counted_share
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +25,8 @@ class Difference:
     tensor: str
     a: Value
     b: Value
+    noise: float | None = None
+    """One standard deviation of the difference by noise alone; None where that is not known."""
 
     @property
     def difference(self) -> float | None:
@@ -47,11 +48,13 @@ class Comparison:
     notes: tuple[str, ...]
 
     def tensors(self, metric: Metric) -> list[Difference]:
-        """Of every subject of `metric` the tensors with the largest differences, that have any; those first."""
-        found: list[Difference] = []
-        for subject, other in _subjects(metric, self.a, self.b):
-            found += _largest([self._difference(metric, subject, other, *both) for both in self._both])
-        return sorted(found, key=_size)
+        """Of every subject of `metric` the tensors that differ, the largest differences first."""
+        found = [
+            self._difference(metric, subject, other, *both)
+            for subject, other in _subjects(metric, self.a, self.b)
+            for both in self._both
+        ]
+        return sorted([each for each in found if each.difference], key=_size)
 
     @cached_property
     def _both(self) -> list[tuple[TensorRecord, TensorRecord]]:
@@ -62,7 +65,7 @@ class Comparison:
         self, metric: Metric, subject: Subject, other: Subject, ours: TensorRecord, theirs: TensorRecord
     ) -> Difference:
         values = metric.value(ours, subject, self.sums_a.all), metric.value(theirs, other, self.sums_b.all)
-        return Difference(metric, subject.label, ours.name, *values)
+        return Difference(metric, subject.label, ours.name, *values, _noise(metric, subject, ours, other, theirs))
 
 
 def compare(a: Record, b: Record) -> Comparison:
@@ -70,7 +73,7 @@ def compare(a: Record, b: Record) -> Comparison:
     ours, theirs = ({t.name: t for t in record.tensors} for record in (a, b))
     sums_a, sums_b = sums(a.tensors), sums(b.tensors)
     wholes = [
-        Difference(metric, subject.label, "", _of_whole(metric, subject, sums_a), _of_whole(metric, other, sums_b))
+        _difference_of_wholes(metric, subject, other, sums_a, sums_b)
         for metric in METRICS.values()
         for subject, other in _subjects(metric, a, b)
     ]
@@ -101,13 +104,25 @@ def _subjects(metric: Metric, a: Record, b: Record) -> Iterator[tuple[Subject, S
             yield subject, other
 
 
+def _difference_of_wholes(metric: Metric, subject: Subject, other: Subject, a: Sums, b: Sums) -> Difference:
+    values = _of_whole(metric, subject, a), _of_whole(metric, other, b)
+    return Difference(
+        metric, subject.label, "", *values, _noise(metric, subject, a.asked(metric), other, b.asked(metric))
+    )
+
+
+def _noise(
+    metric: Metric, subject: Subject, ours: TensorRecord | None, other: Subject, theirs: TensorRecord | None
+) -> float | None:
+    if ours is None or theirs is None:
+        return None
+    floors = metric.floor(ours, subject), metric.floor(theirs, other)
+    return None if floors[0] is None or floors[1] is None else math.hypot(floors[0].spread, floors[1].spread)
+
+
 def _of_whole(metric: Metric, subject: Subject, total: Sums) -> Value:
     asked = total.asked(metric)
     return Missing("no tensor was looked at") if asked is None else metric.value(asked, subject, total.all)
-
-
-def _largest(differences: list[Difference]) -> list[Difference]:
-    return nsmallest(SHOWN_TENSORS, [each for each in differences if each.difference], key=_size)
 
 
 def _size(each: Difference) -> float:
@@ -140,6 +155,10 @@ def _notes(a: Record, b: Record, ours: Mapping[str, TensorRecord], theirs: Mappi
         notes.append(f"{len(shapes)} tensors have other shapes: {', '.join(shapes[:3])}")
     if (a.result and not b.result) or (b.result and not a.result):
         notes.append(f"only the {'first' if a.result else 'second'} has a result")
+    shares = [counted_share(ours.values()), counted_share(theirs.values())]
+    if shares[0] != shares[1]:
+        words = [f"{share:.1%} of the elements" if share < 1.0 else "all elements" for share in shares]
+        notes.append(f"counts are of {words[0]} in the first and of {words[1]} in the second (--exact counts all)")
     if has_spectra(a) != has_spectra(b):
         notes.append(f"only the {'first' if has_spectra(a) else 'second'} has singular values (--tier 2)")
     return notes

@@ -17,6 +17,8 @@ from mergegraph.stats.record import Change
 NORMAL_90 = 0.445
 """The share of elements that holds 90 % of the energy of normally distributed values; NORMAL_99 of 99 %."""
 NORMAL_99 = 0.735
+_LARGEST_EXPONENT = 511
+"""Squares above it are beyond float64."""
 _USUAL = 4.0
 _STEPS = 60
 _CLOSE = 1e-9
@@ -43,6 +45,11 @@ class _Bucket(NamedTuple):
     energy: float
     mean: float
     top: float
+
+
+def total_energy(change: Change) -> float:
+    """Σ x² of the elements that were counted; infinite where float64 does not hold it."""
+    return sum(energy for _, energy in change.exponents.values())
 
 
 def curve(change: Change, elements: int) -> tuple[tuple[float, float], ...]:
@@ -89,16 +96,16 @@ def energy_kept(change: Change, elements: int, kept: float) -> float | None:
 
 def _buckets(change: Change, elements: int) -> Iterator[_Bucket]:
     """From the largest exponent downwards."""
-    total = sum(energy for _, energy in change.exponents.values())
-    if not total > 0.0 or not elements:
+    total = total_energy(change)
+    if not 0.0 < total < math.inf or not elements:
         return
     start = energy_start = 0.0
     for exponent in sorted(change.exponents, reverse=True):
         count, energy = change.exponents[exponent]
         # Squares below 2^-1074 are zero: such elements hold no energy, and end the curve.
         if count and energy > 0.0:
-            scale = 4.0 ** max(exponent, -500)
-            top = min(max((change.largest / 2.0**exponent) ** 2, 1.0), 4.0) if exponent > -500 else 4.0
+            scale = 4.0 ** min(max(exponent, -500), _LARGEST_EXPONENT)
+            top = min(max(change.largest / 2.0**exponent, 1.0), 2.0) ** 2 if exponent > -500 else 4.0
             mean = min(max(energy / count / scale, 1.0), top)
             yield _Bucket(start, energy_start, count / elements, energy / total, mean, top)
             start, energy_start = start + count / elements, energy_start + energy / total

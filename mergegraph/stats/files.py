@@ -39,12 +39,13 @@ STATS = "stats.json"
 """The name beside an output."""
 _KIND = "mergegraph_stats"
 _AGAIN = "make it again: mergegraph stats RECIPE --json FILE"
+_BEYOND = ("inf", "-inf", "nan")
 _LARGEST = 1.7976931348623157e308
 _LEAST_EXPONENT = -1100
 
 
 def to_json(record: Record) -> bytes:
-    """The file of a record. Sums beyond float64 are written as its largest number."""
+    """The file of a record. Sums beyond float64 are written as texts: "inf", "-inf", "nan"."""
     content = {
         _KIND: FORMAT,
         "recipe": record.recipe,
@@ -121,8 +122,8 @@ def to_csv(record: Record) -> str:
     return text.getvalue()
 
 
-def _number(value: float) -> float:
-    return value if math.isfinite(value) else math.copysign(_LARGEST, value) if not math.isnan(value) else 0.0
+def _number(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
 
 
 def _tensor(tensor: TensorRecord) -> dict[str, Any]:
@@ -285,6 +286,8 @@ def _whole(value: object, least: int = 0) -> int:
 def _real(value: object) -> float:
     if type(value) is float and math.isfinite(value):
         return value
+    if isinstance(value, str) and value in _BEYOND:
+        return float(value)
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
         raise TypeError(f"{str(value)[:40]} is no number")
     return float(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
@@ -16,8 +16,14 @@ Strengths = Mapping[str, Mapping[str, float | None]]
 """Source to kind to c_i, the strength of its change there; None where the merge is not linear in it."""
 
 MOST_IN_AN_AVERAGE = 4
+ALIKE = 1e-3
+"""Strengths read off inner products are this good; those of a plan are exact."""
+_AVERAGE = 0.01
+"""Relative: who writes 0.167 for a sixth means an average."""
 CONFLICT_ABOVE_MEDIAN = 0.02
 """Half of all pairs lie above their median; this far above it is more than the scatter."""
+WORST = 3
+"""Pairs, or sources, that a hint names; of the others it has the number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +43,15 @@ def _of_recipe(record: Record, strengths: Strengths) -> Iterator[Hint]:
     alike = {name: _one_strength(by_kind) for name, by_kind in strengths.items()}
     values = [value for value in alike.values() if value is not None]
     is_complete = len(values) == len(strengths) == len(record.sources)
-    if is_complete and len(values) > MOST_IN_AN_AVERAGE and _is_average(values):
+    averaged = _averaged(record, values) if is_complete and len(values) > MOST_IN_AN_AVERAGE else ""
+    if averaged:
         yield Hint(
-            f"a plain average of {len(values)} models",
+            f"a plain average of {averaged}",
             "Beyond four models an average dilutes each of them; people choose by evaluation, or use task vectors.",
         )
-    if is_complete and len(values) == 2 and all(math.isclose(value, 0.5, abs_tol=1e-6) for value in values):
+    if not record.base:
+        return
+    if is_complete and len(values) == 2 and all(abs(value - 0.5) <= ALIKE for value in values):
         yield Hint(
             "two changes at 0.5 and 0.5",
             "A lone pair usually does better at 0.5 to 0.8 each.",
@@ -53,16 +62,17 @@ def _of_recipe(record: Record, strengths: Strengths) -> Iterator[Hint]:
 def _strong_embedding(strengths: Strengths) -> Iterator[Hint]:
     """One hint for all sources."""
     for kind in ("embedding", "head"):
-        same = [
-            name
-            for name, by_kind in strengths.items()
-            if by_kind.get(kind) and by_kind.get("mlp") is not None and by_kind[kind] == by_kind["mlp"]
-        ]
+        same = [name for name, by_kind in strengths.items() if _are_equal(by_kind.get(kind), by_kind.get("mlp"))]
         if same:
             yield Hint(
-                f"the {kind} has the same strength as the mlp ({', '.join(same)})",
+                f"the {kind} has the same strength as the mlp ({_listed(same)})",
                 f"The {kind} is shared by all tasks; many give it a lower strength, or keep the base's.",
             )
+
+
+def _are_equal(a: float | None, b: float | None) -> bool:
+    """Of strengths that are some."""
+    return a is not None and b is not None and abs(a) > ALIKE and abs(a - b) <= ALIKE
 
 
 def _conflicting_pairs(record: Record, total: TensorRecord | None) -> Iterator[Hint]:
@@ -78,20 +88,39 @@ def _conflicting_pairs(record: Record, total: TensorRecord | None) -> Iterator[H
     if len(found) < 3:
         return
     middle = median(value for _, value, _ in found)
-    for label, value, spread in found:
-        if value - middle > max(CONFLICT_ABOVE_MEDIAN, 3 * spread):
-            yield Hint(
-                f"{label}: sign conflict {shown(value, 'share')}, the median of the pairs is {shown(middle, 'share')} "
-                f"(noise ± {shown(spread, 'share')})",
-                "Such a pair is merged last, or one of the two at a lower strength.",
-            )
+    above = [each for each in found if each[1] - middle > max(CONFLICT_ABOVE_MEDIAN, 3 * each[2])]
+    if not above:
+        return
+    worst = sorted(above, key=lambda each: -each[1])[:WORST]
+    named = "; ".join(f"{label} {shown(value, 'share')}" for label, value, _ in worst)
+    noise = max(spread for *_, spread in worst)
+    more = f" and {len(above) - len(worst)} more" if len(above) > len(worst) else ""
+    yield Hint(
+        f"sign conflict of {named}{more}; the "
+        f"median of {len(found)} pairs is {shown(middle, 'share')} (noise ± {shown(noise, 'share')})",
+        "Such a pair is merged last, or one of the two at a lower strength.",
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first few."""
+    return ", ".join(names[:WORST]) + (f" and {len(names) - WORST} more" if len(names) > WORST else "")
 
 
 def _one_strength(by_kind: Mapping[str, float | None]) -> float | None:
     """The strength, where all kinds have the same."""
-    distinct = set(by_kind.values())
-    return distinct.pop() if len(distinct) == 1 else None
+    values = list(by_kind.values())
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values) or max(known) - min(known) > ALIKE:
+        return None
+    return sum(known) / len(known)
 
 
-def _is_average(values: list[float]) -> bool:
-    return all(math.isclose(value, 1.0 / len(values), rel_tol=1e-3) for value in values)
+def _averaged(record: Record, values: Sequence[float]) -> str:
+    """What a plain average is of; empty where it is none. With 1/(k + 1) for each of k changes the base has as much."""
+    k = len(values)
+    if all(math.isclose(value, 1.0 / k, rel_tol=_AVERAGE) for value in values):
+        return f"{k} models"
+    if record.base and all(math.isclose(value, 1.0 / (k + 1), rel_tol=_AVERAGE) for value in values):
+        return f"{k + 1} models, {record.base} among them"
+    return ""

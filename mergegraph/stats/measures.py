@@ -14,6 +14,8 @@ from typing import NamedTuple
 from mergegraph.stats import energy, gram
 from mergegraph.stats.record import Change, TensorRecord
 
+_SPREADLESS = 1e-6
+"""A variance below this share of the mean square is what rounding leaves of none: squares are counted to 3e-8 each."""
 BASE = -1
 """Stands for W0 where a metric is about models, not changes."""
 
@@ -97,7 +99,12 @@ def std(at: At) -> float:
 
 
 def kurtosis(at: At) -> float:
-    variance = changed(_central(at, 2))
+    changed(at.energy(at.i))
+    if some(at.finite) == 1:
+        raise NoValue("one element has no spread")
+    variance = _central(at, 2)
+    if variance <= _SPREADLESS * _mean_square(at):
+        raise NoValue("all elements changed by the same amount")
     return _central(at, 4) / variance**2
 
 
@@ -113,7 +120,10 @@ def density_holding(wanted: float) -> Callable[[At], float]:
     def density(at: At) -> float:
         found = energy.density(at.change, at.tensor.elements, wanted)
         if found is None:
-            raise NoValue("nothing changed")
+            changed(at.energy(at.i))
+            changed(energy.total_energy(at.change), "the changes are too small to be counted by size, or lie outside "
+                    "the sample")  # fmt: skip
+            raise NoValue("the sums are too large for float64")
         return found.interpolated
 
     return density
@@ -238,6 +248,12 @@ def rounded_away(at: At) -> float:
     return at.tensor.outcome.rounded_away / changed(moved, "the result is the base")
 
 
+def overflowed(at: At) -> float:
+    result(at)
+    assert at.tensor.outcome is not None
+    return float(at.tensor.outcome.overflowed)
+
+
 # Conditions: the number, or NoValue
 
 
@@ -286,9 +302,15 @@ def _cosine(ab: float, aa: float, bb: float, zero: str = "nothing changed") -> f
 def _central(at: At, order: int) -> float:
     """The central moment of `order` 2 or 4, from power sums."""
     n, c = some(at.finite), at.change
-    # Σ x² of the same elements as the other sums, which may be of a sample.
-    m2 = math.fsum(energy for _, energy in c.exponents.values()) / n
+    m2 = _mean_square(at)
     m1, m3, m4 = c.total / n, c.third / n, c.fourth / n
     if order == 2:
         return max(m2 - m1 * m1, 0.0)
     return max(m4 - 4 * m1 * m3 + 6 * m1 * m1 * m2 - 3 * m1**4, 0.0)
+
+
+def _mean_square(at: At) -> float:
+    """Of the same elements as the other sums, which may be of a sample. Changes below the least normal float32 are in
+    no exponent: where there are only those it is of all elements."""
+    counted = energy.total_energy(at.change)
+    return (counted if counted > 0.0 or at.sampled < 1.0 else at.energy(at.i)) / some(at.finite)

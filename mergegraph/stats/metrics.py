@@ -1,102 +1,73 @@
-"""Every metric: its name, formula, how to read it, and where it has a value. Whoever shows metrics goes by this table.
+"""Every metric by its name, and what it is about in a record: sources, pairs, the result.
 
-A metric's value is a number or `Missing` with the reason; nothing is skipped in silence. On tensors that were added up
-(`summary.pooled`) the same formulas give the values of the whole, exactly.
+Which metrics there are is in `metric_table`, what one is in `metric`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import combinations, permutations
-from typing import Literal
 
-from mergegraph.stats import floors, measures, spectral, thinning
-from mergegraph.stats.energy import NORMAL_90, NORMAL_99
-from mergegraph.stats.floors import Floor
-from mergegraph.stats.measures import BASE, At, NoValue
-from mergegraph.stats.record import Record, TensorRecord
+from mergegraph.stats.measures import BASE
+from mergegraph.stats.metric import Metric, Missing, Per, Subject, Unit, Value, shown
+from mergegraph.stats.metric_table import TABLE
+from mergegraph.stats.record import Record
+from mergegraph.stats.spectral import NOT_ASKED
 
-Per = Literal["tensor", "change", "source", "pair", "ordered pair", "models"]
-"""Of what there is one value: the tensor; every source and the result; every source; two sources; two sources in either
-order; two models, the base among them."""
+__all__ = [
+    "METRICS", "SUMMARY", "TAKEN", "TIER_2", "Metric", "Missing", "Per", "Subject", "Unit", "Value", "has_spectra",
+    "left_out_words", "shown", "some_subjects", "subjects", "takes",
+    "why_none",
+]  # fmt: skip
 
-Unit = Literal["number", "share", "count"]
+METRICS: dict[str, Metric] = {metric.name: metric for metric in TABLE}
 
-Worth = Literal["high", "low", "far", "none"]
-"""Which values are worth a look: high, low, or far from `centre`."""
+AFTER = frozenset(
+    ("retention", "attribution", "residual", "shrinkage", "outside_hull", "cast_loss", "rounded_away", "overflowed")
+)
+"""Metrics of a result."""
+BASED = frozenset(("relative", "base_norm"))
+"""Metrics of a base."""
+SEVERAL = frozenset(("asymmetry", "mass_conflict", "winner_share"))
+"""Metrics of two sources or more, though not of a pair."""
 
+TAKEN = {"trim_loss": "trim", "election_loss": "election", "drop_variance": "drop", "drop_error": "drop"}
+"""Metrics of what the recipe takes from its sources, and what each is of (`record.Thinned`)."""
 
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """No value, and why."""
+SUMMARY = (
+    "relative", "cosine", "sign_conflict", "weight_cosine", "asymmetry", "mass_conflict", "density_90", "trim_loss",
+    "election_loss", "drop_variance", "drop_error", "retention",
+    "attribution", "residual", "shrinkage", "outside_hull", "cast_loss", "rounded_away", "stable_rank",
+    "leading_energy", "rank_above_rounding", "overlap_left", "overlap_right",
+)  # fmt: skip
+"""The metrics of a summary, in this order."""
 
-    reason: str
-
-
-Value = float | Missing
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What a value is about: indices of changes as `At` takes them, and words for them."""
-
-    label: str
-    i: int = 0
-    j: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """`centre`: the value from which others lie on two sides. `matrices_only`: tensors of one dimension have none."""
-
-    name: str
-    label: str
-    per: Per
-    unit: Unit
-    formula: str
-    reading: str
-    worth: Worth
-    measure: Callable[[At], float]
-    noise: Callable[[At], Floor] | None = None
-    noise_text: str = ""
-    centre: float | None = None
-    matrices_only: bool = False
-
-    def value(self, tensor: TensorRecord, subject: Subject, whole: TensorRecord | None = None) -> Value:
-        """`whole` is all tensors as one; only shares of the whole need it."""
-        return _guarded(self.measure, tensor, subject, whole)
-
-    def floor(self, tensor: TensorRecord, subject: Subject) -> Floor | None:
-        """What noise would give here; None where that is not known."""
-        if self.noise is None or tensor.skipped:
-            return None
-        try:
-            found = self.noise(At(tensor, subject.i, subject.j))
-        except NoValue:
-            return None
-        return found if math.isfinite(found.expected) and math.isfinite(found.spread) else None
-
-
-def _guarded(
-    measure: Callable[[At], float], tensor: TensorRecord, subject: Subject, whole: TensorRecord | None
-) -> Value:
-    if tensor.skipped:
-        return Missing(tensor.skipped)
-    try:
-        value = measure(At(tensor, subject.i, subject.j, whole))
-    except NoValue as none:
-        return Missing(str(none))
-    except OverflowError:
-        value = math.inf
-    return value if math.isfinite(value) else Missing("too large for float64")
+TIER_2 = frozenset(
+    ("spectral_norm", "stable_rank", "effective_rank", "leading_energy", "rank_90", "rank_above_rounding",
+     "overlap_left", "overlap_right")
+)  # fmt: skip
+"""Metrics of singular values, which are only there where they were asked for."""
 
 
 def subjects(metric: Metric, record: Record) -> list[Subject]:
     """What `metric` has a value for each of, in this record; empty where it needs a result, a base, two sources or
     singular values that are not there."""
     return list(_subjects(metric, record))
+
+
+def some_subjects(metric: Metric, record: Record, most: int) -> tuple[list[Subject], list[Subject]]:
+    """The first ones and, where there is one, the result, `most` in all; and those that are left out."""
+    every = subjects(metric, record)
+    if len(every) <= most:
+        return every, []
+    last = most - 1 if metric.per == "change" and record.result else most
+    return [*every[:last], *every[len(every) - (most - last) :]], every[last : len(every) - (most - last)]
+
+
+def left_out_words(left_out: Sequence[Subject]) -> str:
+    """`and 4 more (s6, s7, s8, …)`; empty where nothing is."""
+    names = ", ".join(subject.label for subject in left_out[:3]) + (", …" if len(left_out) > 3 else "")
+    return f"and {len(left_out)} more ({names})" if left_out else ""
 
 
 def _subjects(metric: Metric, record: Record) -> Iterator[Subject]:
@@ -136,192 +107,12 @@ def takes(record: Record, metric: Metric) -> bool:
     return any([getattr(each, step) is not None for tensor in record.tensors for each in tensor.thinned])
 
 
-def shown(value: Value, unit: Unit = "number") -> str:
-    """For people: `12.3 %`, `1,234`, `0.00123`, `–` where there is no value."""
-    if isinstance(value, Missing):
-        return "–"
-    if unit == "count":
-        return f"{value:,.0f}"
-    if unit == "share":
-        return f"{value * 100:.{0 if abs(value) >= 0.9995 else 1 if abs(value) >= 0.0095 else 2}f} %"
-    if value == 0.0:
-        return "0"
-    if 1e-3 <= abs(value) < 9999.5:
-        return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value)) + 1e-9))}f}"
-    mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa}e{int(exponent)}"
-
-
-AFTER = frozenset(("retention", "attribution", "residual", "shrinkage", "outside_hull", "cast_loss", "rounded_away"))
-"""Metrics of a result."""
-BASED = frozenset(("relative", "base_norm"))
-"""Metrics of a base."""
-SEVERAL = frozenset(("asymmetry", "mass_conflict", "winner_share"))
-"""Metrics of two sources or more, though not of a pair."""
-
-TAKEN = {"trim_loss": "trim", "election_loss": "election", "drop_variance": "drop", "drop_error": "drop"}
-"""Metrics of what the recipe takes from its sources, and what each is of (`record.Thinned`)."""
-
-TIER_2 = frozenset(
-    ("spectral_norm", "stable_rank", "effective_rank", "leading_energy", "rank_90", "rank_above_rounding",
-     "overlap_left", "overlap_right")
-)  # fmt: skip
-"""Metrics of singular values, which are only there where they were asked for."""
-
-_TABLE = (
-    Metric(
-        "relative", "relative change ρ", "change", "number", "‖τ‖ / ‖W0‖",
-        "How far a model moved, against the size of what it started from.",
-        "high", measures.relative, floors.relative_floor, "rounding to bf16 alone gives 0.0016, to fp16 0.0002",
-    ),
-    Metric(
-        "share", "share of the change", "change", "share", "‖τ^t‖² / Σ_t ‖τ^t‖²",
-        "Where the change is; compare it with the share of the parameters.", "high", measures.share_of_change,
-    ),
-    Metric("norm", "norm", "change", "number", "‖τ‖ = √Σ τ²", "The length of the change.", "none", measures.norm),
-    Metric("rms", "root mean square", "change", "number", "√(Σ τ² / n)",
-           "The size of a typical change of one element.", "high", measures.rms),
-    Metric("largest", "largest change", "change", "number", "max |τ|",
-           "One element far above the root mean square is an outlier or damage.", "high", measures.largest),
-    Metric("base_norm", "norm of the base", "tensor", "number", "‖W0‖",
-           "What a relative change is relative to.", "none", lambda at: measures.norm(At(at.tensor, BASE))),
-    Metric(
-        "mean", "mean", "change", "number", "Σ τ / n", "A shift of all elements in one direction.",
-        "far", measures.mean, floors.mean_floor, "0 ± std/√n", 0.0,
-    ),
-    Metric("std", "standard deviation", "change", "number", "√(Σ τ²/n − mean²)",
-           "The size of a typical change, without the shift.", "none", measures.std),
-    Metric(
-        "kurtosis", "kurtosis", "change", "number", "Σ (τ − mean)⁴ / n / std⁴",
-        "3 for normal values; far above it a few elements carry the change.",
-        "high", measures.kurtosis, floors.kurtosis_floor, "3 ± √(24/n)", 3.0,
-    ),
-    Metric("zeros", "unchanged elements", "change", "share", "#{τ = 0} / n",
-           "Elements that training did not move, or not beyond what the dtype can hold.", "high", measures.zeros),
-    Metric("nonfinite", "not finite", "change", "count", "#{τ is NaN or ∞}",
-           "Any at all is damage.", "high", measures.nonfinite),
-    Metric(
-        "density_90", "density of 90 % of the energy", "change", "share", "fewest elements with Σ τ² ≥ 0.9 of all",
-        "Low: few elements carry the change, and trimming the others loses little.",
-        "low", measures.density_holding(0.9), floors.normal_density_floor(NORMAL_90),
-        "44.5 % for normal values; ± is what the histogram leaves open", NORMAL_90,
-    ),
-    Metric(
-        "density_99", "density of 99 % of the energy", "change", "share", "fewest elements with Σ τ² ≥ 0.99 of all",
-        "As for 90 %, with less left behind.",
-        "low", measures.density_holding(0.99), floors.normal_density_floor(NORMAL_99),
-        "73.5 % for normal values; ± is what the histogram leaves open", NORMAL_99,
-    ),
-    Metric(
-        "cosine", "cosine of two changes", "pair", "number", "⟨τ_i, τ_j⟩ / (‖τ_i‖ ‖τ_j‖)",
-        "1: the same direction; 0: unrelated; below 0 they work against each other.",
-        "far", measures.cosine, floors.cosine_floor, "0 ± 1/√n, n the elements that both changed", 0.0,
-    ),
-    Metric(
-        "z", "z of the cosine", "pair", "number", "cos · √n, n the elements that both changed",
-        "The cosine in standard deviations of chance.", "far", measures.z_score, floors.z_floor, "0 ± 1", 0.0,
-    ),
-    Metric(
-        "projection", "projection", "ordered pair", "number", "⟨τ_i, τ_j⟩ / ‖τ_j‖²",
-        "How much of τ_j is contained in τ_i: adding τ_i at strength 1 adds this much τ_j.",
-        "far", measures.projection, floors.projection_floor, "0 ± ‖τ_i‖ / (‖τ_j‖ √n)", 0.0,
-    ),
-    Metric(
-        "sign_conflict", "sign conflict", "pair", "share", "#{τ_i τ_j < 0} / #{τ_i τ_j ≠ 0}",
-        "How often two changes pull an element in opposite directions; 50 % is chance.",
-        "high", measures.sign_conflict, floors.conflict_floor, "50 % ± 50 %/√n", 0.5,
-    ),
-    Metric(
-        "weight_cosine", "cosine of full weights", "models", "number", "⟨W_i, W_j⟩ / (‖W_i‖ ‖W_j‖), matrices only",
-        "Near 1 for models of one origin, near 0 for models of two: those have no common basis. Nothing else.",
-        "low", measures.weight_cosine, floors.weight_cosine_floor, "0 ± 1/√n", matrices_only=True,
-    ),
-    Metric("asymmetry", "asymmetry of size", "tensor", "number", "max_i ‖τ_i‖ / min_i ‖τ_i‖",
-           "Above 3 the largest change decides what a plain average is.", "high", measures.asymmetry),
-    Metric(
-        "mass_conflict", "conflict by mass", "tensor", "share", "1 − Σ |Σ_i τ_i| / Σ Σ_i |τ_i|",
-        "The share of all movement that cancels when the changes are added.",
-        "high", measures.mass_conflict, floors.mass_conflict_floor, "1 − √Σ‖τ_i‖² / Σ‖τ_i‖ for unrelated changes",
-    ),
-    Metric(
-        "winner_share", "share of largest changes", "source", "share", "#{|τ_i| is the largest} / n",
-        "How many elements a source would win by size.",
-        "far", measures.winner_share, floors.winner_floor, "1/k for changes of one size",
-    ),
-    Metric("trim_loss", "mass lost by trim", "source", "share", "1 − Σ |trim(τ)| / Σ |τ|",
-           "What the recipe's density cuts off, before the rest is scaled up.", "high", thinning.trim_loss),
-    Metric("election_loss", "mass lost by election", "source", "share", "1 − Σ_{sign τ elected} |τ| / Σ |τ|",
-           "What is left out because the other sign won, of what came into the election.",
-           "high", thinning.election_loss),
-    Metric("drop_variance", "variance that dropping adds", "source", "number", "p / (1 − p), p = 1 − density",
-           "Forecast of `dare`, against the energy of the change: 1 is noise as large as the change.",
-           "high", thinning.drop_variance),
-    Metric("drop_error", "expected error of dropping", "source", "number", "√(E ‖dare(τ) − τ‖²) / ‖τ‖",
-           "Forecast of how far what is kept, scaled as the recipe says, is from the change.",
-           "high", thinning.drop_error),
-    Metric(
-        "retention", "retention", "source", "number", "⟨τ*, τ_i⟩ / ‖τ_i‖²",
-        "How much of a source's change is in the result: 1 all, 0 nothing, above 1 amplified.",
-        "far", measures.retention, floors.retention_floor, "0 ± ‖τ*‖ / (‖τ_i‖ √n)",
-    ),
-    Metric(
-        "attribution", "attribution", "source", "number", "c of the least squares τ* ≈ Σ c_i τ_i, c = G⁻¹g",
-        "The strength of each source that explains the result best.",
-        "far", measures.attribution, floors.attribution_floor, "0 ± its standard error",
-    ),
-    Metric("residual", "residual share", "tensor", "share", "‖τ* − Σ c_i τ_i‖² / ‖τ*‖²",
-           "The part of the result that no strengths explain: 0 for a linear merge.", "high", measures.residual),
-    Metric("shrinkage", "length of the result", "tensor", "number", "‖τ*‖ / mean_i ‖τ_i‖",
-           "An average of k unrelated changes has 1/√k, of equal ones 1.", "low", measures.shrinkage),
-    Metric("outside_hull", "outside the inputs", "tensor", "share", "#{W* outside [min_i W_i, max_i W_i]} / n",
-           "Elements that went beyond what any input (or the base) has.", "high", measures.outside_hull),
-    Metric(
-        "cast_loss", "cast loss", "tensor", "share", "‖cast(W*) − W*‖ / ‖τ*‖",
-        "How much of the change rounding to the dtype costs.",
-        "high", measures.cast_loss, floors.cast_floor, "rounding of the dtype · ‖W*‖ / ‖τ*‖",
-    ),
-    Metric("rounded_away", "rounded away", "tensor", "share", "#{cast(W*) = cast(W0), τ* ≠ 0} / #{τ* ≠ 0}",
-           "Elements that the merge moved and rounding moved back.", "high", measures.rounded_away),
-    Metric(
-        "spectral_norm", "spectral norm", "change", "number", "σ₁, the largest singular value of τ",
-        "How far the change can move the output for an input of length 1.",
-        "high", spectral.spectral_norm, spectral.spectral_norm_floor, "rms · (√rows + √columns) for normal values",
-        matrices_only=True,
-    ),
-    Metric(
-        "stable_rank", "stable rank", "change", "number", "‖τ‖² / σ₁²",
-        "Low: few directions carry the change; it is never above the rank.",
-        "low", spectral.stable_rank, spectral.stable_rank_floor,
-        "rows · columns / (√rows + √columns)² for normal values", matrices_only=True,
-    ),
-    Metric(
-        "effective_rank", "effective rank of the leading spectrum", "change", "number",
-        "exp(−Σ p ln p), p = σ_i / Σ σ over the 32 largest",
-        "32: the leading directions are equally strong; 1: one of them is the change. It is not of the whole spectrum.",
-        "low", spectral.effective_rank, matrices_only=True,
-    ),
-    Metric("leading_energy", "energy of the leading directions", "change", "share", "Σ σ_i² of the 32 largest / ‖τ‖²",
-           "What a LoRA of rank 32 could hold of the change.", "high", spectral.leading_energy, matrices_only=True),
-    Metric("rank_90", "rank of 90 % of the energy", "change", "count", "fewest r with σ_1² + … + σ_r² ≥ 0.9 ‖τ‖²",
-           "No value where it is above 32.", "low", spectral.rank_90, matrices_only=True),
-    Metric(
-        "rank_above_rounding", "rank above rounding", "source", "count",
-        "fewest r with ‖τ‖² − σ_1² − … − σ_r² ≤ 1.5 · rounding",
-        "Small: the change looks like a LoRA of this rank. No value where it is above 32.",
-        "low", spectral.rank_above_rounding, matrices_only=True,
-    ),
-    Metric(
-        "overlap_left", "overlap of output directions", "pair", "number",
-        "‖U_iᵀ U_j‖² / k of the k leading left singular vectors",
-        "1: two changes write into the same directions; chance: unrelated ones.",
-        "high", spectral.overlap("left"), spectral.overlap_floor("left"), "k / rows", matrices_only=True,
-    ),
-    Metric(
-        "overlap_right", "overlap of input directions", "pair", "number",
-        "‖V_iᵀ V_j‖² / k of the k leading right singular vectors",
-        "1: two changes read from the same directions; chance: unrelated ones.",
-        "high", spectral.overlap("right"), spectral.overlap_floor("right"), "k / columns", matrices_only=True,
-    ),
-)  # fmt: skip
-
-METRICS: dict[str, Metric] = {metric.name: metric for metric in _TABLE}
+def why_none(metric: Metric, record: Record) -> str:
+    """Why a metric has nothing to be about in this record."""
+    if metric.name in TIER_2 and not has_spectra(record):
+        return f"no value: {NOT_ASKED}, `--tier 2` finds it"
+    if metric.name in TAKEN and not takes(record, metric):
+        return f"no value: the recipe has no {TAKEN[metric.name]}"
+    if len(record.sources) < 2 and metric.per not in ("change", "source"):
+        return "no value: it needs two sources" if record.result else "no value: it needs a result or two sources"
+    return "no value: it needs a base" if not record.base else "no value: nothing is made"

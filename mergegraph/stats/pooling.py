@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
+from mergegraph.stats.adding import added
 from mergegraph.stats.metrics import Metric
 from mergegraph.stats.record import (
     Change,
@@ -50,7 +50,7 @@ def pooled(tensors: Iterable[TensorRecord], *, matrices_only: bool = False, name
         _one({part.dtype for part in parts}),
         # Matrices together are a matrix still: only those have a cosine of full weights.
         (elements, 1) if all(len(part.shape) >= 2 for part in parts) else (elements,),
-        tuple(math.fsum(column) for column in zip(*(part.gram for part in parts), strict=True)),
+        tuple(added(column) for column in zip(*(part.gram for part in parts), strict=True)),
         tuple(_changes(column) for column in zip(*(part.changes for part in parts), strict=True)),
         _pairs([part.pairs for part in parts if part.pairs is not None]),
         _together([part.together for part in parts if part.together is not None]),
@@ -94,10 +94,10 @@ def _changes(changes: Sequence[Change]) -> Change:
             counts[exponent] += count
             energies[exponent] += energy
     return Change(
-        math.fsum(c.total for c in changes),
-        math.fsum(c.absolute for c in changes),
-        math.fsum(c.third for c in changes),
-        math.fsum(c.fourth for c in changes),
+        added(c.total for c in changes),
+        added(c.absolute for c in changes),
+        added(c.third for c in changes),
+        added(c.fourth for c in changes),
         max(c.largest for c in changes),
         sum(c.zeros for c in changes),
         sum(c.nonfinite for c in changes),
@@ -108,28 +108,28 @@ def _changes(changes: Sequence[Change]) -> Change:
 def _pairs(all_pairs: Sequence[Mapping[tuple[int, int], Pair]]) -> dict[tuple[int, int], Pair] | None:
     if not all_pairs:
         return None
-    added: dict[tuple[int, int], Pair] = {}
+    found: dict[tuple[int, int], Pair] = {}
     for pairs in all_pairs:
         for key, pair in pairs.items():
-            before = added.get(key, Pair(0, 0))
-            added[key] = Pair(before.both + pair.both, before.opposite + pair.opposite)
-    return added
+            before = found.get(key, Pair(0, 0))
+            found[key] = Pair(before.both + pair.both, before.opposite + pair.opposite)
+    return found
 
 
 def _together(parts: Sequence[Together]) -> Together | None:
     if not parts:
         return None
     winners = tuple(map(sum, zip(*(part.winners for part in parts), strict=True)))
-    return Together(math.fsum(part.absolute_of_sum for part in parts), winners)
+    return Together(added(part.absolute_of_sum for part in parts), winners)
 
 
 def _thinned(parts: Sequence[tuple[Thinned, ...]]) -> tuple[Thinned, ...]:
     return tuple(
         [
             Thinned(
-                _added(Mass, [each.trim for each in of_source if each.trim is not None]),
-                _added(Mass, [each.election for each in of_source if each.election is not None]),
-                _added(Forecast, [each.drop for each in of_source if each.drop is not None]),
+                _summed(Mass, [each.trim for each in of_source if each.trim is not None]),
+                _summed(Mass, [each.election for each in of_source if each.election is not None]),
+                _summed(Forecast, [each.drop for each in of_source if each.drop is not None]),
             )
             for of_source in zip(*parts, strict=True)
         ]
@@ -139,10 +139,10 @@ def _thinned(parts: Sequence[tuple[Thinned, ...]]) -> tuple[Thinned, ...]:
 _Sum = TypeVar("_Sum", Mass, Forecast)
 
 
-def _added(kind: type[_Sum], parts: Sequence[_Sum]) -> _Sum | None:
+def _summed(kind: type[_Sum], parts: Sequence[_Sum]) -> _Sum | None:
     """Numbers added up field by field; None where there are none."""
     names = [each.name for each in fields(kind)]
-    return kind(*[math.fsum(getattr(part, name) for part in parts) for name in names]) if parts else None
+    return kind(*[added(getattr(part, name) for part in parts) for name in names]) if parts else None
 
 
 def _outcome(parts: Sequence[Outcome]) -> Outcome | None:
@@ -150,7 +150,7 @@ def _outcome(parts: Sequence[Outcome]) -> Outcome | None:
         return None
     return Outcome(
         sum(part.outside for part in parts),
-        math.fsum(part.cast_error for part in parts),
+        added(part.cast_error for part in parts),
         sum(part.rounded_away for part in parts),
         sum(part.overflowed for part in parts),
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mergegraph.stats import gram
+from mergegraph.stats.adding import added
 from mergegraph.stats.floors import ROUNDING
 from mergegraph.stats.record import Record, TensorRecord
 
@@ -75,7 +76,7 @@ def expected_cast_loss(tensors: Sequence[TensorRecord], coefficients: Coefficien
         if tensor.dtype not in ROUNDING:
             return None
         c = coefficients(tensor)
-        with_base = math.fsum(c[i] * gram.inner(tensor, 0, i + 1) for i in range(len(c)))
+        with_base = added(c[i] * gram.inner(tensor, 0, i + 1) for i in range(len(c)))
         own = _nothing(len(c))
         _add(own, tensor, c)
         weights = max(own.base + 2.0 * with_base + own.result, 0.0)
@@ -102,7 +103,7 @@ def equal_contributions(tensor: TensorRecord, strength: float = 1.0) -> tuple[fl
     """Coefficients with equal c_i ‖τ_i‖ that add up to `strength`; a source that did not change gets 0."""
     energies = [gram.inner(tensor, i, i) for i in range(1, gram.source_count(tensor) + 1)]
     inverse = [1.0 / math.sqrt(energy) if energy > 0 else 0.0 for energy in energies]
-    total = math.fsum(inverse)
+    total = added(inverse)
     return tuple(strength * each / total if total else 0.0 for each in inverse)
 
 
@@ -127,9 +128,9 @@ def _nothing(k: int) -> _Sums:
 
 def _add(sums: _Sums, tensor: TensorRecord, c: Sequence[float]) -> None:
     between = gram.between_sources(tensor)
-    with_result = [math.fsum(c[j] * row[j] for j in range(len(c))) for row in between]
+    with_result = [added(c[j] * row[j] for j in range(len(c))) for row in between]
     sums.base += gram.inner(tensor, 0, 0)
-    sums.result += max(math.fsum(c[i] * with_result[i] for i in range(len(c))), 0.0)
+    sums.result += max(added(c[i] * with_result[i] for i in range(len(c))), 0.0)
     for i, row in enumerate(between):
         sums.with_result[i] += with_result[i]
         for j, value in enumerate(row):
@@ -140,7 +141,7 @@ def _predicted(sums: _Sums) -> Predicted:
     energies = [sums.between[i][i] for i in range(len(sums.between))]
     cosines = [gram.cosine_of(g, sums.result, own) for g, own in zip(sums.with_result, energies, strict=True)]
     solved = gram.least_squares(sums.between, sums.with_result)
-    norm, lengths = math.sqrt(sums.result), math.fsum(map(math.sqrt, energies))
+    norm, lengths = math.sqrt(sums.result), added(map(math.sqrt, energies))
     return Predicted(
         norm,
         norm / math.sqrt(sums.base) if sums.base > 0 else None,

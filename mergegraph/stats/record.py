@@ -10,11 +10,11 @@ zero in sums.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mergegraph.naming import Role, role
+from mergegraph.stats.adding import added
 
 FORMAT = 1
 """Of the file; a reader refuses any other."""
@@ -125,7 +125,7 @@ class Spectrum:
     @property
     def energy(self) -> float:
         """‖τ‖² = Σ σ² of all singular values."""
-        return math.fsum(value * value for value in self.values) + self.outside
+        return added(value * value for value in self.values) + self.outside
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from mergegraph.stats.summary import Grid, grid
 
 _EXPLAINED = 1e-4
 """A residual below this share is what float32 products leave of a result that is a plain combination."""
-_DIGITS = 3
 
 
 def strengths_of(record: Record, table: Grid | None = None) -> Strengths | None:
@@ -39,4 +38,4 @@ def _strength(tensor: TensorRecord, source: Subject) -> float | Missing | None:
         return residual
     if isinstance(found, Missing):
         return found
-    return round(found, _DIGITS) if residual <= _EXPLAINED else None
+    return found if residual <= _EXPLAINED else None

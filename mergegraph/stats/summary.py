@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mergegraph.stats import gram
+from mergegraph.stats.adding import added
 from mergegraph.stats.metrics import Metric, Missing, Subject, Value
 from mergegraph.stats.pooling import Sums, joined, pooled, sums
 from mergegraph.stats.record import Record, TensorRecord
@@ -19,6 +20,8 @@ from mergegraph.units import format_count
 
 OUTSIDE = "outside"
 """The row of tensors that are in no layer."""
+NAMED = 3
+"""Tensors that a line about many names."""
 _NONE = "no tensor was looked at"
 
 
@@ -106,23 +109,35 @@ class Overviews:
         return self._energies[key]
 
 
-def overview(record: Record, total: Sums, metric: Metric, subject: Subject) -> Overview:
-    """`metric` over all tensors, of which `total` is the sum."""
-    return Overviews(record, total).of(metric, subject)
-
-
 def coverage(record: Record) -> Iterator[str]:
     """What was looked at and what was not, and of how much."""
     counted = [t for t in record.tensors if not t.skipped]
     parameters, of = sum(t.elements for t in counted), sum(t.elements for t in record.tensors)
     yield f"{len(counted):,} of {format_count(len(record.tensors), 'tensor')}, {parameters:,} of {of:,} parameters"
-    sampled = sum(min(t.counted or t.elements, t.elements) for t in counted)
-    if sampled < parameters:
-        yield f"norms and cosines of all of them; counts of a sample of {sampled / parameters:.1%}, scaled up"
-    reasons = dict.fromkeys(t.skipped for t in record.tensors if t.skipped)
-    yield from (f"not looked at: {reason}" for reason in reasons)
+    share = counted_share(counted)
+    if share < 1.0:
+        yield f"norms and cosines of all of them; counts of a sample of {share:.1%}, scaled up"
+    yield from _not_looked_at(record)
     yield from _spectra_coverage(counted)
     yield from record.problems
+
+
+def counted_share(tensors: Iterable[TensorRecord]) -> float:
+    """Of how many of the elements that were looked at counts are: 1 where nothing is a sample."""
+    looked = [t for t in tensors if not t.skipped]
+    elements = sum(t.elements for t in looked)
+    return sum(min(t.counted or t.elements, t.elements) for t in looked) / elements if elements else 1.0
+
+
+def _not_looked_at(record: Record) -> Iterator[str]:
+    """A line for each reason, with the first few names."""
+    reasons: dict[str, list[str]] = {}
+    for tensor in record.tensors:
+        if tensor.skipped:
+            reasons.setdefault(tensor.skipped, []).append(tensor.name)
+    for reason, names in reasons.items():
+        more = ", …" if len(names) > NAMED else ""
+        yield f"not looked at: {format_count(len(names), 'tensor')} ({', '.join(names[:NAMED])}{more}): {reason}"
 
 
 def _spectra_coverage(counted: Sequence[TensorRecord]) -> Iterator[str]:
@@ -137,16 +152,19 @@ def _spectra_coverage(counted: Sequence[TensorRecord]) -> Iterator[str]:
 
 def weighted(values: Sequence[float], weights: Sequence[float]) -> Value:
     """Σ w x / Σ w."""
-    total = math.fsum(weights)
-    if not total > 0.0:
+    most = max(weights, default=0.0)
+    if not most > 0.0:
         return Missing("nothing changed")
-    return math.fsum(value * weight for value, weight in zip(values, weights, strict=True)) / total
+    # Against the largest, so that energies near the end of float64 add up.
+    shares = [weight / most for weight in weights]
+    mean = added(value * share for value, share in zip(values, shares, strict=True)) / added(shares)
+    return mean if math.isfinite(mean) else Missing("too large for float64")
 
 
 def energy_of(metric: Metric, tensor: TensorRecord, subject: Subject) -> float:
     """What a tensor weighs in a mean by energy: ‖τ_i‖², ‖τ_i‖ ‖τ_j‖ of a pair, Σ_i ‖τ_i‖² of all sources."""
     if metric.per == "tensor":
-        return math.fsum(gram.inner(tensor, i, i) for i in range(1, gram.source_count(tensor) + 1))
+        return added(gram.inner(tensor, i, i) for i in range(1, gram.source_count(tensor) + 1))
     own = gram.inner(tensor, subject.i + 1, subject.i + 1)
     if metric.per in ("source", "change"):
         return own

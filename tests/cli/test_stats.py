@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from mergegraph.stats.files import load, to_json
+from mergegraph.stats.record import Record
 from tests.tiny_models import llama_tensors, write_model
 
 RECIPE = """mergegraph: 1
@@ -30,6 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, name in ((1, "a"), (2, "b")):
         write_model(folder / name, llama_tensors(noise_of=base, seed=seed))
     (folder / "t.yaml").write_text(RECIPE)
+    (folder / "kept.json").write_bytes(to_json(Record("base", ("a",), "", ())))
     return folder
 
 
@@ -71,6 +76,12 @@ def test_models_are_measured_against_a_base_with_their_spectra(folder: Path) -> 
         (("stats", "a", "a"), "A model was named twice.", "twice the same"),
         (("stats", "a", "--set", "x.y=1"), "--set changes a recipe", "a number of no recipe"),
         (("stats", "t.yaml", "--csv", "no/such.csv"), "no/such.csv cannot be written", "a folder that is not there"),
+        (("stats", "kept.json", "--exact"), "kept.json is a record: --exact needs", "a record has no elements"),
+        (("stats", "kept.json", "--base", "base"), "kept.json is a record: --base needs", "nor another base"),
+        (("stats", "kept.json", "--set", "x.y=1"), "kept.json is a record: --set needs", "nor a recipe"),
+        (("stats", "kept.json", "kept.json", "--tensor", "x"), "--tensor is about one record", "one of two records"),
+        (("stats", "t.yaml", "--tensor", "norm", "--json", "never.json"), 'no tensor "norm"', "a name that is none"),
+        (("stats", "a", "--tensor", "norm", "--json", "never.json"), 'no tensor "norm"', "nor in a model"),
         (("stats", "t.yaml", "--base", "nowhere"), "nowhere", "a base that is not there"),
         (("run", "t.yaml", "--stats", "--device", "cuda"), "--stats does not go with a device", "on a device"),
     ],
@@ -80,6 +91,7 @@ def test_what_cannot_be_measured_is_refused(folder: Path, arguments: tuple[str, 
     assert ran.returncode == 2, why
     assert said in ran.stderr, why
     assert "This is a bug" not in ran.stderr, why
+    assert not (folder / "never.json").exists(), why
 
 
 SHOWN = [
@@ -114,9 +126,39 @@ def test_two_records_are_compared(folder: Path) -> None:
     assert "0.600" in ran.stdout
     assert "0.900" in ran.stdout
     assert "+0.300" in ran.stdout
+    written = command(folder, "stats", "one.json", "two.json", "--csv", "both.csv", "--json", "both.json", "--quiet")
+    assert (written.returncode, written.stdout) == (0, ""), written.stderr
+    rows = list(csv.DictReader((folder / "both.csv").open()))
+    (kept,) = (row for row in rows if (row["tensor"], row["metric"], row["of"]) == ("", "attribution", "a"))
+    assert [float(kept[name]) for name in ("first", "second", "difference")] == pytest.approx([0.6, 0.9, 0.3])
+    content = json.loads((folder / "both.json").read_text())
+    assert len(content["whole"]) + len(content["tensors"]) == len(rows)
     refused = command(folder, "stats", "one.json", "two.json", "--html", "x.html")
     assert refused.returncode == 2
     assert not (folder / "x.html").exists()
+
+
+def test_models_without_a_base_are_not_called_changes(folder: Path) -> None:
+    ran = command(folder, "stats", "a", "b", "--tensor", "model.norm.weight")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("There is no base: what is called a change is the model itself.") == 1
+    shown = command(folder, "stats", "a", "b")
+    assert "cosine of two models" in shown.stdout
+    assert (shown.stdout + shown.stderr).count("There is no base") == 1, "said once"
+
+
+def test_models_of_one_name_and_what_only_one_has_are_told_apart(folder: Path) -> None:
+    base = llama_tensors()
+    for at in ("x", "y"):
+        write_model(folder / at / "model", {**base, f"{at}.weight": torch.ones(3), "ids": torch.arange(4)})
+    ran = command(folder, "stats", "y/model", "--base", "x/model", "--json", "named.json")
+    assert ran.returncode == 0, ran.stderr
+    assert "models: y/model against model" in ran.stdout
+    assert "not looked at: 1 tensor (ids): it is int64, not floating point" in ran.stdout
+    kept = load(folder / "named.json")
+    skipped = {tensor.name: tensor.skipped for tensor in kept.tensors if tensor.skipped}
+    assert skipped["x.weight"] == "y/model has no such tensor"
+    assert skipped["y.weight"] == "model has no such tensor"
 
 
 def test_a_metric_that_is_none_is_refused_before_anything_is_read(folder: Path) -> None:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
+import torch
 from rich.cells import cell_len
 from rich.console import Console
 
-from mergegraph.cli.stats_views import show_comparison, show_record
+from mergegraph.cli.stats_tables import show_comparison
+from mergegraph.cli.stats_views import show_record
 from mergegraph.errors import RecipeError
 from mergegraph.stats.compare import compare
 from mergegraph.stats.metrics import METRICS
 from mergegraph.stats.record import Record
-from tests.stats.shown import healthy, hostile, spectral, unrelated
+from tests.stats import made
+from tests.stats.shown import healthy, hostile, huge, spectral, unrelated
 
+LEAST = "vit.encoder.layer.3.layernorm_after.weight"
 TENSOR = "model.layers.1.mlp.up_proj.weight"
 
 
@@ -36,6 +41,8 @@ VIEWS: dict[str, Callable[[Console], None]] = {
     "comparison": lambda c: show_comparison(c, compare(healthy(), healthy())),
     "other names": lambda c: show_comparison(c, compare(healthy(), unrelated())),
     "hostile": lambda c: show_record(c, hostile()),
+    "huge": lambda c: show_record(c, huge()),
+    "huge, compared": lambda c: show_comparison(c, compare(huge(), huge())),
     "empty": lambda c: show_record(c, Record("base", ("a",), "merged", ())),
 }
 
@@ -96,6 +103,52 @@ def test_a_table_is_sorted_by_its_metric() -> None:
     values = [float(line.split()[-1]) for line in lines if line.startswith("model.")]
     assert len(values) == 9
     assert values == sorted(values, reverse=True)
+
+
+def many() -> Record:
+    """Eight sources, of which the seventh moved `LEAST` most and all others least of all tensors, and a result."""
+    base = made.checkpoint("digits-vit/base")
+    sources = [made.checkpoint(f"digits-vit/soup-{i}") for i in range(8)]
+    sources[6] = {**sources[6], LEAST: 5 * base[LEAST]}
+    return made.record({f"s{i}": each for i, each in enumerate(sources)}, base, sources[0])
+
+
+def test_of_many_sources_the_result_is_shown_and_the_rest_is_told() -> None:
+    record = many()
+    summary = drawn(lambda c: show_record(c, record), width=120)
+    assert re.search(r"\n *merged +\d.*\n +and 3 more \(s5, s6, s7\) *\n", summary)
+    table = drawn(lambda c: show_record(c, record, sort="relative", limit=1), width=120)
+    assert re.search(r"tensor +s0 +s1 +s2 +s3 +merged +by noise\n", table)
+    assert f"\n{LEAST} " in table, "s6 orders though it has no column"
+    assert "and 4 more (s4, s5, s6, …) have no column" in table
+    maps = drawn(lambda c: show_record(c, record, metric="retention"), width=120)
+    assert "and 2 more (s6, s7) without a map" in maps
+
+
+def test_tables_have_what_noise_gives() -> None:
+    assert re.search(r"kurtosis.*\n.*by noise\n.* 3.00 ± ", drawn(VIEWS["table"], width=120))
+    compared = drawn(lambda c: show_comparison(c, compare(healthy(), healthy()), metric="retention"), width=120)
+    assert re.search(r"difference +by noise\nretention .*0 +± [0-9.]+", compared)
+
+
+def test_the_noise_of_a_metric_of_matrices_is_that_of_the_matrices() -> None:
+    torch.manual_seed(1)
+    base = {"a.weight": torch.randn(10, 10), "b.bias": torch.randn(900)}
+    record = made.record({"a": {name: weight + 0.1 for name, weight in base.items()}}, base)
+    assert re.search(r"cosine of full weights .* 0 ± 0\.100 *\n", drawn(lambda c: show_record(c, record), width=120))
+
+
+def test_a_comparison_shows_as_many_tensors_as_are_asked_for() -> None:
+    def lines(limit: int) -> list[str]:
+        show = drawn(lambda c: show_comparison(c, compare(healthy(), other), metric="norm", limit=limit), width=120)
+        return show[show.index("differ most") :].strip().split("\n")[2:]
+
+    other = replace(
+        healthy(), tensors=tuple(replace(t, gram=tuple(2.0 * x for x in t.gram)) for t in healthy().tensors)
+    )
+    assert len(lines(7)) == 8
+    assert re.fullmatch(r"and \d+ more", lines(7)[-1].strip())
+    assert len(lines(1000)) > 100
 
 
 def test_a_comparison_shows_both_values_and_the_difference() -> None:

@@ -54,6 +54,20 @@ def unrelated() -> Record:
 
 
 @lru_cache
+def huge() -> Record:
+    """Values whose squares, and sums of squares, are near the end of float64 and beyond it."""
+    torch.manual_seed(9)
+    sizes = (1e150, 5e152, 1e153, 1e154, 1e200)
+    base = {f"model.layers.{i}.mlp.up_proj.weight": s * torch.randn(9, 8).double() for i, s in enumerate(sizes)}
+    sources = [{n: w + 0.5 * w.abs().max() * torch.randn(9, 8).double() for n, w in base.items()} for _ in range(2)]
+    record = made.record(dict(zip("ab", sources, strict=True)), base, made.combined(base, sources, (0.5, 0.5)))
+    # A record that was capped: each sum is a number, all of them together are not.
+    return replace(
+        record, tensors=(*record.tensors, replace(record.tensors[1], name="capped.weight", gram=(1.7e308,) * 10))
+    )
+
+
+@lru_cache
 def hostile() -> Record:
     """Names that are markup, in HTML and on a terminal."""
     torch.manual_seed(4)

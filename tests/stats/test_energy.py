@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mergegraph.stats import energy
+from mergegraph.stats.record import Change
 from tests.stats import made
 
 N = 60_000
@@ -74,6 +76,13 @@ def test_the_smooth_curve_rises_and_never_bends_upwards() -> None:
 
 def test_nothing_changed_has_no_density() -> None:
     assert energy.density(made.change(torch.zeros(7).double()), 7, 0.9) is None
+
+
+@pytest.mark.parametrize("energy_there", [1.0, 1e308, math.inf], ids=["a wrong one", "large", "beyond float64"])
+def test_values_as_large_as_a_float_can_hold_end_no_computation(energy_there: float) -> None:
+    change = Change(0.0, 0.0, 0.0, 0.0, 1e300, 0, 0, {1000: (3, energy_there), 511: (2, 1e307)})
+    found = energy.density(change, 5, 0.9)
+    assert (found is None) is math.isinf(energy_there)
 
 
 def test_values_as_small_as_a_float_can_hold_end_no_computation() -> None:

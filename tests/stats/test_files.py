@@ -33,11 +33,15 @@ def test_a_record_reads_back_as_it_was() -> None:
     assert from_json(to_json(RECORD), "stats.json") == RECORD
 
 
-def test_what_float64_cannot_hold_is_written_as_its_largest() -> None:
-    change = Change(math.inf, 1.0, 0.0, math.inf, 1.0, 0, 0, {})
+def test_what_float64_cannot_hold_reads_back_as_it_was() -> None:
+    change = Change(-math.inf, 1.0, math.nan, math.inf, 1.0, 0, 0, {600: (1, math.inf)})
     tensor = TensorRecord("w", "float64", (1,), (math.inf, 0.0, 1.0), (change,), counted=1)
-    found = from_json(to_json(Record("b", ("a",), "", (tensor,))), "x").tensors[0]
-    assert found.gram[0] == found.changes[0].fourth == 1.7976931348623157e308
+    written = to_json(Record("b", ("a",), "", (tensor,)))
+    found = from_json(written, "x").tensors[0]
+    assert (found.gram, found.changes[0].exponents) == (tensor.gram, change.exponents)
+    assert (found.changes[0].total, found.changes[0].fourth) == (-math.inf, math.inf)
+    assert math.isnan(found.changes[0].third)
+    json.loads(written, parse_constant=pytest.fail)
 
 
 def changed(change: Callable[[Any], object]) -> bytes:

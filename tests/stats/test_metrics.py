@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
 import torch
 from torch import Tensor
 
-from mergegraph.stats.metrics import METRICS, TAKEN, TIER_2, Missing, Subject, shown, subjects
+from mergegraph.execute.measured import Measured
+from mergegraph.stats.floors import ROUNDING
+from mergegraph.stats.metrics import (
+    METRICS,
+    TAKEN,
+    TIER_2,
+    Missing,
+    Subject,
+    left_out_words,
+    shown,
+    some_subjects,
+    subjects,
+)
 from mergegraph.stats.record import Record, TensorRecord
+from tests.execute.test_measuring import measured
 from tests.stats import made
 
 SIZES = (0.31, 0.07, 0.17)
@@ -85,6 +99,7 @@ EXPECTED: dict[str, Callable[[], list[float]]] = {
     "outside_hull": lambda: [outside()],
     "cast_loss": lambda: [float((RESULT[NAME].float().double() - RESULT[NAME]).norm() / STAR.norm())],
     "rounded_away": lambda: [float((RESULT[NAME].float() == BASE[NAME]).double().mean())],
+    "overflowed": lambda: [0.0],
 }
 
 
@@ -171,6 +186,10 @@ REASONS = [
     ("cast_loss", one([X + 1], X, X), "the result is the base"),
     ("weight_cosine", one([X[0] + 1, X[0]], X[0]), "not a matrix"),
     ("sign_conflict", one([X, X], X), "no element changed in both"),
+    ("kurtosis", one([X + 1], X), "all elements changed by the same amount"),
+    ("kurtosis", one([X + 0.1], X), "all elements changed by the same amount"),  # but for rounding
+    ("kurtosis", one([X[:1, :1] + 1], X[:1, :1]), "one element has no spread"),
+    ("kurtosis", one([X], X), "nothing changed"),
     ("norm", TensorRecord(NAME, "int64", (3, 4), skipped="integers"), "integers"),
 ]
 
@@ -178,6 +197,32 @@ REASONS = [
 @pytest.mark.parametrize(("metric", "tensor", "reason"), REASONS)
 def test_a_metric_without_a_value_says_why(metric: str, tensor: TensorRecord, reason: str) -> None:
     assert METRICS[metric].value(tensor, Subject("", 0, 1)) == Missing(reason)
+
+
+def test_changes_below_the_least_normal_float_have_a_spread_and_no_density() -> None:
+    """They are in no exponent, since those of float32 end at 2^-126."""
+    (change,) = (tensor := one([X * 1e-41], torch.zeros_like(X))).changes
+    tensor = replace(tensor, changes=(replace(change, exponents={}),))
+    assert METRICS["std"].value(tensor, Subject("")) == pytest.approx(float((X * 1e-41).double().std(correction=0)))
+    assert METRICS["density_90"].value(tensor, Subject("")) == Missing(
+        "the changes are too small to be counted by size, or lie outside the sample"
+    )
+
+
+def test_without_a_base_models_are_not_called_changes() -> None:
+    alone = made.record(dict(zip("abc", SOURCES, strict=True)))
+    assert METRICS["cosine"].label_in(alone) == "cosine of two models"
+    assert METRICS["cosine"].label_in(RECORD) == "cosine of two changes"
+    assert not [m.name for m in METRICS.values() if subjects(m, alone) and "change" in m.label_in(alone)]
+
+
+def test_of_many_sources_the_first_and_the_result_are_taken_and_the_rest_is_told() -> None:
+    many = replace(RECORD, sources=tuple("abcdefgh"))
+    chosen, left_out = some_subjects(METRICS["norm"], many, 4)
+    assert [each.label for each in chosen] == ["a", "b", "c", "merged"]
+    assert left_out_words(left_out) == "and 5 more (d, e, f, …)"
+    assert [each.label for each in some_subjects(METRICS["retention"], many, 3)[0]] == ["a", "b", "c"]
+    assert some_subjects(METRICS["norm"], RECORD, 4)[1] == []
 
 
 def test_parallel_changes_share_what_they_explain() -> None:
@@ -208,7 +253,60 @@ def test_values_that_are_not_finite_are_counted_and_left_out_of_sums() -> None:
         (0.0, "number", "0"),
         (99.96, "number", "100.0"),
         (Missing("x"), "number", "–"),
+        (math.inf, "number", "∞"),
+        (-math.inf, "share", "-∞"),
+        (math.nan, "count", "–"),
     ],
 )
 def test_numbers_are_written_for_people(value: float | Missing, unit: str, text: str) -> None:
     assert shown(value, unit) == text  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("stored", "dtype", "subject", "wanted", "why"),
+    [
+        (("bfloat16", "bfloat16", "bfloat16"), "float32", 0, "bfloat16", "a wider output does not sharpen its inputs"),
+        (("float32", "bfloat16", "float32"), "float32", 0, "bfloat16", "a source that was rounded"),
+        (("float32", "bfloat16", "float32"), "bfloat16", 1, "float32", "the other one was not"),
+        (("bfloat16", "float32", "float32"), "float32", 1, "bfloat16", "a base that was rounded"),
+        (("float32", "bfloat16", "float16"), "float32", 2, "bfloat16", "the result has the coarsest of all"),
+        (("float32", "bfloat16", ""), "float32", 1, None, "a change that is stored as such"),
+        (("float32", "mixed", "float32"), "float32", 0, None, "dtypes that differ from tensor to tensor"),
+        ((), "float16", 0, "float16", "a record that does not know"),
+    ],
+)
+def test_the_noise_of_a_change_is_that_of_what_it_was_taken_from(
+    stored: tuple[str, ...], dtype: str, subject: int, wanted: str | None, why: str
+) -> None:
+    names = list("ab")
+    tensor = made.record(dict(zip(names, SOURCES, strict=False)), BASE, RESULT).tensors[0]
+    floor = METRICS["relative"].floor(replace(tensor, dtype=dtype, stored=stored), Subject("", subject))
+    assert (floor and floor.spread) == (wanted and ROUNDING[wanted]), why
+
+
+@pytest.mark.parametrize("closeness", [0.1, 0.01, 1e-3, 3e-4, 3e-5])
+def test_attribution_of_nearly_parallel_changes_is_within_its_noise(closeness: float) -> None:
+    """Products as a run counts them, in float32: closer than 10^-3 they cannot tell two changes apart."""
+    numbers = torch.Generator().manual_seed(4)
+    base, one, beside = (torch.randn(512, 512, generator=numbers) for _ in range(3))
+    one, other = 0.01 * one, 0.01 * (one + closeness * beside)
+    merged = 0.8 * one + 0.1 * other
+    rows = [each.reshape(-1) for each in (base, one, other, base + merged)]
+    found = measured(Measured("w", "float32", (512, 512), 2, True, torch.float32), rows)
+    for i, wanted in enumerate((0.8, 0.1)):
+        value, floor = (f(found, Subject("", i)) for f in (METRICS["attribution"].value, METRICS["attribution"].floor))
+        assert isinstance(value, float)
+        assert floor is not None
+        assert abs(value - wanted) < 4.0 * floor.spread + 1e-4
+        assert closeness < 0.01 or floor.spread < 1e-3, "well apart they are known"
+    assert METRICS["residual"].value(found, Subject("")) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_the_noise_of_a_sampled_conflict_is_that_of_the_sample() -> None:
+    """A conflict of chance lies within it, and a tensor of which all was counted has less."""
+    tensor = RECORD.tensors[0]
+    whole, some = (replace(tensor, counted=count) for count in (tensor.elements, tensor.elements // 100))
+    floors = [METRICS["sign_conflict"].floor(each, Subject("", 0, 1)) for each in (whole, some)]
+    assert floors[0] is not None
+    assert floors[1] is not None
+    assert floors[1].spread == pytest.approx(10 * floors[0].spread, rel=0.05)

@@ -10,10 +10,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mergegraph.cli.stats_views import why_none
 from mergegraph.stats.compare import compare
 from mergegraph.stats.files import from_json, to_csv, to_json
-from mergegraph.stats.metrics import METRICS, TIER_2, Missing, Subject, subjects
+from mergegraph.stats.metrics import METRICS, TIER_2, Missing, Subject, subjects, why_none
 from mergegraph.stats.pooling import pooled
 from mergegraph.stats.record import Overlap, Record, Spectral, Spectrum
 from mergegraph.stats.spectral import lora_rank, lora_words, shared_directions, significant

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -154,6 +156,29 @@ def test_rounding_is_evidence() -> None:
     assert "cast loss" in [each.topic for each in found]
 
 
+def one_tensor_far() -> Models:
+    """Normal changes, 50 times as long in one tensor: of all elements few hold the energy, of a tensor 44.5 %."""
+    base, sources = ordinary()
+    return base, [{n: base[n] + (50 if n == ODD else 1) * (w - base[n]) for n, w in sources[0].items()}]
+
+
+def kept_by_trim(base: dict[str, Tensor], source: dict[str, Tensor], density: float) -> float:
+    changes = [(source[n].double() - w.double()).abs().flatten().sort(descending=True).values for n, w in base.items()]
+    kept = sum(float((x[: round(density * len(x))] ** 2).sum()) for x in changes)
+    return kept / sum(float((x**2).sum()) for x in changes)
+
+
+def test_a_trim_that_is_recommended_keeps_what_it_says() -> None:
+    base, sources = one_tensor_far()
+    assert "redundancy" not in [each.topic for each in advice(made.record({"a": sources[0]}, base))]
+    thin = {n: base[n] + (w - base[n]) * (torch.rand(31, 17) < 0.1) for n, w in sources[0].items()}
+    (found,) = (each for each in advice(made.record({"a": thin}, base)) if each.topic == "redundancy")
+    said = re.search(r"density of ([0-9.]+) keeps ([0-9.]+) %", found.people)
+    assert said is not None
+    assert kept_by_trim(base, thin, float(said[1])) == pytest.approx(float(said[2]) / 100, abs=0.02)
+    assert float(said[2]) > 85
+
+
 def every(strength: float | None, **other: float) -> dict[str, float | None]:
     return {"mlp": strength, "attention": strength, **other}
 
@@ -169,6 +194,10 @@ def three_with_an_opposed_pair() -> Record:
     return made.record({"a": sources[0], "b": sources[1], "c": third}, base)
 
 
+def without_a_base() -> Record:
+    return replace(five(), base="")
+
+
 HINTS = [
     (five, {name: every(0.2) for name in "abcde"}, "a plain average of 5 models", True),
     (five, {name: every(0.3) for name in "abcde"}, "a plain average of 5 models", False),  # a sum of 1.5
@@ -178,9 +207,24 @@ HINTS = [
     (lambda: record(ordinary()), {"a": every(0.4, embedding=0.4)}, "the embedding has the same", True),
     (lambda: record(ordinary()), {"a": every(0.4, embedding=0.2)}, "the embedding has the same", False),
     (lambda: record(ordinary()), {"a": every(0.4, head=0.4)}, "the head has the same", True),
-    (three_with_an_opposed_pair, None, "a and c: sign conflict", True),
+    (three_with_an_opposed_pair, None, "sign conflict of a and c ", True),
+    (five, {name: every(1 / 6) for name in "abcde"}, "a plain average of 6 models, base among them", True),
+    (five, {name: every(0.167) for name in "abcde"}, "a plain average of 6 models", True),  # as people write a sixth
+    (without_a_base, {name: every(0.2) for name in "abcde"}, "a plain average of 5 models", True),
+    (without_a_base, {name: every(1 / 6) for name in "abcde"}, "a plain average", False),  # a sixth of what?
+    (without_a_base, {name: every(0.2, head=0.2) for name in "abcde"}, "the head", False),  # no base to keep
     (five, None, "sign conflict", False),  # pairs are either equal or at chance: no pair far above the median
 ]
+
+
+def test_many_conflicting_pairs_are_one_hint_with_the_worst() -> None:
+    base, sources = ordinary()
+    noisy = [{n: w + 0.03 * (torch.randn(31, 17)) for n, w in sources[0].items()} for _ in range(8)]
+    away = {n: base[n] - (w - base[n]) for n, w in sources[0].items()}
+    conflicts = hints(made.record(dict(zip("abcdefghi", [*noisy, away], strict=True)), base))
+    (found,) = (each.says for each in conflicts if "sign conflict" in each.says)
+    assert found.count(" and i ") == 3
+    assert "and 5 more; the median of 36 pairs" in found
 
 
 @pytest.mark.parametrize(("made_so", "strengths", "says", "given"), HINTS)

@@ -46,7 +46,7 @@ def test_a_merge_that_is_no_plain_combination_has_none() -> None:
 def test_a_kind_that_no_source_moved_is_left_out() -> None:
     frozen = {**A, NAMES[0]: BASE[NAMES[0]]}
     result = {name: BASE[name] + 0.5 * (frozen[name] - BASE[name]) for name in NAMES}
-    assert strengths_of(record({"a": frozen}, BASE, result)) == {"a": {"attention": 0.5, "mlp": 0.5}}
+    assert strengths_of(record({"a": frozen}, BASE, result)) == {"a": pytest.approx({"attention": 0.5, "mlp": 0.5})}
 
 
 @pytest.mark.parametrize(("base", "result"), [(None, A), (BASE, None)], ids=["without a base", "without a result"])
@@ -59,3 +59,12 @@ def test_where_a_combination_cannot_be_told_there_is_none(
 def test_a_lone_pair_at_a_half_gets_its_hint() -> None:
     half = record({"a": A, "b": B}, BASE, merged({"e": (0.5, 0.5), "a": (0.5, 0.5), "m": (0.5, 0.5)}))
     assert any("two changes at 0.5 and 0.5" in hint.says for hint in hints(half, strengths_of(half)))
+
+
+@pytest.mark.parametrize("count", [5, 6, 7, 12, 14, 15])
+def test_an_average_of_many_gets_its_hint_whatever_its_digits(count: int) -> None:
+    sources = {f"s{i}": model(i + 1) for i in range(count)}
+    mean = {name: sum(source[name].double() for source in sources.values()) / count for name in NAMES}
+    found = record(sources, BASE, mean)
+    says = [hint.says for hint in hints(found, strengths_of(found))]
+    assert f"a plain average of {count} models" in says

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,7 +12,7 @@ from mergegraph.stats.compare import compare
 from mergegraph.stats.metrics import METRICS, TAKEN, TIER_2, Missing, Subject, subjects
 from mergegraph.stats.pooling import pooled, sums
 from mergegraph.stats.record import Record, TensorRecord
-from mergegraph.stats.summary import OUTSIDE, by_kind, coverage, grid, overview
+from mergegraph.stats.summary import OUTSIDE, Overviews, by_kind, coverage, grid, weighted
 from tests.stats import made
 from tests.stats.shown import healthy
 
@@ -54,7 +57,7 @@ def test_tensors_added_up_are_one_tensor(metric: str) -> None:
 
 def test_full_weights_are_compared_over_matrices_only() -> None:
     base, sources = models()
-    over = overview(record(), sums(record().tensors), METRICS["weight_cosine"], Subject("", -1, 0))
+    over = Overviews(record(), sums(record().tensors)).of(METRICS["weight_cosine"], Subject("", -1, 0))
     a, b = (torch.cat([w.double().flatten() for w in model.values() if w.ndim == 2]) for model in (base, sources["a"]))
     assert over.pooled == pytest.approx(float((a @ b) / a.norm() / b.norm()))
     assert over.of - over.counted == 17
@@ -62,7 +65,7 @@ def test_full_weights_are_compared_over_matrices_only() -> None:
 
 def test_means_are_weighted_by_parameters_and_by_energy() -> None:
     base, sources = models()
-    over = overview(record(), sums(record().tensors), METRICS["relative"], Subject("a", 0))
+    over = Overviews(record(), sums(record().tensors)).of(METRICS["relative"], Subject("a", 0))
     tau = {name: sources["a"][name].double() - base[name].double() for name in base}
     ratios = [float(tau[name].norm() / base[name].double().norm()) for name in base]
     for weights, mean in (
@@ -71,6 +74,12 @@ def test_means_are_weighted_by_parameters_and_by_energy() -> None:
     ):
         assert mean == pytest.approx(sum(r * w for r, w in zip(ratios, weights, strict=True)) / sum(weights))
     assert (over.lowest, over.highest) == pytest.approx((min(ratios), max(ratios)))
+
+
+def test_means_of_energies_near_the_end_of_float64_are_means() -> None:
+    assert weighted([1.0, 4.0], [1e308, 1e308]) == pytest.approx(2.5)
+    assert weighted([1e308, 1e308], [1.0, 2.0]) == pytest.approx(1e308)
+    assert weighted([1.0, 2.0], [math.inf, 1.0]) == Missing("too large for float64")
 
 
 def test_a_grid_has_layers_down_and_kinds_across() -> None:
@@ -94,10 +103,10 @@ def test_what_was_not_looked_at_is_said() -> None:
     whole = Record("base", ("a",), "", (*record().tensors, skipped), problems=("x is only in a",))
     assert list(coverage(whole)) == [
         "5 of 6 tensors, 233 of 236 parameters",
-        "not looked at: integers",
+        "not looked at: 1 tensor (buffer): integers",
         "x is only in a",
     ]
-    assert overview(whole, sums(whole.tensors), METRICS["norm"], Subject("a", 0)).counted == 233
+    assert Overviews(whole, sums(whole.tensors)).of(METRICS["norm"], Subject("a", 0)).counted == 233
 
 
 def test_records_are_compared_by_the_names_of_their_sources() -> None:
@@ -118,6 +127,23 @@ def test_a_changed_strength_shows_where_it_acts() -> None:
     moved = found.tensors(METRICS["norm"])
     assert {d.subject for d in moved} == {"merged"}, "the sources are the same"
     assert len(moved) == 5
+
+
+def test_a_sample_is_not_compared_with_all_elements_in_silence() -> None:
+    sampled = replace(record(), tensors=tuple(replace(t, counted=t.elements // 2 + 1) for t in record().tensors))
+    assert [note for note in compare(record(), sampled).notes if note.startswith("counts are of all elements in")]
+    assert compare(sampled, sampled).notes == ()
+
+
+def test_a_difference_has_the_noise_of_both() -> None:
+    found = compare(record(), record(strengths=(0.4, 0.1)))
+    (conflict,) = (d for d in found.whole if d.metric.name == "sign_conflict")
+    total = sums(record().tensors).all
+    assert total is not None
+    floor = METRICS["sign_conflict"].floor(total, Subject("", 0, 1))
+    assert floor is not None
+    assert conflict.noise == pytest.approx(math.sqrt(2) * floor.spread)
+    assert all(d.noise is not None for d in found.tensors(METRICS["retention"]))
 
 
 def test_what_only_one_record_has_is_said() -> None:

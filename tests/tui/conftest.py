@@ -35,16 +35,17 @@ def two_tuned(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def record_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The statistics of `two_tuned`."""
-    return _measured(tmp_path_factory.mktemp("record"), "stronger", TWO_TUNED)
+    return measured(tmp_path_factory.mktemp("record"), "stronger", TWO_TUNED)
 
 
 @pytest.fixture(scope="session")
 def weaker_record(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With half of the code."""
-    return _measured(tmp_path_factory.mktemp("record"), "weaker", TWO_TUNED.replace("0.6", "0.3"))
+    return measured(tmp_path_factory.mktemp("record"), "weaker", TWO_TUNED.replace("0.6", "0.3"))
 
 
-def _measured(folder: Path, name: str, text: str) -> Path:
+def measured(folder: Path, name: str, text: str) -> Path:
+    """The statistics of a recipe, as a file of this name in the folder."""
     (folder / "merge.yaml").write_text(text)
     found = look(plan(load_recipe(folder / "merge.yaml"), stats=Stats(writes=False)))
     file = folder / f"{name}.json"

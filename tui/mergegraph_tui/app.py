@@ -7,9 +7,11 @@ text in the document (`apply`); the check of it comes back from its thread; `syn
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ClassVar
 
 from textual.command import Provider
+from textual.css.query import NoMatches
 from textual.message import Message
 from textual.screen import Screen
 
@@ -132,7 +134,9 @@ class MergegraphApp(FileActions, RunActions, Keeping, FindingTheWay):
     def show_run(self) -> None:
         """The followed run has moved on."""
         place = self.screen_stack[0] if self.screen_stack else None
-        if isinstance(place, PlaceScreen) and place.is_mounted:
+        if not isinstance(place, PlaceScreen) or not place.is_mounted:
+            return
+        with suppress(NoMatches):  # the last look may come while a screen is taken down
             place.show_bar()
             place.show_run()
 

@@ -19,7 +19,7 @@ from mergegraph.errors import Problem
 from mergegraph_tui.dialogs.help import MOUSE, Help, Topic
 from mergegraph_tui.dialogs.jump import Jump, focus_of, panes
 from mergegraph_tui.keys import EVERYWHERE, PLACES, Key
-from mergegraph_tui.model.files import read_text
+from mergegraph_tui.model.files import from_home, read_text
 from mergegraph_tui.model.key_map import KeyMap, begun, config_file, read_key_map, write_own
 from mergegraph_tui.palette import ThemeAct
 from mergegraph_tui.screens.base import PlaceScreen
@@ -121,7 +121,7 @@ class FindingTheWay(App[int]):
         yield from panes[1:]
         yield from (topic for name, topic in places.items() if name != mode)
         yield MOUSE
-        yield Topic("Keys of your own", ((self.keys_shown(_PALETTE), f"Own keys: {config_file()}"),))
+        yield Topic("Keys of your own", ((self.keys_shown(_PALETTE), f"Own keys: {from_home(config_file())}"),))
 
     def _rows(self, keys: tuple[Key, ...]) -> tuple[tuple[str, str], ...]:
         return tuple((self.keys_shown(key), key.says) for key in keys)

@@ -13,6 +13,7 @@ from textual.command import DiscoveryHit, Hit, Provider
 from textual.dom import DOMNode
 
 from mergegraph_tui.keys import EVERYWHERE, Key
+from mergegraph_tui.model.files import from_home
 from mergegraph_tui.model.key_map import config_file
 from mergegraph_tui.model.recipes import recent, short
 from mergegraph_tui.screens.base import PlaceScreen
@@ -72,7 +73,7 @@ class Commands(Provider):
             yield from self._of_widget(self.focused)
         yield from self._nodes()
         yield from self._recipes()
-        yield Command("Own keys", f"change keys: {config_file()}", self._here.action_own_keys)
+        yield Command("Own keys", f"change keys: {from_home(config_file())}", self._here.action_own_keys)
         for name in THEMES:
             yield Command(f"Theme: {name}", "colours on dark ground" if name == "dark" else "colours on paper",
                           ThemeAct(self._here, name))  # fmt: skip

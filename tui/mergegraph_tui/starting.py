@@ -8,6 +8,7 @@ from mergegraph.cli.terminal import say_text
 from mergegraph.errors import OutputError, Problem, RecipeError
 from mergegraph_tui.model import runs
 from mergegraph_tui.model.document import Document
+from mergegraph_tui.model.followed import recipe_of_run
 from mergegraph_tui.model.recipes import remember
 from mergegraph_tui.theme import ThemeName
 from mergegraph_tui.workspace import Workspace
@@ -25,23 +26,23 @@ def start(recipe: Path | None, *, attach: str | None, ascii_only: bool, theme: T
         return serve(recipe, attach=attach, ascii_only=ascii_only, theme=theme)
     from mergegraph_tui.app import MergegraphApp
 
-    mode = "run" if attach is not None else "edit"
-    app = MergegraphApp(workspace, theme=theme, mode=mode)
+    app = MergegraphApp(workspace, theme=theme, mode="run" if attach is not None else "edit")
     code = app.run() or 0
-    left = app.run_that_goes_on()
-    if left is not None:
+    if (left := app.run_that_goes_on()) is not None:
         say_text(str(left))
     return code
 
 
 def workspace_of(recipe: Path | None, *, attach: str | None = None, ascii_only: bool = False) -> Workspace:
     """What the interface begins with."""
-    workspace = Workspace(_document(recipe), ascii_only=ascii_only)
-    if attach is not None:
-        workspace.run = runs.find(Path(attach)) if attach else next(iter(runs.living()), None)
-        if workspace.run is None:
-            raise OutputError(_nothing_to_attach(attach))
-    return workspace
+    if attach is None:
+        return Workspace(_document(recipe), ascii_only=ascii_only)
+    run = runs.find(Path(attach)) if attach else next(iter(runs.living()), None)
+    if run is None:
+        raise OutputError(_nothing_to_attach(attach))
+    of_run = recipe or recipe_of_run(run)
+    document = _document(of_run if of_run is not None and of_run.is_file() else None)
+    return Workspace(document, ascii_only=ascii_only, run=run)
 
 
 def _document(recipe: Path | None) -> Document:

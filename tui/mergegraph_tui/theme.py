@@ -77,8 +77,8 @@ STYLES = """
 Toast { background: $panel; }
 CommandPalette SearchIcon { display: none; }
 App.-ascii {
-    & .pane, & Dialog > #frame { border: ascii $border; }
-    & .pane:focus-within, & Dialog > #frame { border: ascii $accent; }
+    & .pane { border: ascii $border; }
+    & .pane:focus-within, & ModalScreen > Vertical { border: ascii $accent; }
     & Toast, & Toast.-information, & Toast.-warning, & Toast.-error { border: none; border-left: ascii $accent; }
     & CommandPalette #--input, & CommandPalette CommandList, & CommandPalette #--input.--list-visible {
         border: ascii $accent;

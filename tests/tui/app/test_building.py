@@ -147,7 +147,7 @@ def test_a_graph_that_cannot_be_read_any_more_is_dimmed_and_said(recipe: Path) -
         await settle(app, pilot)
         graph = app.screen.query_one("#graph")
         assert graph.has_class("-stale")
-        assert "last text that could be read" in str(graph.border_title)
+        assert "of the last good text" in str(graph.border_title)
         await press(app, pilot, "d")
         assert app.workspace.document.can_undo == "type", "nothing is deleted from it"
 

@@ -88,7 +88,7 @@ def test_a_text_that_cannot_be_read_leaves_the_graph_dimmed_and_the_cursor_follo
         app.changed()
         await settle(app, pilot)
         assert list(canvas.graph.nodes) == ["base", "code", "merged", "out"]
-        assert "of the last text that could be read" in screen_text(app)
+        assert "of the last good text" in screen_text(app)
 
     drive(MergegraphApp(workspace_of(recipe)), act)
 

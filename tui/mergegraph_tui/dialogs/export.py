@@ -12,6 +12,7 @@ from textual.widgets import Input, Label
 
 from mergegraph_tui.dialogs.dialog import Dialog
 from mergegraph_tui.model.exporting import KINDS, export
+from mergegraph_tui.model.files import from_home
 from mergegraph_tui.model.heat import Choice
 from mergegraph_tui.model.loaded import LoadedRecord
 
@@ -40,7 +41,7 @@ class ExportDialog(Dialog[Path]):
         self._refused: str | None = None
 
     def compose_body(self) -> ComposeResult:
-        yield Input(str(self._folder / f"{self._loaded.name}-stats.html"))
+        yield Input(from_home(self._folder / f"{self._loaded.name}-stats.html"))
         for kind in KINDS:
             yield Label(f".{kind:<5} {_SAYS[kind]}", classes="said")
         yield Label("", id="wrong", classes="problem", markup=False)

@@ -18,6 +18,7 @@ from textual.widgets.option_list import Option
 
 from mergegraph.units import format_count
 from mergegraph_tui.dialogs.dialog import Dialog, step
+from mergegraph_tui.model.files import from_home
 from mergegraph_tui.model.glyphs import glyphs_of
 from mergegraph_tui.model.headers import Headers
 from mergegraph_tui.model.recipes import Listed, Looked, ago, entries_at, look, recipes
@@ -58,7 +59,7 @@ class Open(Dialog[Path]):
         self._is_left = threading.Event()
 
     def title_text(self) -> str:
-        return f"Open a recipe   {self._folder}"
+        return f"Open a recipe   {from_home(self._folder)}"
 
     def compose_body(self) -> ComposeResult:
         field = Input(placeholder="name")

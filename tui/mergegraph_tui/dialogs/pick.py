@@ -32,6 +32,8 @@ class Choice(Generic[T]):
     refused: str = ""
 
 
+_AROUND = 13
+"""Rows that frame, field, note and keys take, and what stays free around them."""
 Choices = Callable[[str], Sequence[Choice[T]]]
 """What there is to pick from, for what was typed."""
 
@@ -51,10 +53,18 @@ def filtered(choices: Iterable[Choice[T]]) -> Choices[T]:
 class PickList(PaintedLines, can_focus=False):
     """The lines of a dialog, one of them marked."""
 
+    class Resized(Message):
+        """There is another room for the lines."""
+
     class Clicked(Message):
+        """The user took a line."""
+
         def __init__(self, row: int) -> None:
             self.row = row
             super().__init__()
+
+    def on_resize(self) -> None:
+        self.post_message(self.Resized())
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
         self.light(self.owner_at(event.y))
@@ -81,7 +91,7 @@ class PickDialog(Dialog[T], Generic[T]):
     DEFAULT_CSS = """
     PickDialog {
         & > #frame { width: 80; }
-        & PickList { height: auto; max-height: 16; background: $surface; }
+        & PickList { height: auto; background: $surface; }
         & #says { height: auto; max-height: 3; margin-top: 1; }
         &.-menu > #frame { width: 46; }
         &.-menu Input { margin: 0; }
@@ -148,7 +158,7 @@ class PickDialog(Dialog[T], Generic[T]):
     def _mark(self, row: int) -> None:
         self._row = max(0, min(row, len(self._found) - 1))
         pick_list = self.query_one(PickList)
-        width = pick_list.size.width or 70
+        width = pick_list.line_width or 70
         pick_list.paint([(parts, str(index)) for index, parts in enumerate(self._lines(width))], width)
         pick_list.scroll_to_region(Region(0, self._row, 1, 1), animate=False)
         choice = self.marked
@@ -156,8 +166,13 @@ class PickDialog(Dialog[T], Generic[T]):
         if choice is not None and self._moved is not None:
             self._moved(choice.value)
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._mark, self._row)
+    @on(PickList.Resized)
+    def _fit(self) -> None:
+        self._mark(self._row)
+
+    def on_resize(self, event: events.Resize) -> None:
+        # A height that depends on the screen's is not counted into a frame of automatic height (Textual 8.2).
+        self.query_one(PickList).styles.max_height = max(4, min(16, event.size.height - _AROUND))
 
     @on(Input.Changed)
     def _filter(self) -> None:
@@ -185,7 +200,7 @@ class PickDialog(Dialog[T], Generic[T]):
         labels = min(width // 2, max((len(choice.label) for choice in self._found), default=0))
         ends = min(28, max((len(choice.end) for choice in self._found), default=0))
         glyphs = self.query_one(PickList).glyphs
-        notes = max(0, width - labels - ends - 7)
+        notes = max(0, width - labels - ends - 8)
         lines: list[list[Part]] = []
         for index, choice in enumerate(self._found):
             is_marked = index == self._row

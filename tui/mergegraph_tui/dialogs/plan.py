@@ -12,10 +12,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.timer import Timer
 from textual.widgets import Button, Input, Label
 
+from mergegraph_tui.dialogs.dialog import Dialog
 from mergegraph_tui.model.document import Document
 from mergegraph_tui.model.plan_rows import decision_row, fact_rows, order_columns, problem_rows, step_rows
 from mergegraph_tui.model.planned import BeingWritten
@@ -45,38 +45,39 @@ class ShowRun:
     output: Path
 
 
-class PlanDialog(ModalScreen[Start | ShowRun | None]):
+class PlanDialog(Dialog[Start | ShowRun]):
     """Of `document` as it is. `asked` is what the last run was asked."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "not_now", "Not now", id="plan.not-now"),
         Binding("f", "anew", "From the beginning", id="plan.anew"),
     ]
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (160, "-wide")]  # noqa: RUF012
     DEFAULT_CSS = """
     PlanDialog {
-        align: center middle;
-        & > #dialog {
-            width: 94%; max-width: 150; height: auto; max-height: 96%;
-            border: round $accent; border-title-color: $accent; background: $surface; padding: 0 1;
-        }
+        & > #frame { width: 96%; max-width: 150; max-height: 96%; }
         & PaintedStrips { background: $surface; }
-        & #scroll { height: auto; max-height: 100%; }
-        & #work { height: auto; layout: horizontal; }
-        & #order { width: 1fr; height: auto; max-height: 14; }
-        & #steps { width: 1fr; height: auto; max-height: 14; }
+        & #scroll { height: auto; max-height: 72vh; }
+        & #work { height: auto; layout: horizontal; margin: 0 0 1 0; }
+        & #order { width: 4fr; height: auto; max-height: 14; }
+        & #steps { width: 5fr; height: auto; max-height: 14; }
         & #facts, & #told { height: auto; }
         & #file-row, & #asked { height: 1; }
         & #asked Label, & #file-row Label { color: $text-muted; width: auto; padding: 0 1 0 0; }
-        & Input { width: 10; margin: 0 2 0 0; background: $panel; }
+        & #told { margin: 1 0 0 0; }
+        & Input { width: 10; margin: 0 2 0 0; background: $boost; }
         & #file { width: 1fr; }
         & Tick { margin: 0 2 0 0; }
+        & #asked { margin: 1 0 0 0; }
         & #buttons { height: 1; align: center middle; margin: 1 0 0 0; }
+        & #hint { display: none; }
         & Button { margin: 0 2; }
         & Button:focus { text-style: bold reverse; }
-        &.-narrow #dialog { width: 100%; max-height: 100%; }
+        &.-narrow > #frame { width: 100%; max-width: 100%; height: 100%; max-height: 100%; }
+        &.-narrow #scroll { height: 1fr; }
         &.-narrow #work { layout: vertical; }
-        &.-narrow #order, &.-narrow #steps { width: 100%; max-height: 100; }
+        &.-narrow #order { width: 100%; max-height: 7; }
+        &.-narrow #steps { width: 100%; max-height: 4; }
+        &.-narrow #work, &.-narrow #asked, &.-narrow #buttons, &.-narrow #told { margin: 0; }
         &.-narrow Input { width: 8; margin: 0 1 0 0; }
         &.-narrow Button { margin: 0 1; }
     }
@@ -104,33 +105,34 @@ class PlanDialog(ModalScreen[Start | ShowRun | None]):
         """The plan of what is asked now; None while it is being made."""
         return self._prepared
 
-    def compose(self) -> ComposeResult:
+    def title_text(self) -> str:
+        return f"Plan  {self._document.name}"
+
+    def compose_body(self) -> ComposeResult:
         painted, asked = self._ascii_only, self._asked
-        with Vertical(id="dialog") as dialog:
-            dialog.border_title = f"Plan  {self._document.name}"
-            with VerticalScroll(id="scroll", can_focus=False):
-                with Vertical(id="work"):
-                    yield RailView(ascii_only=painted, id="order")
-                    yield PaintedText(ascii_only=painted, scrolls=True, id="steps")
-                yield PaintedText(ascii_only=painted, id="facts")
-                yield PaintedText(ascii_only=painted, id="told")
-            with Horizontal(id="file-row"):
-                yield Label("file")
-                yield Input(str(proposed_file(self._document)) if self._named else "", id="file", compact=True)
-            with Horizontal(id="asked"):
-                yield Label("threads")
-                yield Input(asked.threads, placeholder="all", id="threads", compact=True)
-                yield Label("budget")
-                yield Input(asked.budget, placeholder="auto", id="budget", compact=True)
-                yield Label("device")
-                yield Input(asked.device, placeholder="cpu", id="device", compact=True)
-                yield Tick("statistics", asked.stats, id="stats")
-                yield Tick("verify", asked.verify, id="verify")
-            with Horizontal(id="buttons"):
-                yield Button("Start (enter)", id="start", compact=True, disabled=True)
-                yield Button("From the beginning (f)", id="anew", compact=True, disabled=True)
-                yield Button("Show that run", id="show", compact=True)
-                yield Button("Not now (esc)", id="not-now", compact=True)
+        with VerticalScroll(id="scroll", can_focus=False):
+            with Vertical(id="work"):
+                yield RailView(ascii_only=painted, id="order")
+                yield PaintedText(ascii_only=painted, scrolls=True, id="steps")
+            yield PaintedText(ascii_only=painted, id="facts")
+            yield PaintedText(ascii_only=painted, id="told")
+        with Horizontal(id="file-row"):
+            yield Label("file")
+            yield Input(str(proposed_file(self._document)) if self._named else "", id="file", compact=True)
+        with Horizontal(id="asked"):
+            yield Label("threads")
+            yield Input(asked.threads, placeholder="all", id="threads", compact=True)
+            yield Label("budget")
+            yield Input(asked.budget, placeholder="auto", id="budget", compact=True)
+            yield Label("device")
+            yield Input(asked.device, placeholder="cpu", id="device", compact=True)
+            yield Tick("statistics", asked.stats, id="stats")
+            yield Tick("verify", asked.verify, id="verify")
+        with Horizontal(id="buttons"):
+            yield Button("Start (enter)", id="start", compact=True, disabled=True)
+            yield Button("From the beginning (f)", id="anew", compact=True, disabled=True)
+            yield Button("Show that run", id="show", compact=True)
+            yield Button("Not now (esc)", id="not-now", compact=True)
 
     def on_mount(self) -> None:
         self.query_one("#file-row").display = self._named
@@ -231,7 +233,7 @@ class PlanDialog(ModalScreen[Start | ShowRun | None]):
             self.dismiss(ShowRun(output))
 
     @on(Button.Pressed, "#not-now")
-    def action_not_now(self) -> None:
+    def _not_now(self) -> None:
         self.dismiss(None)
 
     def _start(self, prepared: Prepared, *, overwrite: bool) -> None:

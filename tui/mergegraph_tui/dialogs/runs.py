@@ -7,19 +7,17 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.widgets import Label, OptionList
 from textual.widgets.option_list import Option
 
 from mergegraph.units import format_seconds
+from mergegraph_tui.dialogs.dialog import Dialog
+from mergegraph_tui.model.recipes import ago
 from mergegraph_tui.model.runs import Done, End, Failed, Lost, RegisteredRun, Run, Stopped, known
 
 _LOOK_SECONDS = 1.0
@@ -51,7 +49,7 @@ def _listed(run: RegisteredRun, now: float, *, ascii_only: bool) -> Listed:
         mark, when = ">" if ascii_only else "▸", f"process {run.pid}, for {format_seconds(max(0.0, now - run.began))}"
     else:
         blocks, plain, state = _marks(end)
-        mark, when = plain if ascii_only else blocks, f"began {format_seconds(max(0.0, now - run.began))} ago"
+        mark, when = plain if ascii_only else blocks, f"began {ago(max(0.0, now - run.began))}"
     return Listed(run, end is None, f"{mark} {state:<14} {where}   {when}")
 
 
@@ -67,20 +65,13 @@ def _marks(end: End) -> tuple[str, str, str]:
             return "✗", "x", "lost"
 
 
-class RunsDialog(ModalScreen[RegisteredRun | None]):
+class RunsDialog(Dialog[RegisteredRun]):
     """`shown`: the run that is followed already."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Back", id="runs.leave")]
+    TITLE = "Runs of this machine"
+    HINT = "enter shows one   esc goes back"
     DEFAULT_CSS = """
-    RunsDialog {
-        align: center middle;
-        & > #dialog {
-            width: 94%; max-width: 140; height: auto; max-height: 80%;
-            border: round $accent; border-title-color: $accent; background: $surface; padding: 0 1;
-        }
-        & OptionList, & OptionList:focus { height: auto; max-height: 100%; background: $surface; border: none; }
-        & Label { color: $text-muted; }
-    }
+    RunsDialog > #frame { width: 94%; max-width: 140; }
     """
 
     class Looked(Message):
@@ -96,12 +87,9 @@ class RunsDialog(ModalScreen[RegisteredRun | None]):
         self._listed: Sequence[Listed] = ()
         self._is_looking = False
 
-    def compose(self) -> ComposeResult:
-        with Vertical(id="dialog") as dialog:
-            dialog.border_title = "Runs of this machine"
-            yield Label("looking", id="none")
-            yield OptionList(id="runs")
-            yield Label("enter shows one   esc goes back")
+    def compose_body(self) -> ComposeResult:
+        yield Label("looking", id="none")
+        yield OptionList(id="runs")
 
     def on_mount(self) -> None:
         self._look()
@@ -140,6 +128,3 @@ class RunsDialog(ModalScreen[RegisteredRun | None]):
     @on(OptionList.OptionSelected)
     def _pick(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(self._listed[event.option_index].run)
-
-    def action_leave(self) -> None:
-        self.dismiss(None)

@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.widgets import Input, Static
 
 from mergegraph_tui.dialogs.dialog import Dialog
+from mergegraph_tui.model.files import from_home
 
 
 class SaveAs(Dialog[Path]):
@@ -22,10 +23,10 @@ class SaveAs(Dialog[Path]):
         self._name, self._folder = name, folder
 
     def compose_body(self) -> ComposeResult:
-        field = Input(self._name, select_on_focus=False)
+        field = Input(self._name)
         field.cursor_blink = False
         yield field
-        yield Static(f"in {self._folder}", classes="said", markup=False)
+        yield Static(f"in {from_home(self._folder)}", classes="said", markup=False)
 
     @on(Input.Submitted)
     def done(self, event: Input.Submitted) -> None:

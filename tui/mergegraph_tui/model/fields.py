@@ -10,14 +10,15 @@ from typing import Any, Literal, cast, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from mergegraph.cli.signature import FieldLine, field_lines, result_text
+from mergegraph.cli.signature import FieldLine, result_text
 from mergegraph.errors import Problem
 from mergegraph.fields import Accepts, FieldModel
 from mergegraph.methods.base import Method, Path
+from mergegraph.methods.load import Load
 from mergegraph.recipe.scalars import Value
 from mergegraph.resolve import ResolvedNode
 from mergegraph_tui.model.checking import Checked
-from mergegraph_tui.model.outline import EXPRESSION, Outlined, class_of
+from mergegraph_tui.model.outline import EXPRESSION, Outlined, class_of, lines_of
 from mergegraph_tui.model.writing import written
 
 FieldKind = Literal["input", "schedule", "rule", "number", "choice", "boolean", "text", "expression", "other"]
@@ -82,8 +83,9 @@ def form_of(checked: Checked, name: str) -> Form | None:
     placed = checked.graph.nodes.get(name) if checked.graph else None
     resolved = checked.resolved.nodes.get(name) if checked.resolved else None
     readers = tuple(dict.fromkeys(wire.reader for wire in checked.outline.readers(name)))
+    shown = Load if node.section == "models" else cls
     return Form(
-        name, node.op, summary_of(cls) if cls else "", found, problems, result_text(cls) if cls else "",
+        name, node.op, summary_of(shown) if shown else "", found, problems, result_text(cls) if cls else "",
         placed.space if placed else "", *_stored(resolved), readers,
     )  # fmt: skip
 
@@ -111,7 +113,7 @@ def _fields(node: Outlined, cls: type[Method] | None) -> Iterator[FormField]:
     elif node.op == EXPRESSION:
         yield FormField((), EXPRESSION, "expression", node.expression, is_required=True)
     elif cls is not None and isinstance(node.value, dict):
-        for line in sorted(field_lines(cls), key=_rank):
+        for line in sorted(lines_of(cls), key=_rank):
             yield from _line_fields(cls, line, node.value.get(line.name), (line.name,))
 
 
@@ -164,7 +166,7 @@ def _item_fields(cls: type[FieldModel], line: FieldLine, item: Value, path: Path
     yield FormField(
         path if bare else (*path, "from"), label, "input", name, "", True, False, line.description, (), line.accepts
     )
-    for inner in field_lines(cast("type[Method]", piece)) if piece else ():
+    for inner in lines_of(cast("type[Method]", piece)) if piece else ():
         if inner.name != "from":
             value = item.get(inner.name) if isinstance(item, dict) else None
             yield from _line_fields(piece or cls, inner, value, (*path, inner.name))

@@ -30,6 +30,13 @@ class Stamp:
     modified_ns: int
 
 
+def from_home(path: Path) -> str:
+    """A path as it is said: from the home folder where it is below it, else whole."""
+    with contextlib.suppress(ValueError, RuntimeError):
+        return f"~/{path.absolute().relative_to(Path.home())}"
+    return str(path.absolute())
+
+
 def stamp(path: Path) -> Stamp | None:
     """The stamp of the file at `path`; None where there is none."""
     try:

@@ -128,9 +128,10 @@ def _field_lines(index: int, field: FormField, schedules: ScheduleLines, look: F
         room = max(_SHORTEST, look.width - look.label - 3)
         cut = "".join(look.glyphs.fitted(label, look.label)).ljust(look.label)
         value, style = _value(field)
+        shown = look.glyphs.fitted(value, room, keep_end="/" in value)
         yield FormLine(
             ((mark, "cursor"), (cut, "cursor" if is_open else "detail"), (" ", ""),
-             ("".join(look.glyphs.fitted(value, room)), style)), index, look.label + 3,
+             ("".join(shown), style)), index, look.label + 3,
         )  # fmt: skip
     for line in schedules.of(field, look, is_open=is_open):
         yield FormLine(((f"    {line}", "detail"),), index)

@@ -7,9 +7,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal
 
-from mergegraph.cli.signature import field_lines
+from mergegraph.cli.signature import FieldLine, field_lines
 from mergegraph.errors import Problem, RecipeError
 from mergegraph.methods.base import Method, Path
 from mergegraph.recipe.document import Document, parse_document
@@ -110,9 +111,16 @@ def class_of(value: Value) -> type[Method] | None:
     return method_class(value) if isinstance(value, dict) else None
 
 
+@cache
+def lines_of(cls: type[Method]) -> tuple[FieldLine, ...]:
+    """The fields of an operation; read from its class once."""
+    return tuple(field_lines(cls))
+
+
+@cache
 def edge_fields(cls: type[Method]) -> tuple[str, ...]:
     """The fields that name inputs: what is worked on first, a `base` that it is compared with last."""
-    names = [line.name for line in field_lines(cls) if line.accepts]
+    names = [line.name for line in lines_of(cls) if line.accepts]
     return tuple(sorted(names, key=lambda name: name == "base"))
 
 

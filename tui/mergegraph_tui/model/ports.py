@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mergegraph.cli.signature import field_lines
 from mergegraph.fields import Accepts
 from mergegraph.methods.base import Method
 from mergegraph.recipe.scalars import Value
 from mergegraph.recipe.validate import field_names, is_edge, takes_bare_names
-from mergegraph_tui.model.outline import edge_fields
+from mergegraph_tui.model.outline import edge_fields, lines_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class Port:
 
 def ports_of(cls: type[Method], fields: dict[str, Value]) -> tuple[Port, ...]:
     """The ports of an operation as a node with `fields` has them taken; in the order in which wires take them."""
-    lines = {line.name: line for line in field_lines(cls) if line.accepts}
+    lines = {line.name: line for line in lines_of(cls) if line.accepts}
     found: list[Port] = []
     for name in edge_fields(cls):
         line, taken = lines[name], _taken(fields.get(name))

@@ -6,6 +6,7 @@ The open lanes at a row are the values that somebody still needs. Scales to any 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 from mergegraph.cli.rail import ASCII, rail
 from mergegraph_tui.model.cells import Cell
@@ -39,14 +40,15 @@ def rail_rows(
 
 def _lanes(wires: str, node: DrawnNode) -> list[Part]:
     """The node's own mark has the colour of its family."""
-    return [(glyph, node.family if glyph in "○●■o*#" else "detail") for glyph in wires]
+    styled = groupby(wires, key=lambda glyph: node.family if glyph in "○●■o*#" else "detail")
+    return [("".join(glyphs), style) for style, glyphs in styled]
 
 
 def _label(node: DrawnNode, glyphs: Glyphs, names: int, ops: int, *, is_cursor: bool) -> list[Part]:
     is_dim = node.status == "waiting" or node.skipped
     return [
         (" " + (glyphs.pins["right"] if is_cursor else " "), "cursor"),
-        (f"{glyphs.marks[node.status]} ", node.status),
+        (f"{glyphs.mark(node)} ", node.status or ("waiting" if node.skipped else "")),
         (f"{glyphs.icon(node)} ", node.family),
         (node.name.ljust(names), "cursor" if is_cursor else "waiting" if is_dim else "name"),
         (f"  {node.op.ljust(ops)}  ", "detail"),

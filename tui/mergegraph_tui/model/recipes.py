@@ -18,7 +18,7 @@ from mergegraph_tui.model import runs
 from mergegraph_tui.model.autosave import state_folder
 from mergegraph_tui.model.checking import check_text
 from mergegraph_tui.model.document import UNTITLED
-from mergegraph_tui.model.files import read_text, stamp, write_text
+from mergegraph_tui.model.files import from_home, read_text, stamp, write_text
 from mergegraph_tui.model.fit import Layouts, Room
 from mergegraph_tui.model.glyphs import glyphs_of
 from mergegraph_tui.model.headers import Headers
@@ -140,10 +140,9 @@ def ago(seconds: float) -> str:
 
 def short(path: Path, folder: Path) -> str:
     """A path as it is said: from `folder` where it is below, else from the home folder, else whole."""
-    for start, prefix in ((folder.absolute(), ""), (Path.home(), "~/")):
-        with suppress(ValueError):
-            return prefix + str(path.absolute().relative_to(start))
-    return str(path)
+    with suppress(ValueError):
+        return str(path.absolute().relative_to(folder.absolute()))
+    return from_home(path)
 
 
 def _run_of(path: Path) -> str:

@@ -50,9 +50,12 @@ def head_rows(view: RunView, room: Room) -> list[Row]:
     written = f"written {_of(progress.bytes_done, progress.bytes_total)}"
     left = "" if view.end is not None else f"   left {clock_text(shown.seconds_left)}"
     times = f"elapsed {clock_text(progress.seconds)}{left}"
-    first = [(f"{mark} {view.state:<10}", style), (f"  {counts}   {written}", "name")]
-    used = sum(len(text) for text, _ in first)
-    first.append((times.rjust(room.width - used) if used + len(times) < room.width else "", "detail"))
+    said = f"  {counts}   {written}"
+    if 12 + len(said) + len(times) >= room.width:
+        said = said.replace("written ", "").replace(" / ", "/")
+        times = times.replace("elapsed ", "").replace("   ", "  ")
+    used = 12 + len(said)
+    first: Row = [(f"{mark} {view.state:<10}", style), (said, "name"), (times.rjust(room.width - used), "detail")]
     now: Row = [("now  ", "detail"), (progress.tensor, "name")] if progress.tensor and view.end is None else []
     return [first, _bar_row(view.share, style, room), now]
 
@@ -92,9 +95,10 @@ def memory_rows(view: RunView, room: Room) -> list[Row]:
     if shown is None:
         return [[("nothing is held yet", "detail")]]
     progress = shown.progress
-    tiles = f"tiles {format_bytes(progress.held_bytes)} of {format_bytes(progress.budget_bytes)} budget"
+    tiles = f"tiles {format_bytes(progress.held_bytes)} of {format_bytes(progress.budget_bytes)}"
     process = f"process {format_bytes(progress.resident_bytes)}" if progress.resident_bytes else ""
-    first: Row = [(tiles, "name"), (f"   {process}", "detail")]
+    is_wide = len(tiles) + len(process) + 10 <= room.width
+    first: Row = [(f"{tiles} budget" if is_wide else tiles, "name"), (f"   {process}" if is_wide else "", "detail")]
     if room.height < 3:
         return [first, [(spark(shown.resident, room.width, ascii_only=room.ascii_only)[0], "done")]]
     done, rest = bar(shown.held_share, max(1, room.width - 7), ascii_only=room.ascii_only)
@@ -141,19 +145,16 @@ def node_states(view: RunView, graph: DrawnGraph) -> Mapping[str, State]:
     return {**states, **{name: State("error") for name in failed & graph.nodes.keys()}}
 
 
-def tensor_rows(view: RunView, room: Room) -> list[Row]:
-    """The tensors it was seen at, the latest first."""
+def tensor_rows(view: RunView, room: Room, *, every: bool = False) -> list[Row]:
+    """The tensors it was seen at, the latest first; `every`: those that are on disk, as they were finished."""
     if view.shown is None:
         return []
     marks = (">", "*") if room.ascii_only else ("▸", "✓")
-    is_at_first = view.end is None and view.shown.progress.state in ("merging", "paused")
-    rows: list[Row] = []
-    for index, name in enumerate(view.shown.tensors):
-        is_now = index == 0 and is_at_first
-        rows.append(
-            [(f"{marks[not is_now]} ", "running" if is_now else "done"), (name, "name" if is_now else "detail")]
-        )
-    return rows
+    is_going_on = view.end is None and view.shown.progress.state in ("merging", "paused")
+    now = view.shown.tensors[:1] if is_going_on else ()
+    done = view.finished[::-1] if every else view.shown.tensors[len(now) :]
+    rows: list[Row] = [[(f"{marks[0]} ", "running"), (name, "name")] for name in now]
+    return rows + [[(f"{marks[1]} ", "done"), (name, "detail")] for name in done]
 
 
 def log_rows(view: RunView) -> list[Row]:

@@ -108,27 +108,30 @@ def by_difference(a: LoadedRecord, b: LoadedRecord, choice: Choice) -> TensorTab
 
 
 @lru_cache(maxsize=4)
-def comparison_lines(a: LoadedRecord, b: LoadedRecord, choice: Choice) -> tuple[Line, ...]:
-    """Two records in words: what they are, the metric over all tensors, and where they differ most."""
+def comparison_lines(a: LoadedRecord, b: LoadedRecord, choice: Choice, width: int = 60) -> tuple[Line, ...]:
+    """Two records in words: what they are, the metric over all tensors, and where they differ most. In a narrow pane
+    names are cut, never numbers."""
+    room = max(12, min(30, width - 28))
     found = compare(a.record, b.record)
     lines: list[Line] = [_named("A", a), _named("B", b), ()]
     lines += [((f"note: {on_one_line(note)}", "warning"),) for note in found.notes]
     alone = [f"{len(names)} only in {which}" for which, names in (("A", found.only_a), ("B", found.only_b)) if names]
     lines += [((", ".join(alone), "warning"),)] if alone else []
-    lines.append(((f"{'whole model':<30} {'A':>9} {'B':>9} {'A - B':>10}", "dim"),))
+    lines.append(((f"{'whole model':<{room}} {'A':>8} {'B':>8} {'A - B':>9}", "dim"),))
     first = [each for name in (choice.metric.name, *FIRST) for each in found.whole if each.metric is METRICS[name]]
     for each in dict.fromkeys(first):
         unit = each.metric.unit
-        label = f"{each.metric.label} {on_one_line(each.subject)}"[:30]
+        subject = on_one_line(each.subject)
+        label = f"{each.metric.label[: max(6, room - 1 - len(subject))]} {subject}"[:room]
         apart = text_of(difference(each.a, each.b), unit, signed=True)
-        values = f"{shown(each.a, unit):>9} {shown(each.b, unit):>9} {apart:>10}"
-        lines.append(((f"{label:<30} ", "dim"), (values, "strong" if each.metric is choice.metric else "")))
+        values = f"{shown(each.a, unit):>8} {shown(each.b, unit):>8} {apart:>9}"
+        lines.append(((f"{label:<{room}} ", "dim"), (values, "strong" if each.metric is choice.metric else "")))
     table = by_difference(a, b, choice)
     if table.rows:
         lines += [(), ((f"most different: {choice.title}", "dim"),)]
         for row in table.rows[:12]:
             name, ours, theirs, apart = row.cells
-            lines.append(((f"{name[:30]:<30} ", ""), (f"{ours:>9} {theirs:>9} {apart:>10}", "")))
+            lines.append(((f"{name[:room]:<{room}} ", ""), (f"{ours:>8} {theirs:>8} {apart:>9}", "")))
     return tuple(lines)
 
 

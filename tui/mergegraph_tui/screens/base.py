@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from mergegraph_tui.keys import Key
+from mergegraph_tui.widgets.key_hints import KeyHints
 from mergegraph_tui.widgets.top_bar import TopBar
 from mergegraph_tui.workspace import Workspace
 
@@ -31,7 +31,6 @@ class PlaceScreen(Screen[None]):
             background: $background;
         }
         & .pane:focus-within { border: round $accent; border-title-color: $accent; }
-        & Footer { background: $background; }
     }
     """
 
@@ -47,7 +46,7 @@ class PlaceScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield TopBar(self.MODE, ascii_only=self.workspace.ascii_only)
         yield from self.compose_body()
-        yield Footer(show_command_palette=False)
+        yield KeyHints()
 
     def compose_body(self) -> ComposeResult:
         """What stands between the bar and the footer."""

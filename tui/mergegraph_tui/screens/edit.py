@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 
 from mergegraph.errors import Problem
@@ -30,6 +32,15 @@ from mergegraph_tui.widgets.yaml_pane import YamlPane
 
 WIDE = 160
 """Columns from which on the text stands beside graph and form unless it is put away."""
+
+
+class NodeList(RailView):
+    """The rail with the keys that the graph has."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "step(1)", "Next node", show=False, id="rail.next"),
+        Binding("shift+tab", "step(-1)", "Previous node", show=False, id="rail.previous"),
+    ]
 
 
 class EditScreen(WireActions):
@@ -71,7 +82,7 @@ class EditScreen(WireActions):
             yield YamlPane(ascii_only=ascii_only, id="yaml", classes="pane")
             with Vertical(id="graph", classes="pane"):
                 yield GraphCanvas(self.workspace.drawn, ascii_only=ascii_only)
-                yield RailView(self.workspace.drawn, ascii_only=ascii_only)
+                yield NodeList(self.workspace.drawn, ascii_only=ascii_only)
             with Vertical(id="node", classes="pane"):
                 yield Inspector(self._refused, ascii_only=ascii_only)
         yield ProblemsList(ascii_only=ascii_only, id="problems", classes="pane")
@@ -96,7 +107,8 @@ class EditScreen(WireActions):
         super().sync()
         work = self.workspace
         self.canvas.show(work.drawn)
-        self.rail.show(work.drawn)
+        if self.shows_rail:
+            self.rail.show(work.drawn)
         selected = work.selected
         if selected is not None and selected != self._shown_selected and selected in work.drawn.nodes:
             self._put_cursors(selected)
@@ -131,10 +143,13 @@ class EditScreen(WireActions):
         return self.workspace.selected != self._shown_selected and self.workspace.checked.text != self.text
 
     def _put_cursors(self, node: str) -> None:
-        """Both views show what is selected; that they then say so is nothing that a user did."""
+        """The views show what is selected; that they then say so is nothing that a user did. A list that is not shown
+        is made when it comes up."""
         self._shown_selected = node
         with self.prevent(GraphCanvas.Selected, RailView.Selected):
-            self.canvas.cursor = self.rail.cursor = node
+            self.canvas.cursor = node
+            if self.shows_rail:
+                self.rail.cursor = node
 
     def _line_of_selected(self) -> int:
         """Where the selected node stands in the text; 0 where that is not known."""
@@ -156,6 +171,10 @@ class EditScreen(WireActions):
         graph = self.query_one("#graph")
         had_focus = graph.has_focus_within
         graph.toggle_class("-rail")
+        if graph.has_class("-rail"):
+            self.rail.show(self.workspace.drawn)
+            with self.prevent(RailView.Selected):
+                self.rail.cursor = self.workspace.selected
         if had_focus:
             (self.rail if graph.has_class("-rail") else self.canvas).focus()
         self._show_title()
@@ -192,9 +211,11 @@ class EditScreen(WireActions):
         graph.border_title = "Graph"
         if canvas.connecting is not None:
             way = "to" if not canvas.is_connecting_backwards else "from"
-            graph.border_title = f"Connect {canvas.connecting} {way}…   arrows choose, enter wires, esc gives up"
-        elif work.is_stale and work.drawn.nodes:
-            graph.border_title = "Graph, of the last text that could be read"
+            graph.border_title = f"Connect {canvas.connecting} {way}"
+            graph.border_subtitle = "arrows choose, enter wires, esc ends"
+            return
+        if work.is_stale and work.drawn.nodes:
+            graph.border_title = "Graph of the last good text"
         count = len(work.drawn.nodes)
         said = [f"{count} node{'' if count == 1 else 's'}"]
         if count and canvas.fit is not None and not self.shows_rail:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
+from textual.message import Message
 
 from mergegraph.errors import OutputError
 from mergegraph_tui.keys import RUN, bindings
@@ -47,26 +49,23 @@ class RunScreen(PlaceScreen):
         & #body { height: 1fr; min-height: 4; }
         & #nodes-pane, & #graph-pane { width: 3fr; padding: 0; }
         & #tensors-pane { width: 2fr; }
-        & #graph-pane { display: none; }
-        & #end-pane { height: auto; max-height: 9; display: none; }
+        & #end-pane { height: auto; max-height: 9; }
         & #end-pane PaintedText { height: auto; }
         & #log-pane { height: 6; }
-        & #none { height: 1fr; padding: 2 4; color: $text-muted; display: none; }
-        &.-graph #graph-pane { display: block; }
-        &.-graph #nodes-pane { display: none; }
-        &.-wide #graph-pane, &.-wide.-graph #nodes-pane { display: block; }
-        &.-ended #end-pane { display: block; }
+        & #none { height: 1fr; padding: 2 4; color: $text-muted; }
         &.-narrow #meters { height: 4; }
-        &.-narrow #tensors-pane, &.-narrow #log-pane { display: none; }
-        &.-only-log #log-pane { display: block; height: 1fr; }
-        &.-only-tensors #tensors-pane { display: block; width: 1fr; }
-        &.-only-log #meters, &.-only-log #body, &.-only-log #end-pane { display: none; }
-        &.-only-tensors #meters, &.-only-tensors #log-pane, &.-only-tensors #end-pane { display: none; }
-        &.-only-tensors #nodes-pane, &.-only-tensors #graph-pane { display: none; }
-        &.-none #head, &.-none #meters, &.-none #body, &.-none #log-pane, &.-none #end-pane { display: none; }
-        &.-none #none { display: block; }
     }
     """
+
+    class Verified(Message):
+        """An output was read again."""
+
+        def __init__(self, said: str, is_right: bool) -> None:
+            self.said, self.is_right = said, is_right
+            super().__init__()
+
+    _only_pane: str = ""
+    _is_graph: bool = False
 
     def compose_body(self) -> ComposeResult:
         plain = self.workspace.ascii_only
@@ -95,7 +94,7 @@ class RunScreen(PlaceScreen):
                   "nodes-pane": "Nodes", "tensors-pane": "Tensors", "log-pane": "Log"}  # fmt: skip
         for name, title in titles.items():
             self.query_one(f"#{name}").border_title = title
-        self.query_one("#nodes-pane").border_subtitle = "share of the time · seconds"
+        self.query_one("#nodes-pane").border_subtitle = "share of the time, seconds of all workers"
         self.query_one("#none", PaintedText).show(
             [[("No run is shown.", "name")], [], [("p, or space: plan and start the recipe", "")],
              [("v: runs of this machine", "")]]
@@ -103,6 +102,7 @@ class RunScreen(PlaceScreen):
         super().on_mount()
 
     def on_resize(self) -> None:
+        self._arrange()
         self.call_after_refresh(self.show_run)
 
     @property
@@ -116,13 +116,34 @@ class RunScreen(PlaceScreen):
 
     def show_run(self) -> None:
         """What the followed run was seen at last."""
-        view = self.view
-        self.set_class(view is None, "-none")
-        if view is None:
-            return
-        self.set_class(view.end is not None, "-ended")
-        with self.mergegraph.batch_update():
-            self._show(view)
+        self._arrange()
+        if (view := self.view) is not None:
+            with self.mergegraph.batch_update():
+                self._show(view)
+
+    def _arrange(self) -> None:
+        """Which panes there are. Not by classes: a change of those takes the whole screen's styles, 40 ms of them."""
+        view, only = self.view, self._only_pane
+        is_narrow, is_wide = self.has_class("-narrow"), self.has_class("-wide")
+        shown = {
+            "none": view is None,
+            "head": view is not None,
+            "meters": view is not None and not only,
+            "body": view is not None and only != "log",
+            "nodes-pane": not only and (is_wide or not self._is_graph),
+            "graph-pane": not only and (is_wide or self._is_graph),
+            "tensors-pane": only == "tensors" or not is_narrow,
+            "end-pane": view is not None and view.end is not None and not only,
+            "log-pane": view is not None and (only == "log" or not (only or is_narrow)),
+        }
+        for name, is_shown in shown.items():
+            pane = self.query_one(f"#{name}")
+            if pane.display != is_shown:
+                pane.display = is_shown
+        height = "1fr" if only == "log" else 6
+        log = self.query_one("#log-pane")
+        if (log.styles.height is not None and log.styles.height.is_fraction) != (only == "log"):
+            log.styles.height = height
 
     def _show(self, view: RunView) -> None:
         for name, rows in (("head-text", head_rows), ("pace", pace_rows), ("memory", memory_rows)):
@@ -130,23 +151,21 @@ class RunScreen(PlaceScreen):
             text.show(rows(view, self._room(text)))
         graph = run_graph(view)
         canvas, rail = self.query_one(GraphCanvas), self.query_one(RailView)
-        rail.show(graph, node_columns(view, Room(self._columns_width(rail), 1, self.workspace.ascii_only)))
-        if canvas.is_on_screen or canvas.size.width:
+        if rail.graph.nodes.keys() != graph.nodes.keys():
+            rail.show(graph)
+        rail.show(graph, node_columns(view, Room(rail.columns_width, 1, self.workspace.ascii_only)))
+        if self.query_one("#graph-pane").display:
             canvas.show(graph)
-        tensors = self.query_one("#tensors", PaintedText)
-        tensors.show(tensor_rows(view, self._room(tensors)))
+        tensors, is_every = self.query_one("#tensors", PaintedText), self._only_pane == "tensors"
+        if is_every and self.workspace.followed is not None:
+            self.workspace.followed.list_finished()
+        tensors.show(tensor_rows(view, self._room(tensors), every=is_every))
         self.query_one("#log", PaintedText).show(log_rows(view))
         self.query_one("#end", PaintedText).show(end_rows(view, can_go_on=self._can_go_on(view)))
         self.query_one("#end-pane").border_title = view.state.capitalize()
 
     def _room(self, text: PaintedText) -> Room:
         return Room(text.size.width, text.size.height, self.workspace.ascii_only)
-
-    def _columns_width(self, rail: RailView) -> int:
-        """What lanes, names and operations leave."""
-        nodes = rail.graph.nodes.values()
-        taken = 2 * min(len(nodes), 12) + 10 + max((len(node.name) + len(node.op) for node in nodes), default=0)
-        return rail.size.width - taken
 
     def _can_go_on(self, view: RunView) -> bool:
         return isinstance(self.workspace.run, RegisteredRun) and view.end is not None
@@ -188,17 +207,24 @@ class RunScreen(PlaceScreen):
 
     def _only(self, which: str) -> None:
         """One pane on the whole screen, or all again."""
-        is_on = self.has_class(f"-only-{which}")
-        self.remove_class("-only-log", "-only-tensors")
-        if not is_on:
-            self.add_class(f"-only-{which}")
-            self.query_one(f"#{which}").focus()
-        else:
-            self.query_one(RailView).focus()
+        self._only_pane = "" if self._only_pane == which else which
+        self._arrange()
         self.call_after_refresh(self.show_run)
 
+    def on_key(self, event: events.Key) -> None:
+        """What has the whole screen is scrolled without the focus: to move that draws the footer anew."""
+        scrolled = self.query_one(f"#{self._only_pane}", PaintedText) if self._only_pane else None
+        scroll = scrolled and {
+            "up": scrolled.scroll_up, "down": scrolled.scroll_down, "pageup": scrolled.scroll_page_up,
+            "pagedown": scrolled.scroll_page_down, "home": scrolled.scroll_home, "end": scrolled.scroll_end,
+        }.get(event.key)  # fmt: skip
+        if scroll:
+            scroll(animate=False)
+            event.stop()
+
     def action_rail(self) -> None:
-        self.toggle_class("-graph")
+        self._is_graph = not self._is_graph
+        self._arrange()
         self.call_after_refresh(self.show_run)
 
     def action_statistics(self) -> None:
@@ -225,10 +251,11 @@ class RunScreen(PlaceScreen):
             threading.Thread(target=self._verify, args=(output,), name="verify", daemon=True).start()
 
     def _verify(self, output: Path) -> None:
-        said, is_right = verified(output)
-        self.mergegraph.call_from_thread(
-            self.notify, said, title="Verify", severity="information" if is_right else "error", timeout=15, markup=False
-        )
+        self.post_message(self.Verified(*verified(output)))
+
+    def on_run_screen_verified(self, event: Verified) -> None:
+        severity = "information" if event.is_right else "error"
+        self.notify(event.said, title="Verify", severity=severity, timeout=15, markup=False)
 
     def _output(self) -> Path | None:
         return next(iter(self.view.outputs), None) if self.view is not None else None

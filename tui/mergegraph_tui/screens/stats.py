@@ -130,7 +130,7 @@ class StatsScreen(StatsActions, PlaceScreen):
         if self.other is not None:
             pane.border_title = "Compare"
             pane.border_subtitle = "x swap   v back"
-            view.show(comparison_lines(loaded, self.other, choice))
+            view.show(comparison_lines(loaded, self.other, choice, max(view.size.width, 40)))
             return
         pane.border_title, pane.border_subtitle = "Tensor", ""
         here = loaded.tensors_in.get(self.heat.cell, ())

@@ -14,7 +14,7 @@ from textual.timer import Timer
 from mergegraph.errors import Problem
 from mergegraph.stats.files import STATS, is_record
 from mergegraph_tui.dialogs.pick import Choice, PickDialog, filtered
-from mergegraph_tui.model.files import stamp
+from mergegraph_tui.model.files import from_home, stamp
 from mergegraph_tui.model.loaded import LoadedRecord, load_record
 from mergegraph_tui.model.measuring import Measurement, measure
 from mergegraph_tui.model.records import measured_file, measured_folder, own_record, records
@@ -201,7 +201,7 @@ class StatsRecord(PlaceScreen):
         """One of the records that there are, or the path of one; then do something with it."""
         document = self.workspace.document
         listed = filtered([
-            Choice(each.path, each.title, str(each.path), each.when)
+            Choice(each.path, each.title, from_home(each.path), each.when)
             for each in records(document, self.workspace.checked, self.workspace.stats)
         ])  # fmt: skip
 

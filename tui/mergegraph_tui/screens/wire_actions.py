@@ -29,7 +29,7 @@ class WireActions(NodeActions):
 
     @property
     def shows_rail(self) -> bool:
-        return not self.canvas.display
+        return self.query_one("#graph").has_class("-rail")
 
     def go_to(self, name: str) -> None:
         """Select a node."""

@@ -64,6 +64,13 @@ class RailView(PaintedStrips):
     def graph(self) -> DrawnGraph:
         return self._graph
 
+    @property
+    def columns_width(self) -> int:
+        """What lanes, names and operations leave of its width."""
+        columns = (sum(len(text) for text, _ in self._columns.get(name, ())) for name in self._names)
+        taken = (len(row) - width for row, width in zip(self._rows, columns, strict=True))
+        return self.size.width - max(taken, default=0)
+
     def painted_rows(self) -> Sequence[Sequence[Cell]]:
         return self._rows
 
