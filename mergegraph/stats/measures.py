@@ -248,6 +248,12 @@ def rounded_away(at: At) -> float:
     return at.tensor.outcome.rounded_away / changed(moved, "the result is the base")
 
 
+def overflowed(at: At) -> float:
+    result(at)
+    assert at.tensor.outcome is not None
+    return float(at.tensor.outcome.overflowed)
+
+
 # Conditions: the number, or NoValue
 
 

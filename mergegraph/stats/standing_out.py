@@ -100,6 +100,15 @@ def _nonfinite(record: Record, looked: _Looked, overviews: Overviews) -> Iterato
                 yield StandingOut(tensor, "not finite", says, "NaN or ∞ spreads to whatever it meets", math.inf)
 
 
+def _overflowed(record: Record, looked: _Looked, overviews: Overviews) -> Iterator[StandingOut]:
+    for _, tensor in looked:
+        if tensor.outcome is not None and (count := tensor.outcome.overflowed):
+            says = f"{record.result}: {format_count(count, 'value')} of {tensor.elements:,} beyond {tensor.dtype}"
+            yield StandingOut(
+                tensor, "beyond the dtype", says, "a wider dtype holds them, or a lower strength", math.inf
+            )
+
+
 def _unchanged(record: Record, looked: _Looked, overviews: Overviews) -> Iterator[StandingOut]:
     if not record.base:
         return
@@ -138,7 +147,7 @@ def _unrelated(record: Record, looked: _Looked, overviews: Overviews) -> Iterato
             yield StandingOut(tensor, "near-orthogonal weights", says, why, UNRELATED / max(abs(value), NEARLY_ZERO))
 
 
-_FIXED = (_nonfinite, _unchanged, _cast, _unrelated)
+_FIXED = (_nonfinite, _overflowed, _unchanged, _cast, _unrelated)
 
 
 def _within_rounding(record: Record, tensor: TensorRecord) -> bool:
