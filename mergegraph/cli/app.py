@@ -312,6 +312,23 @@ def stats(
         show_stats(asked, Files(html, to_json, to_csv), Shown(metric, tensor, sort, limit), quiet=quiet)
 
 
+@app.command()
+def search(
+    file: Annotated[Path, typer.Argument(metavar="SEARCH", help="The search, a YAML file.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="The search's folder. Default: beside its file."),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Choose what to merge, or with which numbers, by an evaluator; ends by writing a plain recipe."""
+    with reporting(as_json=as_json):
+        from mergegraph.cli.searching import show_search
+
+        show_search(file, output, as_json=as_json, quiet=quiet)
+
+
 @app.command("import")
 def import_(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration of mergekit, a YAML file.")],

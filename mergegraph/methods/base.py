@@ -18,7 +18,7 @@ from pydantic import Field
 from mergegraph.dtypes import DType
 from mergegraph.errors import Problem
 from mergegraph.expr import Expr, Noise, Population, Space, Value, apply, linear
-from mergegraph.fields import Accepts, CoefficientField, Described, EdgeTo, FieldModel, Selector
+from mergegraph.fields import Accepts, CoefficientField, Described, EdgeTo, Selector
 from mergegraph.methods.kernel import Granularity, Kernel
 from mergegraph.methods.leaves import Path, leaves, replaced
 

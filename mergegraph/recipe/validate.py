@@ -1,4 +1,5 @@
-"""One node's mapping to its method, or any mapping of a document to its model; what does not fit is said in plain words, with the nearest right spelling.
+"""One mapping of a document to what it describes, a node to its method; what does not fit is said in plain words, with
+the nearest right spelling.
 
 Validation itself is pydantic's, in strict mode; none of its wording, its classes or its union tags reaches a person.
 Also knows which field names may stand at a place inside a method, for whoever changes a recipe before it is validated.
