@@ -319,6 +319,9 @@ def search(
         Path | None,
         typer.Option("-o", "--output", metavar="DIR", help="The search's folder. Default: beside its file."),
     ] = None,
+    png: Annotated[
+        Path | None, typer.Option("--png", metavar="FILE", help="Draw the plots; needs mergegraph[search].")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -326,7 +329,7 @@ def search(
     with reporting(as_json=as_json):
         from mergegraph.cli.searching import show_search
 
-        show_search(file, output, as_json=as_json, quiet=quiet)
+        show_search(file, output, png, as_json=as_json, quiet=quiet)
 
 
 @app.command("import")

@@ -1,4 +1,4 @@
-"""Searches: which models to merge, and with which numbers, decided by an evaluator. A driver of the engine, not a second one.
+"""Searches: what to merge, and with which numbers, decided by an evaluator. A driver of the engine, not a second one.
 
     SEARCH.yaml --load_search--> Search --prepare--> strategy <--asks and scores--> driver --> ledger, recipe
 

@@ -92,7 +92,7 @@ class Worker:
         return self._process
 
     def kill(self, grace_seconds: float = 0.0) -> int:
-        """End the worker and all it started. Its exit code: its own where it ends within the grace, else of the kill."""
+        """End the worker and all it started. Its exit code: its own where it ends within the grace, else the kill's."""
         process, self._process = self._process, None
         if process is None:
             return 0

@@ -39,7 +39,7 @@ class Decision:
     label: str
     accepted: bool
     why: str
-    score: float
+    score: float | None
     gain: float | None = None
     error: float | None = None
 
@@ -61,3 +61,14 @@ class Asking(Protocol):
 
 class Spent(Exception):
     """The limits of the search are reached; the message says which."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a strategy ends with. `candidate` is None where nothing is chosen, or could be; `ended` is the limit it ran
+    into, "" where it came to its end; `findings` are plain values for the ledger: a line, a table."""
+
+    candidate: Candidate | None
+    outcome: Outcome | None
+    ended: str = ""
+    findings: Mapping[str, object] = field(default_factory=dict[str, object])

@@ -47,26 +47,34 @@ class Driver:
     known: dict[str, Entry] = field(default_factory=dict[str, Entry])
     asked: dict[str, float] = field(default_factory=dict[str, float])
     """The keys that the strategy has asked for on the selection split, with the seconds each took."""
+    used: set[str] = field(default_factory=set[str])
+    """The keys that the ledger says this search has used."""
     evaluated: int = 0
     """How many evaluations this process has made."""
 
     def __post_init__(self) -> None:
         self.known = {entry["key"]: entry for entry in self.ledger.of("evaluated")}
+        current = self.ledger.current()
+        self.used = {entry["key"] for entry in current if entry["event"] in ("evaluated", "reused")}
         self._decided = {
             json.dumps([entry["label"], entry["accepted"], entry["why"], entry["score"]])
-            for entry in self.ledger.current()
+            for entry in current
             if entry["event"] == "decided"
         }
 
     def outcome(self, candidate: Candidate, *, cheap: bool = False) -> Outcome:
         """How good it is on the selection split. Spent when the limits of the search are reached."""
         cheap = cheap and candidate.grown is not None
-        key = self.key(candidate, self.loaded.search.select_on, cheap=cheap)
+        key = self.key(candidate, self.loaded.search.splits[0], cheap=cheap)
         if key not in self.asked:
             self._require_left()
+        split = self.loaded.search.splits[0]
         outcome = self._known(key)
         if outcome is None:
-            outcome = self._evaluate(key, candidate, self.loaded.search.select_on, cheap=cheap)
+            outcome = self._evaluate(key, candidate, split, cheap=cheap)
+        elif key not in self.used:
+            self.append("reused", key=key, label=candidate.label, split=split)
+        self.used.add(key)
         self.asked[key] = self.known[key]["seconds"] + self.known[key]["made_seconds"]
         return outcome
 
@@ -84,6 +92,11 @@ class Driver:
                 "decided", label=decision.label, accepted=decision.accepted, why=decision.why, score=decision.score,
                 gain=decision.gain, error=decision.error,
             )  # fmt: skip
+
+    def found(self) -> object:
+        """The findings that the ledger has of this search; None where it has none."""
+        entries = [entry for entry in self.ledger.current() if entry["event"] == "found"]
+        return entries[-1]["findings"] if entries else None
 
     def append(self, event: str, **values: object) -> None:
         self.tell(self.ledger.append(event, **values))

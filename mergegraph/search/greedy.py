@@ -1,6 +1,6 @@
-"""Soups: the uniform average, and the greedy one, which is never below its best single model on the selection split.
+"""The greedy soup, which is never below its best single model on the selection split.
 
-Greedy soup: candidates in the order of their own scores; each is added to the average where that is not worse
+Candidates in the order of their own scores; each is added to the average where that is not worse
 (Wortsman et al., "Model soups", ICML 2022, arXiv 2203.05482, recipe 1). A candidate made from the running average is
 only a proposal: it is accepted by the score of its own recipe.
 """
@@ -8,35 +8,12 @@ only a proposal: it is accepted by the score of its own recipe.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from mergegraph.search.candidates import Asking, Candidate, Decision, Spent
+from mergegraph.search.candidates import Asking, Candidate, Chosen, Decision, Spent
 from mergegraph.search.outcome import Outcome
 from mergegraph.search.scoring import Rule
 
 SoupOf = Callable[[tuple[str, ...]], Candidate]
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """What a strategy ends with. `ended`: what limit it ran into, "" where it ran to its end; `candidate` is None
-    where nothing could be evaluated."""
-
-    candidate: Candidate | None
-    outcome: Outcome | None
-    ended: str = ""
-
-
-def uniform(soup: Candidate, asking: Asking, rule: Rule) -> Chosen:
-    """The average of all, as it is."""
-    try:
-        outcome = asking.outcome(soup)
-    except Spent as spent:
-        return Chosen(None, None, str(spent))
-    if outcome.rejected:
-        return Chosen(None, None)
-    asking.decide(Decision(soup.label, True, "the average of all", rule.score(outcome)))
-    return Chosen(soup, outcome)
 
 
 def greedy_soup(names: Sequence[str], soup_of: SoupOf, asking: Asking, rule: Rule, *, refine: bool = False) -> Chosen:

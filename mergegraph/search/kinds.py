@@ -62,6 +62,7 @@ class Search(Described):
 
     @property
     def splits(self) -> tuple[str, ...]:
+        """Every split that models are evaluated on; the first is that of the candidates."""
         return (self.select_on,) if self.report_on is None else (self.select_on, self.report_on)
 
 
@@ -138,10 +139,16 @@ class Compare(Search):
         description="models or recipes by name; a glob stands for all that it matches"
     )
     against: str = Field(description="the model that the others are held against: one of the names")
+    select_on: str = Field(default="", description="not used: a comparison chooses nothing")
+    report_on: str | None = Field(description="the split that the models are compared on", min_length=1)
     ensembles: dict[str, Annotated[tuple[str, ...], Field(min_length=2)]] = Field(
         default_factory=dict[str, tuple[str, ...]],
         description="lists of names whose predictions are put together: probabilities averaged, and a vote",
     )
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return (self.report_on or "",)
 
 
 class Range(FieldModel):
@@ -153,6 +160,13 @@ class Range(FieldModel):
     step: Number | None = Field(default=None, gt=0)
     choices: tuple[Setting, ...] | None = None
     points: int | None = Field(default=None, ge=2, le=64, description="a gradient over the layers with so many values")
+
+    @property
+    def first(self) -> object:
+        """A value that is in it."""
+        if self.choices is not None:
+            return self.choices[0]
+        return [self.low] * self.points if self.points is not None else self.low
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:

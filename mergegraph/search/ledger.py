@@ -3,7 +3,9 @@
     begun       a search with this content began (another content may go on in the same folder, and reuse evaluations)
     started     an evaluation began; it counts only once it is `evaluated`
     evaluated   key, label, split, status ok or rejected, metrics or reason, seconds
+    reused      an evaluation that an earlier search of the folder made
     decided     what the strategy concluded of a candidate
+    found       what there is beside a model: a line, a comparison, an ablation
     reported    the result on the split that nothing was chosen on
     ended       how it ended: done, or what limit it ran into
 
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -107,7 +109,7 @@ class Ledger:
         self._lock.release()
 
 
-def since_begun(entries: list[Entry] | tuple[Entry, ...]) -> list[Entry]:
+def since_begun(entries: Sequence[Entry]) -> list[Entry]:
     """The entries from the last `begun` on."""
     starts = [index for index, entry in enumerate(entries) if entry["event"] == "begun"]
     return list(entries[starts[-1] :]) if starts else []

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 BINS = 15
 _SUM_TOLERANCE = 1e-3
-DERIVED: Mapping[str, str] = {"accuracy": "max", "loss": "min", "calibration_error": "min"}
-"""What follows from predictions, and which way is better."""
+_DERIVED: Mapping[str, int] = {"accuracy": 1, "loss": -1, "calibration_error": -1}
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,12 @@ class Predictions:
 
     def to_json(self) -> dict[str, Any]:
         return {"labels": self.labels.tolist(), "probabilities": self.probabilities.tolist()}
+
+
+def direction(metric: str, known: Mapping[str, int]) -> int:
+    """1 where more is better, -1 where less is, 0 where nobody says. A slice goes as its metric does."""
+    whole = metric.partition("@")[0]
+    return next((table[name] for table in (known, _DERIVED) for name in (metric, whole) if name in table), 0)
 
 
 def read_predictions(value: object) -> Predictions:

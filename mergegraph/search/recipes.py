@@ -14,6 +14,7 @@ from mergegraph.methods.load import Load
 from mergegraph.methods.save import Save
 from mergegraph.recipe.adapters import with_adapters
 from mergegraph.recipe.model import Node, Recipe
+from mergegraph.recipe.wiring import named_nodes
 from mergegraph.search.candidates import Candidate, Grown
 
 MODEL = "model"
@@ -84,8 +85,8 @@ class Kitchen:
         return with_adapters(self.node(model.name, Load.model_validate({"model": model.reference})))
 
     def recipe(self, nodes: Iterable[Node], saved: str, seed: int = 0) -> Recipe:
-        """The nodes, with `saved` saved."""
-        known = {node.name: node for node in nodes}
+        """The nodes that `saved` needs, and a save of it."""
+        known = _needed({node.name: node for node in nodes}, saved)
         out = "out" if "out" not in known else "out_"
         save = self.node(out, Save.model_validate({"input": saved, "path": MODEL}))
         return Recipe(self.name, seed, known | {out: save}, self.place, self.file)
@@ -106,8 +107,22 @@ class Kitchen:
         shown = label or " + ".join(names)
         return Candidate(shown, self.recipe(nodes, "soup"), grown=grown, facts={"members": names})
 
-    def mixed(self, nodes: Iterable[Node], ends: tuple[str, str], share: float, facts: Mapping[str, object]) -> Recipe:
-        """`(1 - share) · first + share · second`."""
-        inputs = [{"from": ends[0], "weight": 1 - share}, {"from": ends[1], "weight": share}]
-        kept = [each for each, weight in zip(inputs, (1 - share, share), strict=True) if weight]
-        return self.recipe([*nodes, self.node("mix", Soup.model_validate({"inputs": tuple(kept)}))], "mix")
+    def mixed(self, nodes: Iterable[Node], ends: tuple[str, str], weights: tuple[int, int], seed: int) -> Recipe:
+        """The average of two nodes, weighted; of one of them where the other weighs nothing."""
+        pairs = [(name, weight) for name, weight in zip(ends, weights, strict=True) if weight]
+        if len(pairs) == 1:
+            return self.recipe(nodes, pairs[0][0], seed)
+        inputs = tuple({"from": name, "weight": float(weight)} for name, weight in pairs)
+        known = list(nodes)
+        mix = "mix" if all(node.name != "mix" for node in known) else "mix_"
+        return self.recipe([*known, self.node(mix, Soup.model_validate({"inputs": inputs}))], mix, seed)
+
+
+def _needed(nodes: Mapping[str, Node], wanted: str) -> dict[str, Node]:
+    """`wanted` and every node that it names, or that those name, in their order."""
+    needed, pending = {wanted}, [wanted]
+    while pending:
+        new = {name for _, name in named_nodes(nodes[pending.pop()].method)} - needed
+        needed |= new
+        pending += sorted(new)
+    return {name: node for name, node in nodes.items() if name in needed}

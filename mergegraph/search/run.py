@@ -12,11 +12,10 @@ from mergegraph.errors import Interrupted, Problem, RunError
 from mergegraph.recipe.load import load_recipe
 from mergegraph.recipe.model import dump_recipe
 from mergegraph.search.asking import LOG, Worker
-from mergegraph.search.candidates import Candidate
+from mergegraph.search.candidates import Candidate, Chosen
 from mergegraph.search.document import Loaded
 from mergegraph.search.driver import Driver, Tell
 from mergegraph.search.evaluators import fingerprint
-from mergegraph.search.greedy import Chosen
 from mergegraph.search.ledger import Ledger
 from mergegraph.search.making import RUNNING, WORK
 from mergegraph.search.outcome import Outcome
@@ -38,6 +37,7 @@ class Result:
     reported: Mapping[str, float]
     evaluated: int
     ended: str
+    findings: Mapping[str, object]
 
 
 def run_search(loaded: Loaded, output: Path | None = None, tell: Tell = lambda entry: None) -> Result:
@@ -66,7 +66,7 @@ def _begin(driver: Driver, evaluator: str) -> None:
         metrics = {name: metric.model_dump(mode="json") for name, metric in search.metrics.items()}
         driver.ledger.append(
             "begun", search=search.search, name=driver.loaded.name, content=content, evaluator=evaluator,
-            metrics=metrics, select_on=search.select_on, report_on=search.report_on,
+            metrics=metrics, splits=list(search.splits),
             limits=search.limits.model_dump(mode="json"),
         )  # fmt: skip
         driver.__post_init__()
@@ -74,8 +74,10 @@ def _begin(driver: Driver, evaluator: str) -> None:
 
 def _searched(prepared: Prepared, driver: Driver) -> Result:
     chosen = prepared.strategy(driver)
-    if not driver.asked or (chosen.candidate is None and not chosen.ended):
+    if not any(not driver.known[key]["reason"] for key in driver.asked) or not (chosen.outcome or chosen.findings):
         raise RunError(_nothing(driver))
+    if chosen.findings and chosen.findings != driver.found():
+        driver.append("found", findings=dict(chosen.findings))
     recipe = None
     selected: Mapping[str, float] = {}
     reported: Mapping[str, float] = {}
@@ -84,7 +86,9 @@ def _searched(prepared: Prepared, driver: Driver) -> Result:
         selected, reported = chosen.outcome.metrics, _report(driver, chosen.candidate, recipe)
     _finish(prepared, driver, chosen)
     label = chosen.candidate.label if chosen.candidate else ""
-    return Result(prepared.place, recipe, label, selected, reported, driver.evaluated, chosen.ended or "done")
+    return Result(
+        prepared.place, recipe, label, selected, reported, driver.evaluated, chosen.ended or "done", chosen.findings
+    )
 
 
 def _write(driver: Driver, candidate: Candidate, outcome: Outcome) -> Path:
@@ -92,7 +96,7 @@ def _write(driver: Driver, candidate: Candidate, outcome: Outcome) -> Path:
     search = driver.loaded.search
     numbers = ", ".join(f"{name} {outcome.metrics[name]:.6g}" for name in search.metrics)
     head = f"# Found by the search {driver.loaded.name} ({search.search}): {candidate.label}\n"
-    head += f'# On the split "{search.select_on}": {numbers}\n'
+    head += f'# On the split "{search.splits[0]}": {numbers}\n'
     path = driver.ledger.folder / FOUND
     replace_file(path, (head + dump_recipe(candidate.recipe)).encode(), sync=True)
     return path
@@ -101,8 +105,8 @@ def _write(driver: Driver, candidate: Candidate, outcome: Outcome) -> Path:
 def _report(driver: Driver, candidate: Candidate, recipe: Path) -> Mapping[str, float]:
     """Make the model from the recipe as it was written, and evaluate it once on the other split."""
     made = driver.maker.run(load_recipe(recipe), driver.ledger.folder / MODEL)
-    split = driver.loaded.search.report_on
-    if split is None:
+    split = driver.loaded.search.splits[-1]
+    if len(driver.loaded.search.splits) == 1:
         return {}
     outcome = driver.on_split(candidate, split, made)
     if outcome.rejected:

@@ -52,7 +52,15 @@ class Rule:
 
     def score(self, outcome: Outcome) -> float:
         """Larger is better."""
-        return math.fsum(m.weight * m.sign * outcome.metrics[name] for name, m in self.metrics.items() if m.weight)
+        return self.score_of(outcome.metrics)
+
+    def score_of(self, values: Mapping[str, float]) -> float:
+        return math.fsum(m.weight * m.sign * values[name] for name, m in self.metrics.items() if m.weight)
+
+    @property
+    def directions(self) -> dict[str, int]:
+        """1 for a metric of which more is better, -1 for the others."""
+        return {name: metric.sign for name, metric in self.metrics.items()}
 
     def below_floor(self, outcome: Outcome) -> str:
         """`accuracy 88.5 is below its floor 90`, or ""."""
