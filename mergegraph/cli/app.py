@@ -380,20 +380,34 @@ def ops(
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    search: Annotated[bool, typer.Option("--search", help="Of a search, not of a recipe.")] = False,
+) -> None:
     """Print the JSON Schema of a recipe, for editors."""
     with reporting():
         import json
 
+        if search:
+            from mergegraph.cli.search_schema import search_schema
+
+            say_text(json.dumps(search_schema(), indent=2))
+            return
         from mergegraph.cli.schema import recipe_schema
 
         say_text(json.dumps(recipe_schema(), indent=2))
 
 
 @app.command()
-def demo() -> None:
+def demo(
+    search: Annotated[bool, typer.Option("--search", help="Run the searches of the repository instead.")] = False,
+) -> None:
     """Run recipes of the repository on real checkpoints, and measure what they made."""
     with reporting():
+        if search:
+            from mergegraph.cli.demo_search import show_search_demo
+
+            show_search_demo()
+            return
         from mergegraph.cli.demo import show_demo
 
         show_demo()

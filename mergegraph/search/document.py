@@ -5,6 +5,7 @@ Models and recipes that it names are not opened here; `mergegraph.search.prepari
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,9 @@ class Loaded:
         """The folder of the search: `output`, or what the search says, or `NAME.search` beside its file."""
         if output is not None:
             return output
-        return self.folder / (self.search.path or f"{Path(self.document.file).stem}.search")
+        wanted = self.search.path or f"{Path(self.document.file).stem}.search"
+        path = os.path.normpath(self.folder / wanted)
+        return Path(os.path.relpath(path) if path.startswith(f"{Path.cwd()}{os.sep}") else path)
 
 
 def load_search(path: Path) -> Loaded:

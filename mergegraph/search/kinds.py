@@ -141,7 +141,7 @@ class Compare(Search):
     against: str = Field(description="the model that the others are held against: one of the names")
     select_on: str = Field(default="", description="not used: a comparison chooses nothing")
     report_on: str | None = Field(description="the split that the models are compared on", min_length=1)
-    ensembles: dict[str, Annotated[tuple[str, ...], Field(min_length=2)]] = Field(
+    ensembles: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(
         default_factory=dict[str, tuple[str, ...]],
         description="lists of names whose predictions are put together: probabilities averaged, and a vote",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 from typing import Any
 
 from mergegraph.search.evaluators import LmEval
@@ -11,10 +12,10 @@ from mergegraph.search.evaluators import LmEval
 def evaluate(model: str, split: str, wanted: LmEval) -> dict[str, Any]:
     """Every number of every task, and those of each example where the task's number is their mean."""
     try:
-        import lm_eval  # pyright: ignore[reportMissingImports]
+        lm_eval: Any = import_module("lm_eval")
     except ImportError as error:
         raise RuntimeError("lm-eval is not installed: pip install 'mergegraph[eval]'") from error
-    found: dict[str, Any] = lm_eval.simple_evaluate(  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    found: dict[str, dict[str, Any]] = lm_eval.simple_evaluate(
         model="hf",
         model_args={"pretrained": model},
         tasks=list(wanted.tasks_of(split)),
@@ -26,7 +27,8 @@ def evaluate(model: str, split: str, wanted: LmEval) -> dict[str, Any]:
     )
     metrics: dict[str, Any] = {}
     examples: dict[str, list[float]] = {}
-    for task, numbers in found["results"].items():
+    results: dict[str, dict[str, object]] = found["results"]
+    for task, numbers in results.items():
         for key, value in numbers.items():
             name, _, filtered = key.partition(",")
             if isinstance(value, bool) or not isinstance(value, int | float) or name.endswith("_stderr"):
@@ -41,7 +43,7 @@ def evaluate(model: str, split: str, wanted: LmEval) -> dict[str, Any]:
 
 def _examples(samples: Any, metric: str, filtered: str, mean: float) -> list[float]:
     """The metric of every sample; [] where the task's number is not their mean, as that of a perplexity."""
-    values = [s.get(metric) for s in samples if s.get("filter", filtered) == filtered]
+    values: list[Any] = [s.get(metric) for s in samples if s.get("filter", filtered) == filtered]
     numbers = [float(value) for value in values if isinstance(value, bool | int | float)]
     if not numbers or len(numbers) != len(values):
         return []

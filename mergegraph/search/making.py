@@ -71,7 +71,7 @@ class Maker:
                 return Made(path)
         name = hashlib.sha256(candidate.label.encode()).hexdigest()[:16]
         if cheap and candidate.grown is not None:
-            return self.run(self._from_running(candidate), self.place / WORK / f"grown-{name}", candidate)
+            return self.run(self.from_running(candidate), self.place / WORK / f"grown-{name}", candidate)
         return self.run(candidate.recipe, self.place / WORK / name, candidate)
 
     def run(self, recipe: Recipe, output: Path, candidate: Candidate | None = None) -> Made:
@@ -101,7 +101,7 @@ class Maker:
                 delete(other)
         return place
 
-    def _from_running(self, candidate: Candidate) -> Recipe:
+    def from_running(self, candidate: Candidate) -> Recipe:
         assert candidate.grown is not None
         before, added = candidate.grown.before, candidate.grown.added
         return self._average(self.running(before), len(before), added, dtype=None)

@@ -63,7 +63,7 @@ def read_outcome(answer: object, wanted: Sequence[str]) -> Outcome:
 
 def _number(name: str, value: object) -> float:
     if isinstance(value, dict) and "not_finite" in value:
-        raise BadResult(f'"{name}" is {value["not_finite"]}')
+        raise BadResult(f'"{name}" is {cast("dict[str, Any]", value)["not_finite"]}')
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadResult(f'"{name}" is {_kind(value)}, not a number')
     if not math.isfinite(value):
@@ -101,5 +101,7 @@ def _predictions(value: object) -> dict[str, Predictions]:
 
 
 def _kind(value: object) -> str:
-    names = {dict: "a mapping", list: "a list", str: "text", bool: "a truth value", type(None): "nothing"}
-    return names.get(type(value), "a number")
+    names: tuple[tuple[type, str], ...] = (
+        (dict, "a mapping"), (list, "a list"), (str, "text"), (bool, "a truth value"), (type(None), "nothing"),
+    )  # fmt: skip
+    return next((name for kind, name in names if isinstance(value, kind)), "a number")

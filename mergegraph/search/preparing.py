@@ -219,6 +219,9 @@ def _comparison(search: Compare, loaded: Loaded, kitchen: Kitchen, rule: Rule) -
         for name, members in search.ensembles.items()
     }
     for name, members in ensembles.items():
+        if len(set(members)) < 2:
+            at = loaded.where("ensembles", name)
+            raise RecipeError(Problem(f'The ensemble "{name}" has one member.', at, fix="name two models or more"))
         for member in members:
             if member not in candidates:
                 fix = did_you_mean(member, [*candidates, *groups], "there are")

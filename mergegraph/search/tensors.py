@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -102,5 +102,5 @@ def _read(stored: StoredTensor, reader: FileReader) -> torch.Tensor:
         raise ValueError(f"{stored.name} is stored in blocks with scales: take the folder, not the tensors")
     raw = torch.empty(stored.nbytes, dtype=torch.uint8)
     if stored.nbytes:
-        reader.read_into(stored.path, stored.offset, memoryview(raw.numpy()))
+        reader.read_into(stored.path, stored.offset, memoryview(cast("Any", raw.numpy())))
     return raw.view(getattr(torch, stored.dtype.torch_name)).reshape(stored.shape)

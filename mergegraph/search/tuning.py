@@ -24,14 +24,13 @@ Settings = Mapping[str, object]
 def require_optuna(sampler: str) -> Any:
     """The module. RecipeError says what to install."""
     try:
-        import optuna  # pyright: ignore[reportMissingImports]
-
+        optuna: Any = import_module("optuna")
         if sampler == "cma_es":
             import_module("cmaes")
     except ImportError as error:
         fact = f"This search needs {error.name}, which is not installed."
         raise RecipeError(Problem(fact, fix="pip install 'mergegraph[search]'")) from error
-    return optuna  # pyright: ignore[reportUnknownVariableType]
+    return optuna
 
 
 @dataclass(frozen=True)
@@ -112,9 +111,7 @@ def _number(trial: Any, name: str, values: Range) -> float:
 
 def _tell(study: Any, trial: Any, outcome: Outcome, search: Tune, rule: Rule) -> None:
     if outcome.rejected:
-        from optuna.trial import TrialState  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
-
-        study.tell(trial, state=TrialState.FAIL)
+        study.tell(trial, state=import_module("optuna").trial.TrialState.FAIL)
     elif search.multi_objective:
         study.tell(trial, [outcome.metrics[name] for name in _objectives(rule)])
     else:
