@@ -44,7 +44,7 @@ def show_search(file: Path, output: Path | None, png: Path | None, *, as_json: b
     if not as_json:
         say(*lines(summary))
         if result.recipe is not None:
-            say(f"  recipe    {result.recipe}  (mergegraph run {result.recipe})")
+            say(f"  recipe    mergegraph run {place / result.recipe.name}")
         say(f"  report    {place / REPORT}")
 
 

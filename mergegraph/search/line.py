@@ -46,7 +46,7 @@ def barrier(points: Sequence[Point], metric: str, sign: int) -> Barrier | None:
 
     def above(point: Point) -> float:
         value, a, b = (each.outcome.metrics[metric] for each in (point, first, last))
-        return -sign * (value - ((1 - point.share) * a + point.share * b))
+        return 0.0 - sign * (value - ((1 - point.share) * a + point.share * b))  # 0, not -0, at the ends
 
     highest = max(known, key=above)
     return Barrier(above(highest), highest.share, standard_error(_differences(highest, first, last, metric)))
