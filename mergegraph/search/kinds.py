@@ -106,7 +106,9 @@ class Line(Search):
     example: ClassVar[str] = "{search: line, between: [./models/a, ./models/b]}"
 
     search: Literal["line"]
-    between: tuple[str, str] = Field(description="two models; with recipe, two of its nodes")
+    between: Annotated[tuple[str, ...], Field(min_length=2, max_length=2)] = Field(
+        description="two models; with recipe, two of its nodes"
+    )
     recipe: str | None = Field(default=None, description="a recipe whose nodes the line joins")
     points: int = Field(default=11, ge=3, le=1001, description="places on the line, both ends among them")
 

@@ -135,7 +135,7 @@ def _line(search: Line, loaded: Loaded, kitchen: Kitchen, rule: Rule) -> Planned
         nodes, seed = variants.unsaved()
         for name in search.between:
             variants.require(name, nodes, "between")
-        ends, singles = search.between, ("", "")
+        ends, singles = (search.between[0], search.between[1]), ("", "")
     else:
         found = models(search.between, loaded.folder, loaded.where("between"))
         nodes, seed = [node for model in found for node in kitchen.load(model)], 0
