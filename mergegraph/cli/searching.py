@@ -34,7 +34,7 @@ def show_search(file: Path, output: Path | None, png: Path | None, *, as_json: b
     place = loaded.place(output)
     try:
         with _telling(as_json=as_json, quiet=quiet) as tell:
-            result = run_search(loaded, output, tell)
+            result = run_search(loaded, output, tell, lambda problem: note(str(problem)))
     finally:
         if (place / "ledger.jsonl").exists():
             summary = summarise(read_ledger(place))

@@ -52,11 +52,18 @@ class Driver:
     evaluated: int = 0
     """How many evaluations this process has made."""
 
+    decided: set[str] = field(default_factory=set[str])
+    _ids: dict[str, str] = field(default_factory=dict[str, str])
+
     def __post_init__(self) -> None:
+        self.recall()
+
+    def recall(self) -> None:
+        """Take from the ledger what it says of this search, and every evaluation."""
         self.known = {entry["key"]: entry for entry in self.ledger.of("evaluated")}
         current = self.ledger.current()
         self.used = {entry["key"] for entry in current if entry["event"] in ("evaluated", "reused")}
-        self._decided = {
+        self.decided = {
             json.dumps([entry["label"], entry["accepted"], entry["why"], entry["score"]])
             for entry in current
             if entry["event"] == "decided"
@@ -86,8 +93,8 @@ class Driver:
     def decide(self, decision: Decision) -> None:
         """Keep it, unless it is kept already."""
         mark = json.dumps([decision.label, decision.accepted, decision.why, decision.score])
-        if mark not in self._decided:
-            self._decided.add(mark)
+        if mark not in self.decided:
+            self.decided.add(mark)
             self.append(
                 "decided", label=decision.label, accepted=decision.accepted, why=decision.why, score=decision.score,
                 gain=decision.gain, error=decision.error,
@@ -102,7 +109,9 @@ class Driver:
         self.tell(self.ledger.append(event, **values))
 
     def key(self, candidate: Candidate, split: str, *, cheap: bool) -> str:
-        recipe = ("running:" if cheap else "") + self.maker.recipe_id(candidate.recipe)
+        if candidate.label not in self._ids:
+            self._ids[candidate.label] = self.maker.recipe_id(candidate.recipe)
+        recipe = ("running:" if cheap else "") + self._ids[candidate.label]
         return hashlib.sha256(json.dumps([recipe, self.evaluator, split]).encode()).hexdigest()[:32]
 
     def _require_left(self) -> None:

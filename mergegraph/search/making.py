@@ -17,7 +17,7 @@ from mergegraph.methods.linear import Soup
 from mergegraph.methods.load import Load
 from mergegraph.methods.save import Save
 from mergegraph.pipeline import execute, plan
-from mergegraph.plan.plan import Output, Plan
+from mergegraph.plan.plan import Plan
 from mergegraph.recipe.adapters import with_adapters
 from mergegraph.recipe.model import Node, Recipe
 from mergegraph.search.candidates import Candidate
@@ -58,10 +58,7 @@ class Maker:
 
     def recipe_id(self, recipe: Recipe) -> str:
         """What the bytes of its result depend on, hashed."""
-        from mergegraph.execute.identity import identified
-
-        planned = self.planned(recipe)
-        return identified(planned, _only(planned)).result_id
+        return _result_id(self.planned(recipe))
 
     def make(self, candidate: Candidate, *, cheap: bool) -> Made:
         """The candidate's folder. What a merge raises comes through."""
@@ -78,7 +75,10 @@ class Maker:
         """The output of a recipe with one save; what stands there is replaced unless it is the same result."""
         from mergegraph.execute.run import Options
 
-        execute(self.planned(recipe, output), Options(overwrite=not self._stands(recipe, output), sync=False))
+        planned = self.planned(recipe, output)
+        there = completed(output)
+        stands = there is not None and there.result_id == _result_id(planned)
+        execute(planned, Options(overwrite=not stands, sync=False))
         return Made(output, digest(output), is_own=candidate is not None)
 
     def sources(self, candidate: Candidate) -> list[tuple[str, int]]:
@@ -122,10 +122,6 @@ class Maker:
         ]
         return Recipe("running", 0, {each.name: each for each in nodes}, self.folder, "the running average")
 
-    def _stands(self, recipe: Recipe, output: Path) -> bool:
-        there = completed(output)
-        return there is not None and there.result_id == self.recipe_id(recipe)
-
 
 def digest(folder: Path) -> str:
     """The checksums of an output's tensors, hashed; "" where it is no output of mergegraph."""
@@ -143,6 +139,8 @@ def weights_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
-def _only(planned: Plan) -> Output:
+def _result_id(planned: Plan) -> str:
+    from mergegraph.execute.identity import identified
+
     (output,) = planned.outputs
-    return output
+    return identified(planned, output).result_id

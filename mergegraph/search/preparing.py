@@ -46,6 +46,7 @@ class Prepared:
     rule: Rule
     maker: Maker
     strategy: Strategy
+    warnings: tuple[Problem, ...]
 
 
 def prepare(loaded: Loaded, output: Path | None) -> Prepared:
@@ -58,9 +59,10 @@ def prepare(loaded: Loaded, output: Path | None) -> Prepared:
         search, loaded, kitchen, rule, partial(Maker, place, loaded.folder, {}, budget, search.allow_unrelated)
     )
     maker = Maker(place, loaded.folder, planned.references, budget, search.allow_unrelated)
+    said = [*loaded.document.problems]
     for candidate in planned.probe:
-        maker.planned(candidate.recipe)
-    return Prepared(loaded, place, rule, maker, planned.strategy)
+        said += [*candidate.recipe.warnings, *maker.planned(candidate.recipe).warnings]
+    return Prepared(loaded, place, rule, maker, planned.strategy, tuple(dict.fromkeys(said)))
 
 
 def _planned(search: Search, loaded: Loaded, kitchen: Kitchen, rule: Rule, maker: Callable[[], Maker]) -> Planned:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from mergegraph.search.outcome import Outcome
 from mergegraph.search.preparing import Prepared, prepare
 from mergegraph.search.recipes import MODEL
 from mergegraph.tensors.disk import delete, replace_file
+from mergegraph.units import format_count
 
 FOUND = "found.yaml"
 
@@ -40,10 +41,20 @@ class Result:
     findings: Mapping[str, object]
 
 
-def run_search(loaded: Loaded, output: Path | None = None, tell: Tell = lambda entry: None) -> Result:
+def run_search(
+    loaded: Loaded,
+    output: Path | None = None,
+    tell: Tell = lambda entry: None,
+    warn: Callable[[Problem], None] = lambda problem: None,
+) -> Result:
     """Run the search, or go on with it. RecipeError and InputError before anything is written; RunError when no
-    candidate could be evaluated; Interrupted when it is stopped, and the same call goes on."""
+    candidate could be evaluated; Interrupted when it is stopped, and the same call goes on.
+
+    `tell` hears every entry of the search's ledger, `warn` what is to be said of the models before it begins.
+    """
     prepared = prepare(loaded, output)
+    for problem in prepared.warnings:
+        warn(problem)
     evaluator = fingerprint(loaded.search.evaluator, loaded.folder)
     with Ledger(prepared.place) as ledger, Worker(prepared.place / LOG) as worker:
         driver = Driver(loaded, ledger, prepared.maker, worker, prepared.rule, evaluator, tell)
@@ -54,6 +65,8 @@ def run_search(loaded: Loaded, output: Path | None = None, tell: Tell = lambda e
             return _searched(prepared, driver)
         except KeyboardInterrupt as error:
             raise Interrupted(_stopped(driver)) from error
+        except Interrupted as error:
+            raise Interrupted(_stopped(driver), by_system=error.exit_code != Interrupted.exit_code) from error
 
 
 def _begin(driver: Driver, evaluator: str) -> None:
@@ -69,7 +82,7 @@ def _begin(driver: Driver, evaluator: str) -> None:
             metrics=metrics, splits=list(search.splits),
             limits=search.limits.model_dump(mode="json"),
         )  # fmt: skip
-        driver.__post_init__()
+        driver.recall()
 
 
 def _searched(prepared: Prepared, driver: Driver) -> Result:
@@ -145,7 +158,7 @@ def _nothing(driver: Driver) -> Problem:
 def _stopped(driver: Driver) -> Problem:
     done = len(driver.known)
     return Problem(
-        f"Stopped by Ctrl-C: {done} evaluations are in the ledger.",
+        f"Stopped: {format_count(done, 'evaluation')} {'is' if done == 1 else 'are'} in the ledger.",
         why=f"they are kept in {driver.ledger.folder}",
         fix="run the same command again to go on",
     )

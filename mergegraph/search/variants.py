@@ -55,7 +55,7 @@ class Variants:
         template = str(node.folder / save.chat_template) if save.chat_template is not None else None
         moved = self.kitchen.node(node.name, save.model_copy(update={"path": MODEL, "chat_template": template}))
         kept = {**recipe.nodes, node.name: moved}
-        return Recipe(self.kitchen.name, recipe.seed, kept, self.kitchen.place, recipe.file)
+        return Recipe(self.kitchen.name, recipe.seed, kept, self.kitchen.place, recipe.file, recipe.warnings)
 
     def unsaved(self) -> tuple[list[Node], int]:
         """The nodes without the saves, and the seed."""
