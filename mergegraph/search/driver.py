@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -122,15 +122,19 @@ class Driver:
             raise Spent(f"{limits.hours:g} hours, as limits.hours allows")
 
     def _known(self, key: str) -> Outcome | None:
-        """What the ledger says; None where it says nothing, or only that a shorter time was not enough."""
+        """What the ledger says; None where it says nothing, or only that another time was not enough, and where
+        somebody deleted the results that it names."""
         entry = self.known.get(key)
         timeout = self.loaded.search.evaluator.timeout_seconds
         if entry is None or (entry["timeout"] is not None and entry["timeout"] != timeout):
             return None
+        if entry["details"] and not (self.ledger.folder / entry["details"]).is_file():
+            return None
         return self._outcome(entry)
 
     def _outcome(self, entry: Entry) -> Outcome:
-        details = _details(self.ledger.folder / entry["details"]) if entry["details"] else {}
+        file = self.ledger.folder / entry["details"]
+        details: dict[str, Any] = json.loads(file.read_bytes()) if entry["details"] else {}
         return Outcome(
             entry["metrics"],
             details.get("examples", {}),
@@ -202,7 +206,7 @@ class Driver:
                 entry
                 for entry in self.known.values()
                 if entry["digest"] == digest and entry["split"] == split and entry["evaluator"] == self.evaluator
-                and entry["timeout"] is None
+                and entry["timeout"] is None and self._known(entry["key"]) is not None
             ),
             None,
         )  # fmt: skip
@@ -238,14 +242,6 @@ class Driver:
         }
         replace_file(self.ledger.folder / name, json.dumps(details).encode(), sync=True)
         return name
-
-
-def _details(path: Path) -> Mapping[str, Any]:
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        # Written and synced before the entry that names it; whoever deletes it gets plain comparisons.
-        return {}
 
 
 def _merge_failed(error: MergegraphError) -> str:

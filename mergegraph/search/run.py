@@ -72,7 +72,7 @@ def run_search(
 def _begin(driver: Driver, evaluator: str) -> None:
     """Say what begins, unless the ledger's last search is this one."""
     search = driver.loaded.search
-    said = search.model_dump(mode="json", exclude={"limits", "path", "description"})
+    said = search.model_dump(mode="json", exclude={"path", "description"})
     content = hashlib.sha256(json.dumps([said, evaluator], sort_keys=True).encode()).hexdigest()
     current = driver.ledger.current()
     if not current or current[0]["content"] != content:
@@ -89,8 +89,9 @@ def _searched(prepared: Prepared, driver: Driver) -> Result:
     chosen = prepared.strategy(driver)
     if not any(not driver.known[key]["reason"] for key in driver.asked) or not (chosen.outcome or chosen.findings):
         raise RunError(_nothing(driver))
-    if chosen.findings and chosen.findings != driver.found():
-        driver.append("found", findings=dict(chosen.findings))
+    findings: dict[str, object] = json.loads(json.dumps(dict(chosen.findings)))
+    if findings and findings != driver.found():
+        driver.append("found", findings=findings)
     recipe = None
     selected: Mapping[str, float] = {}
     reported: Mapping[str, float] = {}

@@ -96,12 +96,15 @@ def _call(question: dict[str, Any], functions: dict[str, Callable[..., object]])
         sys.path.insert(0, os.path.normpath(Path(question["folder"]) / spec["path"]))
         module, _, function = name.partition(":")
         functions[name] = getattr(importlib.import_module(module), function)
-    model: object = Path(question["model"])
-    if spec["takes"] == "tensors":
-        from mergegraph.search.tensors import Tensors
+    if spec["takes"] == "folder":
+        return functions[name](Path(question["model"]), question["split"], **spec["arguments"])
+    from mergegraph.search.tensors import Tensors
 
-        model = Tensors.of(question["sources"], question["keep_bytes"])
-    return functions[name](model, question["split"], **spec["arguments"])
+    tensors = Tensors.of(question["sources"], question["keep_bytes"])
+    try:
+        return functions[name](tensors, question["split"], **spec["arguments"])
+    finally:
+        tensors.close()
 
 
 def _lm_eval(question: dict[str, Any]) -> object:
