@@ -47,13 +47,18 @@ class _Greedy:
         try:
             for name in names:
                 singles[name] = self.asking.outcome(self.soup_of((name,)))
-        finally:
-            able = {name: each for name, each in singles.items() if not each.rejected}
-            self.ranked = sorted(able, key=lambda name: -self.rule.score(able[name]))
-            fit = [name for name in self.ranked if not self.rule.below_floor(able[name])]
-            if fit:
-                self.members, self.best = (fit[0],), able[fit[0]]
-                self._decided(self.members, True, "the best single model", None)
+        except Spent:
+            self._rank(singles)
+            raise
+        self._rank(singles)
+
+    def _rank(self, singles: dict[str, Outcome]) -> None:
+        able = {name: each for name, each in singles.items() if not each.rejected}
+        self.ranked = sorted(able, key=lambda name: -self.rule.score(able[name]))
+        fit = [name for name in self.ranked if not self.rule.below_floor(able[name])]
+        if fit:
+            self.members, self.best = (fit[0],), able[fit[0]]
+            self._decided(self.members, True, "the best single model", None)
 
     def grow(self) -> None:
         for name in self.ranked:
