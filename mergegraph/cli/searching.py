@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergegraph.cli.terminal import note, say, say_json
+from mergegraph.errors import MergegraphError
 from mergegraph.search.document import load_search
 from mergegraph.search.driver import Tell
 from mergegraph.search.ledger import Entry, read_ledger
@@ -35,10 +36,11 @@ def show_search(file: Path, output: Path | None, png: Path | None, *, as_json: b
     try:
         with _telling(as_json=as_json, quiet=quiet) as tell:
             result = run_search(loaded, output, tell, lambda problem: note(str(problem)))
-    finally:
-        if (place / "ledger.jsonl").exists():
-            summary = summarise(read_ledger(place))
-            replace_file(place / REPORT, report(summary).encode(), sync=False)
+    except MergegraphError:
+        if read_ledger(place):
+            _write_report(place)
+        raise
+    summary = _write_report(place)
     if png is not None:
         write_picture(summary, png)
     if not as_json:
@@ -46,6 +48,12 @@ def show_search(file: Path, output: Path | None, png: Path | None, *, as_json: b
         if result.recipe is not None:
             say(f"  recipe    mergegraph run {place / result.recipe.name}")
         say(f"  report    {place / REPORT}")
+
+
+def _write_report(place: Path) -> Summary:
+    summary = summarise(read_ledger(place))
+    replace_file(place / REPORT, report(summary).encode(), sync=False)
+    return summary
 
 
 @contextmanager

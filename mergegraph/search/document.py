@@ -49,7 +49,7 @@ def load_search(path: Path) -> Loaded:
     top = _mapping(document)
     kind = _kind(document, top)
     read = read_described(kind, dict(top), document.where)
-    if not isinstance(read, kind):
+    if isinstance(read, tuple):
         raise RecipeError(*document.problems, *_in_order(read))
     folder = path.absolute().parent
     found = [*document.problems, *problems(read.evaluator, read.splits, document, folder)]

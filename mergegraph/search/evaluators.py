@@ -21,7 +21,8 @@ from mergegraph.fields import FieldModel
 from mergegraph.recipe.document import Document
 
 PLACEHOLDERS = ("model", "result", "split", "python")
-_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_PLACEHOLDER = re.compile(r"\{([^\W\d]\w*)\}")
+"""Other braces are what they are: a command may hold JSON."""
 _ENTRY_POINT = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 

@@ -43,7 +43,7 @@ class BadResult(ValueError):
 def read_outcome(answer: object, wanted: Sequence[str]) -> Outcome:
     """The outcome that `answer` says. BadResult where it is none, or lacks a metric that is `wanted`."""
     if not isinstance(answer, dict):
-        raise BadResult(f"the result is no JSON object but {_kind(answer)}")
+        raise BadResult(f"the result is no JSON object but {_kind(cast('object', answer))}")
     said = cast("dict[str, Any]", answer)
     predictions = _predictions(said.get("predictions", {}))
     metrics = {name: _number(name, value) for name, value in said.items() if name not in _PARTS}
@@ -79,7 +79,7 @@ def _examples(value: object, metrics: Mapping[str, float]) -> dict[str, Sequence
         if name not in metrics:
             raise BadResult(f'there are examples of "{name}", which is no metric of the result')
         if not isinstance(each, list) or not each:
-            raise BadResult(f'the examples of "{name}" are {_kind(each)}, not a list of numbers')
+            raise BadResult(f'the examples of "{name}" are {_kind(cast("object", each))}, not a list of numbers')
         numbers = [_number(f"examples.{name}", item) for item in cast("list[object]", each)]
         mean = math.fsum(numbers) / len(numbers)
         if abs(mean - metrics[name]) > _MEAN_TOLERANCE * max(1.0, abs(mean)):

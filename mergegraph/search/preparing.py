@@ -61,7 +61,9 @@ def prepare(loaded: Loaded, output: Path | None) -> Prepared:
     maker = Maker(place, loaded.folder, planned.references, budget, search.allow_unrelated)
     said = [*loaded.document.problems]
     for candidate in planned.probe:
-        said += [*candidate.recipe.warnings, *maker.planned(candidate.recipe).warnings]
+        plan = maker.planned(candidate.recipe)
+        plan.validate()
+        said += [*candidate.recipe.warnings, *plan.warnings]
     return Prepared(loaded, place, rule, maker, planned.strategy, tuple(dict.fromkeys(said)))
 
 

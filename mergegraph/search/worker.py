@@ -54,7 +54,7 @@ def _answered(question: dict[str, Any], functions: dict[str, Callable[..., objec
         if spec["python"] is not None:
             return {"result": _plain(_call(question, functions))}
         return {"result": _plain(_lm_eval(question))}
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         traceback.print_exc()
         said = "".join(traceback.format_exception_only(error)).strip()
         return {"failed": said.splitlines()[-1][:500]}
