@@ -131,7 +131,8 @@ class RunScreen(PlaceScreen):
         every fourth look, or when the state is another: the processors are the run's."""
         view = self.view
         self._looks += 1
-        if view is None or view.state != self._state or self._looks % _LOOKS_TO_SHOW_ALL == 0:
+        is_other = view is None or view.end is not None or view.state != self._state
+        if view is None or is_other or self._looks % _LOOKS_TO_SHOW_ALL == 0:
             self.show_all()
         else:
             self._show_rows("head-text", head_rows(view, self._room("head-text")))
