@@ -5,10 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test crash check format clean
+.PHONY: demo search-demo test crash check format clean
 
 demo: $(READY)                ## merge real checkpoints and print what came out
 	$(BIN)/mergegraph demo
+
+search-demo: $(READY)         ## search for soups, strengths and barriers on real checkpoints, and print what came out
+	$(BIN)/mergegraph demo --search
 
 test: $(READY) check          ## everything that CI runs
 	$(BIN)/python -m pytest -n 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Strict, Tag, model_validator
 
@@ -44,6 +44,18 @@ class FieldModel(BaseModel):
     """A strict, frozen piece of a recipe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Described(FieldModel):
+    """What a person fills in field by field: an operation, or a search. It has a name, and an example of how to."""
+
+    example: ClassVar[str] = ""
+    """A runnable fragment, shown where the fields are wrong and in the documentation."""
+
+    @classmethod
+    def op_name(cls) -> str:
+        """The name that a document gives it."""
+        raise NotImplementedError
 
 
 class Selector(FieldModel):

@@ -16,7 +16,7 @@ PACKAGE = REPOSITORY / "mergegraph"
 # These run a plan, or draw on a terminal while one runs.
 RUNNING = (
     "mergegraph.execute", "mergegraph.cli.running", "mergegraph.cli.reporters", "mergegraph.cli.demo",
-    "mergegraph.converting.unpickle",
+    "mergegraph.converting.unpickle", "mergegraph.search.tensors",
 )  # fmt: skip
 
 

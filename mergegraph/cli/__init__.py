@@ -13,8 +13,9 @@ drawing.py     `graph`: nodes folded and described; rail.py draws the wires
 interface.py   `tui`
 converting.py  `convert`
 ops.py         `ops`: the operations; signature.py reads their fields
-schema.py      `schema`: the JSON Schema of a recipe
-demo.py        `demo`: recipes of the repository run and measured
+schema.py      `schema`: the JSON Schema of a recipe; search_schema.py: of a search
+searching.py   `search`: a search run, and its table on a terminal
+demo.py        `demo`: recipes of the repository run and measured; demo_search.py: its searches
 terminal.py    writing to stdout and stderr
 lean.py        torch without what no command uses
 """

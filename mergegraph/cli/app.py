@@ -312,6 +312,26 @@ def stats(
         show_stats(asked, Files(html, to_json, to_csv), Shown(metric, tensor, sort, limit), quiet=quiet)
 
 
+@app.command()
+def search(
+    file: Annotated[Path, typer.Argument(metavar="SEARCH", help="The search, a YAML file.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="The search's folder. Default: beside its file."),
+    ] = None,
+    png: Annotated[
+        Path | None, typer.Option("--png", metavar="FILE", help="Draw the plots; needs mergegraph[search].")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Choose what to merge, or with which numbers, by an evaluator; ends by writing a plain recipe."""
+    with reporting(as_json=as_json):
+        from mergegraph.cli.searching import show_search
+
+        show_search(file, output, png, as_json=as_json, quiet=quiet)
+
+
 @app.command("import")
 def import_(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration of mergekit, a YAML file.")],
@@ -360,20 +380,34 @@ def ops(
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    search: Annotated[bool, typer.Option("--search", help="Of a search, not of a recipe.")] = False,
+) -> None:
     """Print the JSON Schema of a recipe, for editors."""
     with reporting():
         import json
 
+        if search:
+            from mergegraph.cli.search_schema import search_schema
+
+            say_text(json.dumps(search_schema(), indent=2))
+            return
         from mergegraph.cli.schema import recipe_schema
 
         say_text(json.dumps(recipe_schema(), indent=2))
 
 
 @app.command()
-def demo() -> None:
+def demo(
+    search: Annotated[bool, typer.Option("--search", help="Run the searches of the repository instead.")] = False,
+) -> None:
     """Run recipes of the repository on real checkpoints, and measure what they made."""
     with reporting():
+        if search:
+            from mergegraph.cli.demo_search import show_search_demo
+
+            show_search_demo()
+            return
         from mergegraph.cli.demo import show_demo
 
         show_demo()

@@ -23,7 +23,7 @@ from mergegraph.cli.terminal import has_colour, say, say_styled, say_text
 from mergegraph.cli.verifying import progress_line
 from mergegraph.errors import InputError, OutputError, Problem, RecipeError
 from mergegraph.methods.load import Load
-from mergegraph.pipeline import look, model_name, plan, plan_models
+from mergegraph.pipeline import collector_paused, look, model_name, plan, plan_models
 from mergegraph.plan.outputs import Stats
 from mergegraph.plan.plan import Plan
 from mergegraph.plan.strengths import strengths_in
@@ -99,15 +99,17 @@ def show_stats(asked: Asked, files: Files, shown: Shown, *, quiet: bool) -> None
     if _are_records(asked):
         records = [load(path) for path in asked.sources]
         if len(records) == 2:
-            _compare(records[0], records[1], files, shown, quiet=quiet)
+            with collector_paused():
+                _compare(records[0], records[1], files, shown, quiet=quiet)
             return
         _require_tensor(shown.tensor, [tensor.name for tensor in records[0].tensors])
         strengths: list[_Told] = [partial(strengths_of, record) for record in records]
     else:
         records, strengths = _counted(asked, shown, quiet=quiet)
-    _write(records, strengths, files)
-    if not quiet:
-        for record, own in zip(records, strengths, strict=True):
+    # A record of many tensors is millions of objects, which the collector would look at again and again.
+    with collector_paused():
+        _write(records, strengths, files)
+        for record, own in zip(records, strengths, strict=True) if not quiet else ():
             _show(record, own, shown)
 
 

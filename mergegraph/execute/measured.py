@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mergegraph.execute.counting import SQUARES
+from mergegraph.execute.counting import SQUARES, TINY
 from mergegraph.execute.rounding import SATURATING
 from mergegraph.execute.views import TORCH_DTYPES
 from mergegraph.plan.memory import RUNS_TOGETHER
@@ -46,6 +46,11 @@ class Measured:
         return math.prod(self.shape)
 
     @property
+    def has(self) -> tuple[bool, bool, int]:
+        """Whether there is a base, whether there is a result, how many sources."""
+        return self.has_base, self.rounded_to is not None, self.sources
+
+    @property
     def changes(self) -> int:
         """Of the sources, and of the result."""
         return self.sources + (self.rounded_to is not None)
@@ -56,13 +61,26 @@ class Measured:
 
     @property
     def exponents(self) -> int:
-        """How many a float of the compute dtype has. The exponent e stands at e + `bias`; zero and what is subnormal
-        at 0."""
-        return 2_048 if self.is_double else 256
+        """How many places there are for them: those of a float of the compute dtype, before them those of float32
+        that are too small for one."""
+        return 2_048 if self.is_double else TINY + 256
+
+    def exponent(self, place: int) -> int | None:
+        """Which one stands there: none where zeros are counted."""
+        if self.is_double:
+            return place - 1_023 if place else None
+        return place - 149 if place < TINY else place - TINY - 127 if place > TINY else None
 
     @property
-    def bias(self) -> int:
-        return self.exponents // 2 - 1
+    def ceiling(self) -> float:
+        """From this size on a result does not fit its dtype. 0 where that is not looked at: what float32 arithmetic
+        gives fits bfloat16 and float32, but for the last half of a step."""
+        if self.rounded_to is None or self.rounded_to == torch.float64:
+            return 0.0
+        if self.limit:
+            return float(np.nextafter(np.float64(self.limit) if self.is_double else np.float32(self.limit), np.inf))
+        eps, largest = torch.finfo(self.rounded_to).eps, torch.finfo(self.rounded_to).max
+        return largest / (2 - eps) * (2 - eps / 2) if self.is_double or largest < 1e30 else 0.0
 
 
 def measured_as(looked: Looked, *, is_double: bool, is_sampled: bool = True) -> Measured:
@@ -121,9 +139,12 @@ class Runs:
         return [] if self._largest is None else self._largest.tolist()
 
 
-def record_of(of: Measured, products: Runs, missing: Numbers, sums: Runs, bins: Numbers, counted: int) -> TensorRecord:
-    """`products`: of each run the matrix of inner products. `missing`: what is not finite in each row. `sums`: what
-    `counting.counted` finds, of `counted` elements. `bins`: exponents of each change, how many and their squares."""
+def record_of(
+    of: Measured, products: Runs, missing: Numbers, overflowed: int, sums: Runs, bins: Numbers, counted: int
+) -> TensorRecord:
+    """`products`: of each run the matrix of inner products. `missing`: what is not finite in each row. `overflowed`:
+    what does not fit the dtype. `sums`: what `counting.counted` finds, of `counted` elements. `bins`: exponents of each
+    change, how many and their squares."""
     read = _Reader(sums, counted, of)
     return TensorRecord(
         name=of.name,
@@ -137,16 +158,17 @@ def record_of(of: Measured, products: Runs, missing: Numbers, sums: Runs, bins: 
         ]),
         pairs={(i, j): read.pair(i, j) for i in range(of.sources) for j in range(i + 1, of.sources)},
         together=read.together() if of.sources > 1 else None,
-        outcome=read.outcome() if of.rounded_to is not None else None,
+        outcome=read.outcome(overflowed) if of.rounded_to is not None else None,
         counted=counted,
     )  # fmt: skip
 
 
 def _change(sums: _Reader, index: int, bins: Numbers, nonfinite: int) -> Change:
-    (counts, squares), bias, scale = bins, sums.of.bias, sums.scale
+    (counts, squares), scale = bins, sums.scale
     exponents = {
-        int(e) - bias: (round(int(counts[e]) * scale), _energy(int(squares[e]), int(e) - bias) * scale)
-        for e in np.flatnonzero(counts[1:]) + 1
+        e: (round(int(counts[place]) * scale), _energy(int(squares[place]), e) * scale)
+        for place in np.flatnonzero(counts)
+        if (e := sums.of.exponent(int(place))) is not None
     }
     total, absolute, third, fourth = [
         float(each[index] * scale) for each in (sums.total, sums.absolute, sums.third, sums.fourth)
@@ -185,9 +207,9 @@ class _Reader:
         winners = [round(count * self.scale) for count in (first, *others)]
         return Together(self._of_sum[0] * self.scale, tuple(winners))
 
-    def outcome(self) -> Outcome:
+    def outcome(self, overflowed: int) -> Outcome:
         outside, error, away = [each[0] * self.scale for each in self._outcome]
-        return Outcome(round(outside), error, round(away))
+        return Outcome(round(outside), error, round(away), overflowed)
 
 
 def _cut(numbers: Sequence[float], ends: Sequence[int]) -> list[Sequence[float]]:

@@ -1,8 +1,9 @@
 """What is counted of one tensor while its tiles are computed, for `mergegraph.stats`.
 
 Products (the Gram matrix) are of all elements, in the compute dtype over 1,024 elements at a time, then in float64, the
-runs of 65,536 added exactly. The rest is of all elements of a small tensor and of a fixed sample of a large one. Which
-elements and which sums follows from the tensor alone, so no number depends on tiles, threads or budget.
+runs of 65,536 added exactly. The rest is of all elements of a small tensor and of a fixed sample of a large one (see
+`sampling`). Which elements and which sums follows from the tensor alone, so no number depends on tiles, threads or
+budget.
 """
 
 from __future__ import annotations
@@ -18,22 +19,21 @@ from torch import Tensor
 from mergegraph.execute.counting import PIECE_ELEMENTS, PIECE_NUMBERS, RUN_ELEMENTS, compiled
 from mergegraph.execute.measured import Measured, Numbers, Runs, record_of
 from mergegraph.execute.reduce import Scratch
+from mergegraph.execute.sampling import Samples, chosen_of, places_of, stride_of
+from mergegraph.plan.memory import DIRECT_STRIDE
 from mergegraph.statistic import Found
 from mergegraph.stats.record import TensorRecord
 
-LEAST_SAMPLE = 16_384
-"""So many elements of a tensor are counted at least, or all: a share of one half is then known to 0.4 percent."""
-_LARGEST_STRIDE = 512
-_PARTS = 16
-"""A run gives a piece of each of its sixteenths; of a larger tensor only some runs do."""
 _SINGLE, _DOUBLE = 2.0**-22, 2.0**-50
 """What is further outside than this, of the numbers that it was found from, is not there by rounding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Where a tile is counted: room for a sample, the same memory as integers, how often exponents occur, with their
-    squares, and for each run the products of its rows, with what is missing of each row below them."""
+    """Where a tile is counted: room for a piece of a sample, the same memory as integers, how often exponents occur,
+    with their squares, and for each run the products of its rows, below them what is missing of each row, and what does
+    not fit the result's dtype. Room is for the whole sample, a row each, where it is counted with that of other runs.
+    """
 
     room: Tensor
     words: Tensor
@@ -50,15 +50,17 @@ class Measure:
 
     def __init__(self, of: Measured) -> None:
         self.of = of
-        self.inner, self.every = sampled(of.elements) if of.is_sampled else (1, 1)
+        self.stride = stride_of(of.elements) if of.is_sampled else 1
+        self.places = places_of(self.stride) if self.stride > 1 else torch.empty(0, dtype=torch.int32)
         self.width = _piece(of.rows)
         self.tolerance = _DOUBLE if of.is_double else _SINGLE
         self.like = torch.empty(0, dtype=of.rounded_to or torch.float32)
         self._lock = threading.Lock()
+        self._samples = Samples(self.stride)
         self._products, self._sums = Runs(), Runs()
         self._bins: Numbers = np.zeros((2, of.changes * of.exponents), dtype=np.int64)
         self._missing: Numbers = np.zeros(of.rows)
-        self._counted, self._left = 0, of.elements
+        self._overflowed, self._counted, self._left = 0, 0, of.elements
         self._finished: TensorRecord | None = None
 
     def end_pass(self) -> Found | None:
@@ -74,47 +76,59 @@ class Measure:
         if not tiles[0].numel():
             return
         scratch.forget()
-        of, first_run, elements = self.of, run_count(start, leaf), tiles[0].numel()
+        first_run, elements = run_count(start, leaf), tiles[0].numel()
         tile = self.tile(run_count(elements, leaf))
         found = compiled().look_at_tile(
-            list(tiles), leaf, scratch.both.view(tiles[0].dtype), *tile.tensors, self.like, first_run, self.inner,
-            self.every, self.width, of.has_base, of.rounded_to is not None, of.sources, of.limit, self.tolerance,
+            list(tiles), leaf, scratch.both.view(tiles[0].dtype), *tile.tensors, self.like, self.places, first_run,
+            self.stride, self.of.ceiling, self.width, *self.of.has, self.of.limit, self.tolerance,
         )  # fmt: skip
-        runs, results = run_count(of.elements, leaf), iter(found)
+        results = iter(found)
         for number, length in enumerate(_runs(elements, leaf), first_run):
-            self.take_run(number, length, results, runs)
-        self.end_tile(tile, first_run, elements, runs)
+            self.take_run(number, length, results, leaf)
+        self.end_tile(tile, first_run, elements, leaf)
 
     def tile(self, runs: int) -> Counters:
         """What the elements of one tile of so many runs are counted in."""
         of = self.of
-        room = torch.empty(of.rows * max(self.width, PIECE_ELEMENTS // self.inner),
-                           dtype=torch.float64 if of.is_double else torch.float32)  # fmt: skip
+        products = torch.zeros(runs, of.rows + 2, of.rows, dtype=torch.float64)
+        if self.stride <= DIRECT_STRIDE:
+            return Counters(*self._room(), products)
+        room = torch.empty(of.rows, runs * (RUN_ELEMENTS // self.stride), dtype=_float(of))
+        return Counters(room, torch.empty(0), torch.zeros(2, 0, dtype=torch.int64), products)
+
+    def _room(self) -> tuple[Tensor, Tensor, Tensor]:
+        """For a piece of a sample, the same memory as integers, and exponents."""
+        of = self.of
+        room = torch.empty(of.rows * self.width, dtype=_float(of))
         words = room.view(torch.int64 if of.is_double else torch.int32)
-        bins = torch.zeros(2, of.changes * of.exponents, dtype=torch.int64)
-        return Counters(room, words, bins, torch.zeros(runs, of.rows + 1, of.rows, dtype=torch.float64))
+        return room, words, torch.zeros(2, of.changes * of.exponents, dtype=torch.int64)
 
-    def take_run(self, number: int, length: int, found: Iterator[Tensor], runs: int | None = None) -> None:
-        """Sums and largest that `counting.look_at` found of one run of `length` elements, where it is counted. `runs`:
-        of the tensor, where leaves are not 65,536 elements."""
-        if number % self.every:
+    def take_run(self, number: int, length: int, found: Iterator[Tensor], leaf: int = RUN_ELEMENTS) -> None:
+        """Sums and largest that `counting.look_at` found of one run of `length` elements, where it is counted by
+        itself."""
+        if self.stride > DIRECT_STRIDE:
             return
-        of = run_count(self.of.elements, RUN_ELEMENTS) if runs is None else runs
-        sums, largest = _numbers(next(found)), _numbers(next(found))
-        if len(sums):  # a short run may have no strip
-            self._sums.add(number // self.every, -(-of // self.every), sums[None])
-            self._sums.at_most(largest)
+        self._take(number, run_count(self.of.elements, leaf), next(found), next(found))
         with self._lock:
-            self._counted += self._sampled_of(length)
+            self._counted += chosen_of(number, length, self.stride)
 
-    def end_tile(self, tile: Counters, first_run: int, elements: int, runs: int | None = None) -> None:
-        """All runs of a tile were computed; `runs` as in `take_run`."""
-        of = run_count(self.of.elements, RUN_ELEMENTS) if runs is None else runs
+    def _take(self, number: int, of: int, sums: Tensor, largest: Tensor) -> None:
+        if sums.numel():  # of a short run no element may be counted
+            self._sums.add(number, of, _numbers(sums)[None])
+            self._sums.at_most(_numbers(largest))
+
+    def end_tile(self, tile: Counters, first_run: int, elements: int, leaf: int = RUN_ELEMENTS) -> None:
+        """All runs of a tile were computed."""
+        of = run_count(self.of.elements, leaf)
         products, rows = _numbers(tile.products), self.of.rows
         self._products.add(first_run, of, products[:, :rows].reshape(len(products), -1))
+        if self.stride > DIRECT_STRIDE:
+            self._count_sample(tile.room, first_run, _runs(elements, leaf), of)
         with self._lock:
             self._missing += products[:, rows].sum(axis=0)
-            self._bins += _numbers(tile.bins)
+            self._overflowed += int(products[:, rows + 1, 0].sum())
+            if tile.bins.numel():
+                self._bins += _numbers(tile.bins)
             self._left -= elements
             is_last = not self._left
         if is_last:
@@ -122,25 +136,28 @@ class Measure:
             self._finished = self._record()
             self._bins, self._products, self._sums = self._bins[:, :0], Runs(), Runs()
 
+    def _count_sample(self, sample: Tensor, first_run: int, lengths: list[int], runs: int) -> None:
+        """Count the samples of runs that are now together."""
+        sizes = [chosen_of(run, length, self.stride) for run, length in enumerate(lengths, first_run)]
+        of = -(-runs // self._samples.together)
+        for number, whole in self._samples.add(first_run, runs, sizes, sample):
+            room, words, bins = self._room()
+            sums, largest = compiled().count_sample(
+                whole, room, words, bins, self.like, self.width, *self.of.has, self.of.limit, self.tolerance
+            )
+            self._take(number, of, sums, largest)
+            with self._lock:
+                self._counted += whole.shape[1]
+                self._bins += _numbers(bins)
+
     def record(self) -> TensorRecord:
         """What was found, when all tiles were fed."""
         return self._finished or self._record()
 
     def _record(self) -> TensorRecord:
-        return record_of(self.of, self._products, self._missing, self._sums, self._bins, self._counted)
-
-    def _sampled_of(self, length: int) -> int:
-        """How many elements of a run are counted."""
-        return length if self.inner == 1 else length // PIECE_ELEMENTS * (PIECE_ELEMENTS // self.inner)
-
-
-def sampled(elements: int) -> tuple[int, int]:
-    """(n, m): one in n elements of each m-th run is counted; at least `LEAST_SAMPLE` elements in all."""
-    stride = 1
-    while stride < _LARGEST_STRIDE and elements >= 2 * stride * LEAST_SAMPLE:
-        stride *= 2
-    inner = min(stride, _PARTS)
-    return inner, stride // inner
+        return record_of(
+            self.of, self._products, self._missing, self._overflowed, self._sums, self._bins, self._counted
+        )
 
 
 def _piece(rows: int) -> int:
@@ -164,6 +181,10 @@ def run_count(elements: int, leaf: int) -> int:
     """How many runs so many elements of a tensor are, in whole leaves but for the last."""
     whole, rest = divmod(elements, leaf)
     return whole * -(-leaf // RUN_ELEMENTS) + -(-rest // RUN_ELEMENTS)
+
+
+def _float(of: Measured) -> torch.dtype:
+    return torch.float64 if of.is_double else torch.float32
 
 
 def _numbers(sums: Tensor) -> Numbers:

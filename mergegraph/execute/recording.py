@@ -281,10 +281,10 @@ class Recorder:
                 f"{name('s', block + index)}.copy_({name('s', source)})" for index, source in enumerate(step.sources)
             ]
         rows = f"{name('s', first)}.as_strided([{of.rows}, n], [s[{first}].size(0), 1])"
-        sampling = ", ".join([script.integer(into.inner), script.integer(into.every)])
-        has = f"{into.width}, {of.has_base}, {of.rounded_to is not None}, {of.sources}"
-        tensors = ", ".join([script.tensor(each) for each in (*tile.tensors, into.like)])
+        has = ", ".join(map(str, (into.width, *of.has)))
+        tensors = ", ".join([script.tensor(each) for each in (*tile.tensors, into.like, into.places)])
         run, first_run = [f"{at} // {CHUNK_ELEMENTS}" for at in ("(start + i)", "start")]
+        sampling = f"{script.integer(into.stride)}, {script.number(of.ceiling)}"
         numbers = f"{script.number(of.limit)}, {script.number(into.tolerance)}"
         script.lines.append(
             f"look_at({rows}, {tensors}, {run}, {run} - {first_run}, {sampling}, {has}, {numbers}, looked)"

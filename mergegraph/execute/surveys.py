@@ -51,5 +51,6 @@ class Surveys:
         looked = looked_at(self._surveys, place)
         if place in self._measures:
             record = self._measures[place].record()
-            return replace(record, thinned=thinned(looked.losses, self._sums[place], record))
+            taken = thinned(looked.losses, self._sums[place], record)
+            return replace(record, thinned=taken, stored=looked.stored)
         return unmeasured(looked, looked.skipped or "an earlier run wrote it; `mergegraph stats RECIPE` reads it")

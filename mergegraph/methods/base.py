@@ -18,7 +18,7 @@ from pydantic import Field
 from mergegraph.dtypes import DType
 from mergegraph.errors import Problem
 from mergegraph.expr import Expr, Noise, Population, Space, Value, apply, linear
-from mergegraph.fields import Accepts, CoefficientField, EdgeTo, FieldModel, Selector
+from mergegraph.fields import Accepts, CoefficientField, Described, EdgeTo, Selector
 from mergegraph.methods.kernel import Granularity, Kernel, Loss
 from mergegraph.methods.leaves import Path, leaves, replaced
 
@@ -103,7 +103,7 @@ class SpaceError(ValueError):
         self.edge, self.fix = edge, fix
 
 
-class Method(FieldModel):
+class Method(Described):
     """The base of every operation. `op` names it in recipes."""
 
     gives: ClassVar[Literal["weights", "delta", "same"]] = "same"
@@ -124,9 +124,6 @@ class Method(FieldModel):
     """Whether tensors of fewer than two dimensions are left out, as those of `except:` are."""
     wiring_fields: ClassVar[frozenset[str]] = frozenset({"op", "skip"})
     """Fields that say which tensors a node has, not how one is computed: kernels do not see them."""
-    example: ClassVar[str] = ""
-    """A runnable recipe fragment, shown by `mergegraph ops NAME` and in the documentation."""
-
     op: str
     skip: bool = Field(default=False, description="leave the node out: its first input of its space passes through")
 

@@ -31,6 +31,13 @@ REDUCE_BYTES = 2 << 20
 """Two runs of 65,536 float64, and as much again for what torch takes to count a run."""
 WORKER_BYTES = 1 << 20
 """What a worker takes beside its tile set: its stack, and what torch, numpy and Python hold while a step runs."""
+LEAST_SAMPLE = 16_384
+"""So many elements of a tensor are counted at least, or all: a share of one half is then known to 0.4 percent."""
+DIRECT_STRIDE = 32
+"""Where one element in so many is counted, or more, a run's sample is counted by itself: from here on with others."""
+PLACES_BYTES = 4 * CHUNK_ELEMENTS
+"""Which elements are counted, for one stride; `STRIDES_KEPT` of them are kept."""
+STRIDES_KEPT = 4
 RUNS_TOGETHER = 64
 """The sums of so many runs are added up as soon as all are there."""
 _ARRAY_BYTES = 256

@@ -31,7 +31,8 @@ _WRITTEN_AS_FACTORS = "The output is an adapter: its factors are not measured. A
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """One tensor. `result` is the unrounded W*, None where nothing is made; `skipped` says why none is looked at."""
+    """One tensor. `result` is the unrounded W*, None where nothing is made; `skipped` says why none is looked at;
+    `stored`: see `mergegraph.stats.record.TensorRecord`."""
 
     name: str
     dtype: DType
@@ -41,6 +42,7 @@ class Looked:
     result: Expr | None = None
     skipped: str = ""
     losses: Losses = NO_LOSSES
+    stored: tuple[str, ...] = ()
 
     @property
     def feed(self) -> Feed:
@@ -93,6 +95,13 @@ class Source:
     def named(self, name: str) -> tuple[Expr, ...]:
         """Its tensor of that name, where it has one."""
         return (self.exprs[name],) if name in self.exprs else ()
+
+    def stored(self, name: str) -> str:
+        """Torch's name of the dtype that a weight lies on disk in; empty where it has none, or is a change."""
+        if self.is_delta or name not in self.tensors:
+            return ""
+        dtype = self.tensors[name][0]
+        return dtype.torch_name or dtype.code
 
     def lacks(self, name: str, shape: tuple[int, ...]) -> str:
         """Why a tensor cannot be compared with the source's; empty where it can."""
@@ -281,7 +290,9 @@ def _measurable(found: Comparable, here: Looked) -> Looked:
     before = base.exprs[name] if base else None
     if not found.sources:
         return replace(here, skipped="there is no source but the base")
-    return replace(here, base=before, changes=tuple([_change(source, name, before) for source in found.sources]))
+    changes = tuple([_change(source, name, before) for source in found.sources])
+    stored = tuple([source.stored(name) if source else "" for source in (base, *found.sources)])
+    return replace(here, base=before, changes=changes, stored=stored)
 
 
 def _change(source: Source, name: str, before: Expr | None) -> Expr:

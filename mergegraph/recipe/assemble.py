@@ -86,6 +86,9 @@ def _check_is_recipe(document: Document) -> None:
         fix = f"mergegraph import {document.file} -o recipe.yaml"
         fact = "This is a mergekit configuration, not a recipe."
         raise RecipeError(Problem(fact, document.where((mergekit[0],)), why=why, fix=fix))
+    if "search" in top and "nodes" not in top:
+        fix = f"mergegraph search {document.file}"
+        raise RecipeError(Problem("This is a search, not a recipe.", document.where(("search",)), fix=fix))
     version = top.get("mergegraph", VERSION)
     if version != VERSION or isinstance(version, bool):
         fact = f"The recipe has format version {shown(version)}; this mergegraph reads version {VERSION}."

@@ -1,4 +1,5 @@
-"""One node's mapping to its method; what does not fit is said in plain words, with the nearest right spelling.
+"""One mapping of a document to what it describes, a node to its method; what does not fit is said in plain words, with
+the nearest right spelling.
 
 Validation itself is pydantic's, in strict mode; none of its wording, its classes or its union tags reaches a person.
 Also knows which field names may stand at a place inside a method, for whoever changes a recipe before it is validated.
@@ -7,17 +8,18 @@ Also knows which field names may stand at a place inside a method, for whoever c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 
 from mergegraph.errors import Location, Problem, did_you_mean
-from mergegraph.fields import EdgeTo, FieldModel, Input
+from mergegraph.fields import Described, EdgeTo, FieldModel, Input
 from mergegraph.methods.base import Method, Path
 from mergegraph.methods.registry import methods
 from mergegraph.recipe.scalars import FLOAT, Value, as_text
 
 Where = Callable[[Path], Location]
+D = TypeVar("D", bound=Described)
 
 
 def read_method(node: str, fields: dict[str, Value], where: Where) -> Method | tuple[Problem, ...]:
@@ -25,11 +27,17 @@ def read_method(node: str, fields: dict[str, Value], where: Where) -> Method | t
     cls = method_class(fields)
     if cls is None:
         return (_op_problem(fields).located(where(("op",)), node),)
+    read = read_described(cls, fields, where)
+    return tuple(problem.located(None, node) for problem in read) if isinstance(read, tuple) else read
+
+
+def read_described(cls: type[D], fields: dict[str, Value], where: Where) -> D | tuple[Problem, ...]:
+    """The `cls` that `fields` describe, or everything that is wrong with them."""
     try:
         return cls.model_validate(_with_tuples(fields), strict=True)
     except ValidationError as error:
         found = _problems(cls, fields, error.errors(include_url=False, include_input=False))
-        return tuple(problem.located(where(path), node) for path, problem in found)
+        return tuple(problem.located(where(path)) for path, problem in found)
 
 
 def _with_tuples(value: Value) -> Any:
@@ -45,12 +53,12 @@ def method_class(fields: dict[str, Value]) -> type[Method] | None:
     return methods().get(op) if isinstance(op, str) else None
 
 
-def field_names(cls: type[Method], path: Path) -> tuple[str, ...]:
+def field_names(cls: type[Described], path: Path) -> tuple[str, ...]:
     """The names that may stand in the mapping at `path` of a method; () where any may, or where there is no mapping."""
     return tuple(dict.fromkeys(name for model in _models_at(cls, path) for name in _names(model)))
 
 
-def takes_bare_names(cls: type[Method], path: Path) -> bool:
+def takes_bare_names(cls: type[Described], path: Path) -> bool:
     """Whether a node name alone may stand at `path` for `{from: NAME}`."""
     return any(issubclass(model, Input) for model in _models_at(cls, path))
 
@@ -81,19 +89,25 @@ def _op_problem(fields: dict[str, Value]) -> Problem:
 
 
 def _models_at(cls: type[FieldModel], path: Path) -> list[type[FieldModel]]:
-    models: list[type[FieldModel]] = [cls]
+    annotations: list[Any] = [cls]
     for part in path:
         if isinstance(part, str):
-            infos = [
-                info for model in models for name, info in model.model_fields.items() if part in (info.alias, name)
-            ]
-            models = [piece for info in infos for piece in _pieces(info.annotation)]
-    return models
+            annotations = [inner for each in annotations for inner in _at_key(each, part)]
+    return [model for each in annotations for model in _pieces(each) if not get_origin(model)]
 
 
-def _pieces(annotation: Any) -> Iterator[type[FieldModel]]:
-    """The field models that an annotation mentions, not looking inside them."""
-    if isinstance(annotation, type) and issubclass(annotation, FieldModel):
+def _at_key(annotation: Any, key: str) -> Iterator[Any]:
+    """What may stand at `key` in what `annotation` describes: a field of a model, or a value of a mapping."""
+    for piece in _pieces(annotation):
+        if get_origin(piece) is dict:
+            yield get_args(piece)[1]
+        else:
+            yield from (info.annotation for name, info in piece.model_fields.items() if key in (info.alias, name))
+
+
+def _pieces(annotation: Any) -> Iterator[Any]:
+    """The field models and the mappings that an annotation mentions, not looking inside them."""
+    if (isinstance(annotation, type) and issubclass(annotation, FieldModel)) or get_origin(annotation) is dict:
         yield annotation
     elif get_origin(annotation) is not None:
         for argument in get_args(annotation):
@@ -104,7 +118,7 @@ def _names(model: type[FieldModel]) -> Iterator[str]:
     return (info.alias or name for name, info in model.model_fields.items())
 
 
-def _problems(cls: type[Method], fields: dict[str, Value], errors: Iterable[Any]) -> Iterator[tuple[Path, Problem]]:
+def _problems(cls: type[Described], fields: dict[str, Value], errors: Iterable[Any]) -> Iterator[tuple[Path, Problem]]:
     """One problem for each place that is wrong: the deepest ones, alternatives of a union joined in one sentence."""
     by_path: dict[Path, list[tuple[str, Any]]] = {}
     for error in errors:
@@ -143,12 +157,12 @@ def _in_mapping(path: Path) -> str:
     return f" in {around}" if around else ""
 
 
-def _suggestion(cls: type[Method], path: Path) -> str:
+def _suggestion(cls: type[Described], path: Path) -> str:
     fix = did_you_mean(str(path[-1]), field_names(cls, path[:-1]))
     return fix.removeprefix("Did you mean ").removesuffix("?") if fix.startswith("Did") else ""
 
 
-def _problem(cls: type[Method], fields: dict[str, Value], path: Path, found: list[tuple[str, Any]]) -> Problem:
+def _problem(cls: type[Described], fields: dict[str, Value], path: Path, found: list[tuple[str, Any]]) -> Problem:
     error = found[0][1]
     op, value = cls.op_name(), _value_at(fields, path)
     match error["type"]:
@@ -198,7 +212,7 @@ _EXPECTED = {
 }
 
 
-def _expected(cls: type[Method], path: Path, tag: str, error: Any) -> str:
+def _expected(cls: type[Described], path: Path, tag: str, error: Any) -> str:
     """What belongs at `path`, from the type of pydantic's error; words for a type not listed are general but true."""
     kind: str = error["type"]
     if kind in ("literal_error", "enum"):
@@ -217,7 +231,7 @@ def _choices(error: Any) -> list[str]:
     return [word.strip("'") for word in str(error["ctx"]["expected"]).replace(" or ", ", ").split(", ")]
 
 
-def _fix(cls: type[Method], path: Path, value: Value, error: Any) -> str:
+def _fix(cls: type[Described], path: Path, value: Value, error: Any) -> str:
     """Something to type in place of `value`, as far as it can be guessed."""
     kind: str = error["type"]
     field = path[-1] if path and isinstance(path[-1], str) else "value"
@@ -240,7 +254,7 @@ def _fix(cls: type[Method], path: Path, value: Value, error: Any) -> str:
     return _described(cls, path)
 
 
-def _described(cls: type[Method], path: Path) -> str:
+def _described(cls: type[Described], path: Path) -> str:
     """The description of the field at `path`, else the example of the op."""
     info = cls.model_fields.get(str(path[0])) if path else None
     if info is not None and info.description:
@@ -248,7 +262,7 @@ def _described(cls: type[Method], path: Path) -> str:
     return f"an example: {cls.example}" if cls.example else f"`mergegraph ops {cls.op_name()}` shows its fields"
 
 
-def is_edge(cls: type[Method], path: Path) -> bool:
+def is_edge(cls: type[Described], path: Path) -> bool:
     """Whether the field at `path` names a node."""
     names = [part for part in path if isinstance(part, str)]
     if not names:

@@ -49,7 +49,7 @@ class _Bucket(NamedTuple):
 
 def total_energy(change: Change) -> float:
     """Σ x² of the elements that were counted; infinite where float64 does not hold it."""
-    return sum(energy for _, energy in change.exponents.values())
+    return sum([energy for _, energy in change.exponents.values()])
 
 
 def curve(change: Change, elements: int) -> tuple[tuple[float, float], ...]:

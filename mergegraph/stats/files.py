@@ -141,6 +141,7 @@ def _tensor(tensor: TensorRecord) -> dict[str, Any]:
         "outcome": None if tensor.outcome is None else _plain(asdict(tensor.outcome)),
         **({"thinned": [_thinned(each) for each in tensor.thinned]} if tensor.thinned else {}),
         **({} if tensor.spectral is None else {"spectral": _spectral(tensor.spectral)}),
+        "stored": list(tensor.stored),
     }
 
 
@@ -198,11 +199,20 @@ def _read_tensor(found: Mapping[str, Any]) -> TensorRecord:
         pairs={(_whole(i), _whole(j)): Pair(_whole(both), _whole(opposite)) for i, j, both, opposite in found["pairs"]},
         together=None if together is None else Together(_real(together[0]), tuple(map(_whole, together[1]))),
         outcome=None if outcome is None
-        else Outcome(_whole(outcome["outside"]), _real(outcome["cast_error"]), _whole(outcome["rounded_away"])),
+        else Outcome(_whole(outcome["outside"]), _real(outcome["cast_error"]), _whole(outcome["rounded_away"]),
+                     _whole(outcome["overflowed"])),
         counted=_whole(found["counted"]),
         thinned=_read_thinned(found.get("thinned", []), len(changes) - (outcome is not None)),
         spectral=_read_spectral(found["spectral"]) if "spectral" in found else None,
+        stored=_read_stored(found["stored"], len(changes) - (outcome is not None)),
     )  # fmt: skip
+
+
+def _read_stored(found: Any, sources: int) -> tuple[str, ...]:
+    stored = tuple(map(_text, found))
+    if len(stored) not in (0, sources + 1):
+        raise ValueError(f"dtypes are of {len(stored)} models, not of the base and {sources} sources")
+    return stored
 
 
 def _read_thinned(found: Any, sources: int) -> tuple[Thinned, ...]:

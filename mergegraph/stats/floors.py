@@ -59,10 +59,25 @@ def weight_cosine_floor(at: At) -> Floor:
 
 def relative_floor(at: At) -> Floor:
     """Weights that were only rounded once differ by this much."""
-    if at.tensor.dtype not in ROUNDING:
-        raise NoValue("rounding to this dtype has no known size")
     base_energy(at)
-    return Floor(0.0, ROUNDING[at.tensor.dtype])
+    return Floor(0.0, _rounding(at))
+
+
+def _rounding(at: At) -> float:
+    """Of the dtypes in which what a change was taken from is stored, the coarser one; of a result, of all."""
+    if not at.tensor.stored:
+        return _known(at.tensor.dtype)
+    base, *sources = at.tensor.stored
+    own = sources if at.i == at.k else [sources[at.i]]
+    if not any(own):
+        raise NoValue("a change that is stored as such is not a difference of rounded weights")
+    return max([_known(dtype) for dtype in (base, *own) if dtype])
+
+
+def _known(dtype: str) -> float:
+    if dtype not in ROUNDING:
+        raise NoValue("rounding to this dtype has no known size")
+    return ROUNDING[dtype]
 
 
 def mean_floor(at: At) -> Floor:
@@ -90,20 +105,24 @@ def retention_floor(at: At) -> Floor:
 
 
 def attribution_floor(at: At) -> Floor:
-    """The standard error of the least squares."""
-    unexplained = residual(At(at.tensor)) * at.energy(result(at))
-    unsure = gram.inverse_diagonal(gram.between_sources(at.tensor))[at.i]
-    return Floor(0.0, math.sqrt(max(unexplained * unsure, 0.0) / some(at.finite)))
+    """The standard error of the least squares, what the error of the inner products makes of it, and where changes are
+    parallel what these could have in place of one another."""
+    merged = result(at)
+    unexplained = residual(At(at.tensor)) * at.energy(merged)
+    between = gram.between_sources(at.tensor)
+    against = [at.inner(merged, i) for i in range(at.k)]
+    unsure = gram.inverse_diagonal(between)[at.i]
+    of_noise = max(unexplained * unsure, 0.0) / some(at.finite)
+    of_sums, of_parallel = gram.unsureness(between, against, at.energy(merged))[at.i]
+    return Floor(0.0, math.sqrt(of_noise + of_sums**2 + of_parallel**2))
 
 
 def cast_floor(at: At) -> Floor:
     """What rounding to the dtype costs the weights, against the size of the change."""
     merged = result(at)
-    if at.tensor.dtype not in ROUNDING:
-        raise NoValue("rounding to this dtype has no known size")
     weights = gram.weights_inner(at.tensor, merged + 1, merged + 1)
     total = changed(at.energy(merged), "the result is the base")
-    return Floor(ROUNDING[at.tensor.dtype] * math.sqrt(max(weights, 0.0) / total), 0.0)
+    return Floor(_known(at.tensor.dtype) * math.sqrt(max(weights, 0.0) / total), 0.0)
 
 
 def normal_density_floor(expected: float) -> Callable[[At], Floor]:

@@ -8,14 +8,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mergegraph.stats.record import TensorRecord
 
-SINGULAR = 1e-9
-"""Directions of the normalised Gram matrix with less than this share of the largest eigenvalue count as none: sums in
-float64 of float32 differences are good to about 1e-12, and fine-tunes this parallel (4e-5 rad) are the same one."""
+Numbers = npt.NDArray[Any]
+"""float64, or bool."""
+SINGULAR = 1e-6
+"""Directions of the normalised Gram matrix with less than this share of the largest eigenvalue count as none. The sums
+are of float32 products, and good to `ERROR`: coefficients along such a direction would be off by a tenth and more.
+Changes this parallel (a cosine above 1 - 10⁻⁶, 0.1 degrees) are the same one."""
+ERROR = 1e-7
+"""What inner products are off by, against ‖a‖ ‖b‖: measured against float64, the worst of normal and skewed values."""
 
 
 def source_count(tensor: TensorRecord) -> int:
@@ -75,10 +82,7 @@ def least_squares(gram: Sequence[Sequence[float]], against: Sequence[float]) -> 
 
     A change that is zero gets 0.
     """
-    lengths = np.sqrt(np.diagonal(np.asarray(gram, dtype=np.float64)))
-    scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
-    values, vectors = np.linalg.eigh(np.asarray(gram) * scale[:, None] * scale[None, :])
-    kept = values > SINGULAR * max(float(values[-1]), 0.0)
+    scale, values, vectors, kept = _decomposed(gram)
     inverse = np.divide(1.0, values, out=np.zeros_like(values), where=kept)
     solved = scale * (vectors @ (inverse * (vectors.T @ (scale * np.asarray(against)))))
     return tuple(float(each) for each in solved)
@@ -89,3 +93,25 @@ def inverse_diagonal(gram: Sequence[Sequence[float]]) -> tuple[float, ...]:
     size = len(gram)
     unit = [[float(row == column) for column in range(size)] for row in range(size)]
     return tuple(least_squares(gram, unit[i])[i] for i in range(size))
+
+
+def unsureness(
+    gram: Sequence[Sequence[float]], against: Sequence[float], energy: float
+) -> tuple[tuple[float, float], ...]:
+    """Of each coefficient of `least_squares` for a vector with Σ x² = `energy`: how far it is off by the `ERROR` of the
+    products, and how far it could be moved along directions that count as none, by as much as the others are long."""
+    scale, values, vectors, kept = _decomposed(gram)
+    inverse = np.divide(1.0, values, out=np.zeros_like(values), where=kept)
+    solved = vectors @ (inverse * (vectors.T @ (scale * np.asarray(against))))
+    length = float(np.sqrt((solved**2).sum()))
+    of_sums = ERROR * math.sqrt(energy + length**2) * np.sqrt(((vectors * inverse) ** 2).sum(axis=1))
+    along = np.sqrt(((vectors * ~kept) ** 2).sum(axis=1)) * length
+    return tuple((float(a), float(b)) for a, b in zip(scale * of_sums, scale * along, strict=True))
+
+
+def _decomposed(gram: Sequence[Sequence[float]]) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+    """(1 / lengths, eigenvalues and eigenvectors of the normalised matrix, which of them count)."""
+    lengths = np.sqrt(np.diagonal(np.asarray(gram, dtype=np.float64)))
+    scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    values, vectors = np.linalg.eigh(np.asarray(gram) * scale[:, None] * scale[None, :])
+    return scale, values, vectors, values > SINGULAR * max(float(values[-1]), 0.0)

@@ -95,17 +95,17 @@ def mean(at: At) -> float:
 
 
 def std(at: At) -> float:
-    return math.sqrt(_central(at, 2))
+    return math.sqrt(_moments(at).variance)
 
 
 def kurtosis(at: At) -> float:
     changed(at.energy(at.i))
     if some(at.finite) == 1:
         raise NoValue("one element has no spread")
-    variance = _central(at, 2)
-    if variance <= _SPREADLESS * _mean_square(at):
+    found = _moments(at)
+    if found.variance <= _SPREADLESS * found.mean_square:
         raise NoValue("all elements changed by the same amount")
-    return _central(at, 4) / variance**2
+    return found.fourth / found.variance**2
 
 
 def zeros(at: At) -> float:
@@ -248,6 +248,12 @@ def rounded_away(at: At) -> float:
     return at.tensor.outcome.rounded_away / changed(moved, "the result is the base")
 
 
+def overflowed(at: At) -> float:
+    result(at)
+    assert at.tensor.outcome is not None
+    return float(at.tensor.outcome.overflowed)
+
+
 # Conditions: the number, or NoValue
 
 
@@ -293,18 +299,20 @@ def _cosine(ab: float, aa: float, bb: float, zero: str = "nothing changed") -> f
     return found
 
 
-def _central(at: At, order: int) -> float:
-    """The central moment of `order` 2 or 4, from power sums."""
+class _Moments(NamedTuple):
+    """`variance` and `fourth` are about the mean, `mean_square` is about zero."""
+
+    mean_square: float
+    variance: float
+    fourth: float
+
+
+def _moments(at: At) -> _Moments:
+    """From power sums, of the elements that were counted. Changes below the least normal float32 are in no exponent:
+    where there are only those the mean square is of all elements."""
     n, c = some(at.finite), at.change
-    m2 = _mean_square(at)
+    counted = energy.total_energy(c)
+    m2 = (counted if counted > 0.0 or at.sampled < 1.0 else at.energy(at.i)) / n
     m1, m3, m4 = c.total / n, c.third / n, c.fourth / n
-    if order == 2:
-        return max(m2 - m1 * m1, 0.0)
-    return max(m4 - 4 * m1 * m3 + 6 * m1 * m1 * m2 - 3 * m1**4, 0.0)
-
-
-def _mean_square(at: At) -> float:
-    """Of the same elements as the other sums, which may be of a sample. Changes below the least normal float32 are in
-    no exponent: where there are only those it is of all elements."""
-    counted = energy.total_energy(at.change)
-    return (counted if counted > 0.0 or at.sampled < 1.0 else at.energy(at.i)) / some(at.finite)
+    fourth = m4 - 4 * m1 * m3 + 6 * m1 * m1 * m2 - 3 * m1**4
+    return _Moments(m2, max(m2 - m1 * m1, 0.0), max(fourth, 0.0))

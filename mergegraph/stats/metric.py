@@ -72,7 +72,15 @@ class Metric:
 
     def value(self, tensor: TensorRecord, subject: Subject, whole: TensorRecord | None = None) -> Value:
         """`whole` is all tensors as one; only shares of the whole need it."""
-        return _guarded(self.measure, tensor, subject, whole)
+        if tensor.skipped:
+            return Missing(tensor.skipped)
+        try:
+            value = self.measure(At(tensor, subject.i, subject.j, whole))
+        except NoValue as none:
+            return Missing(str(none))
+        except OverflowError:
+            value = math.inf
+        return value if math.isfinite(value) else Missing("too large for float64")
 
     def floor(self, tensor: TensorRecord, subject: Subject) -> Floor | None:
         """What noise would give here; None where that is not known."""
@@ -83,20 +91,6 @@ class Metric:
         except (NoValue, OverflowError):
             return None
         return found if math.isfinite(found.expected) and math.isfinite(found.spread) else None
-
-
-def _guarded(
-    measure: Callable[[At], float], tensor: TensorRecord, subject: Subject, whole: TensorRecord | None
-) -> Value:
-    if tensor.skipped:
-        return Missing(tensor.skipped)
-    try:
-        value = measure(At(tensor, subject.i, subject.j, whole))
-    except NoValue as none:
-        return Missing(str(none))
-    except OverflowError:
-        value = math.inf
-    return value if math.isfinite(value) else Missing("too large for float64")
 
 
 def shown(value: Value, unit: Unit = "number") -> str:

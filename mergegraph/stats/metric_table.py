@@ -128,6 +128,8 @@ TABLE: Final = (
     ),
     Metric("rounded_away", "rounded away", "tensor", "share", "#{cast(W*) = cast(W0), τ* ≠ 0} / #{τ* ≠ 0}",
            "Elements that the merge moved and rounding moved back.", "high", measures.rounded_away),
+    Metric("overflowed", "beyond the dtype", "tensor", "count", "#{W* is finite and its dtype cannot hold it}",
+           "Any at all is damage: they became infinite, or the largest number.", "high", measures.overflowed),
     Metric(
         "spectral_norm", "spectral norm", "change", "number", "σ₁, the largest singular value of τ",
         "How far the change can move the output for an input of length 1.",

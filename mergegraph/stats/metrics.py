@@ -22,7 +22,9 @@ __all__ = [
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in TABLE}
 
-AFTER = frozenset(("retention", "attribution", "residual", "shrinkage", "outside_hull", "cast_loss", "rounded_away"))
+AFTER = frozenset(
+    ("retention", "attribution", "residual", "shrinkage", "outside_hull", "cast_loss", "rounded_away", "overflowed")
+)
 """Metrics of a result."""
 BASED = frozenset(("relative", "base_norm"))
 """Metrics of a base."""

@@ -21,6 +21,7 @@ from mergegraph.stats.record import (
     Together,
 )
 
+_MIXED = "mixed"
 _NO_MATRIX = "singular values are of one matrix, not of several"
 
 
@@ -44,10 +45,9 @@ def pooled(tensors: Iterable[TensorRecord], *, matrices_only: bool = False, name
     if len(parts) == 1:
         return parts[0]
     elements = sum(part.elements for part in parts)
-    dtypes = {part.dtype for part in parts}
     return TensorRecord(
         name,
-        dtypes.pop() if len(dtypes) == 1 else "mixed",
+        _one({part.dtype for part in parts}),
         # Matrices together are a matrix still: only those have a cosine of full weights.
         (elements, 1) if all(len(part.shape) >= 2 for part in parts) else (elements,),
         tuple(added(column) for column in zip(*(part.gram for part in parts), strict=True)),
@@ -58,7 +58,13 @@ def pooled(tensors: Iterable[TensorRecord], *, matrices_only: bool = False, name
         counted=sum(part.counted for part in parts),
         thinned=_thinned([part.thinned for part in parts if part.thinned]),
         spectral=Spectral(skipped=_NO_MATRIX) if any(part.spectral is not None for part in parts) else None,
-    )
+        stored=tuple([_one(set(column)) for column in zip(*(part.stored for part in parts), strict=True)])
+        if all(part.stored for part in parts) else (),
+    )  # fmt: skip
+
+
+def _one(dtypes: set[str]) -> str:
+    return dtypes.pop() if len(dtypes) == 1 else _MIXED
 
 
 def sums(tensors: Iterable[TensorRecord], name: str = "") -> Sums:
@@ -146,4 +152,5 @@ def _outcome(parts: Sequence[Outcome]) -> Outcome | None:
         sum(part.outside for part in parts),
         added(part.cast_error for part in parts),
         sum(part.rounded_away for part in parts),
+        sum(part.overflowed for part in parts),
     )

@@ -3,12 +3,14 @@
 For a tensor with n elements, W0 is the base, τ_i = W_i − W0 the change of source i, and τ* = W* − W0 that of the
 result, before it is rounded; all as the merge computes them, sums in float64. Without a base τ_i is W_i itself.
 
-The Gram matrix and the count of what is not finite are of every element. All else is of a fixed sample of a large
-tensor (`TensorRecord.counted` elements), scaled up to the whole of it. What is not finite counts as zero in sums.
+The Gram matrix and the counts of what is not finite and of what overflowed are of every element. All else is of a fixed
+sample of a large tensor (`TensorRecord.counted` elements), scaled up to the whole of it. What is not finite counts as
+zero in sums.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -67,11 +69,14 @@ class Outcome:
     `outside`: elements outside [min_i W_i, max_i W_i] over the sources (and the base).
     `cast_error`: Σ (cast(W*) − W*)².
     `rounded_away`: elements with cast(W*) = cast(W0) although τ* ≠ 0.
+    `overflowed`: finite elements of W* that the dtype cannot hold, of all elements. They have no part in `cast_error`
+    where they become infinite.
     """
 
     outside: int
     cast_error: float
     rounded_away: int
+    overflowed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +179,13 @@ class TensorRecord:
     """One a source; nothing where the recipe neither trims nor elects nor drops, or a sum is not finite."""
     spectral: Spectral | None = None
     """None where singular values were not asked for."""
+    stored: tuple[str, ...] = ()
+    """Torch's names of the dtypes in which the base and the sources lie on disk; "" for none, and for a change that is
+    stored as such."""
 
     @property
     def elements(self) -> int:
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count
+        return math.prod(self.shape)
 
     @property
     def role(self) -> Role:

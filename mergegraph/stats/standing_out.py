@@ -7,7 +7,7 @@ median and MAD, which a few odd tensors do not move.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -83,7 +83,9 @@ def standing_out(record: Record, overviews: Overviews | None = None) -> list[Sta
     overviews = overviews or Overviews(record, Sums(None, None))
     looked = [(number, tensor) for number, tensor in enumerate(record.tensors) if not tensor.skipped]
     fired = [each for rule in _FIXED for each in rule(record, looked, overviews)]
-    kinds = [_alike(tensor) for tensor in record.tensors]
+    kinds: dict[_Alike, list[int]] = {}
+    for number, tensor in looked:
+        kinds.setdefault(_alike(tensor), []).append(number)
     for rule in _ROBUST:
         fired += _unlike_its_kind(record, kinds, rule, overviews)
     return sorted(fired, key=lambda each: (-each.severity, each.tensor.name, each.rule))
@@ -96,6 +98,15 @@ def _nonfinite(record: Record, looked: _Looked, overviews: Overviews) -> Iterato
             if count := tensor.changes[subject.i].nonfinite:
                 says = f"{subject.label}: {format_count(count, 'value')} of {tensor.elements:,} not finite"
                 yield StandingOut(tensor, "not finite", says, "NaN or ∞ spreads to whatever it meets", math.inf)
+
+
+def _overflowed(record: Record, looked: _Looked, overviews: Overviews) -> Iterator[StandingOut]:
+    for _, tensor in looked:
+        if tensor.outcome is not None and (count := tensor.outcome.overflowed):
+            says = f"{record.result}: {format_count(count, 'value')} of {tensor.elements:,} beyond {tensor.dtype}"
+            yield StandingOut(
+                tensor, "beyond the dtype", says, "a wider dtype holds them, or a lower strength", math.inf
+            )
 
 
 def _unchanged(record: Record, looked: _Looked, overviews: Overviews) -> Iterator[StandingOut]:
@@ -136,7 +147,7 @@ def _unrelated(record: Record, looked: _Looked, overviews: Overviews) -> Iterato
             yield StandingOut(tensor, "near-orthogonal weights", says, why, UNRELATED / max(abs(value), NEARLY_ZERO))
 
 
-_FIXED = (_nonfinite, _unchanged, _cast, _unrelated)
+_FIXED = (_nonfinite, _overflowed, _unchanged, _cast, _unrelated)
 
 
 def _within_rounding(record: Record, tensor: TensorRecord) -> bool:
@@ -154,15 +165,17 @@ _Alike = tuple[str, bool, bool]
 
 
 def _unlike_its_kind(
-    record: Record, alike: Sequence[_Alike], rule: _Robust, overviews: Overviews
+    record: Record, kinds: Mapping[_Alike, Sequence[int]], rule: _Robust, overviews: Overviews
 ) -> Iterator[StandingOut]:
     metric = METRICS[rule.metric]
     for subject in subjects(metric, record):
-        kinds: dict[_Alike, list[tuple[TensorRecord, float]]] = {}
-        for tensor, kind, value in zip(record.tensors, alike, overviews.values(metric, subject), strict=True):
-            if not isinstance(value, Missing) and (value > 0 or not rule.as_ratio):
-                kinds.setdefault(kind, []).append((tensor, value))
-        for (kind, *_), members in kinds.items():
+        values = overviews.values(metric, subject)
+        for (kind, *_), numbers in kinds.items():
+            members = [
+                (record.tensors[number], value)
+                for number in numbers
+                if not isinstance(value := values[number], Missing) and (value > 0 or not rule.as_ratio)
+            ]
             if len(members) >= FEWEST_OF_A_KIND:
                 yield from _outliers(rule, subject, kind, members)
 
@@ -180,10 +193,11 @@ def _outliers(
     metric = METRICS[rule.metric]
     scale: Callable[[float], float] = math.log if rule.as_ratio else float
     least = math.log(rule.least) if rule.as_ratio else rule.least
-    middle = median(value for _, value in members)
-    spread = MAD_TO_DEVIATION * median(abs(scale(value) - scale(middle)) for _, value in members)
-    for tensor, value in members:
-        away = abs(scale(value) - scale(middle))
+    middle = median([value for _, value in members])
+    centre = scale(middle)
+    distances = [abs(scale(value) - centre) for _, value in members]
+    spread = MAD_TO_DEVIATION * median(distances)
+    for (tensor, value), away in zip(members, distances, strict=True):
         limit = max(DEVIATIONS * spread, least)
         if away > limit:
             of = f"{subject.label}: " if subject.label else ""

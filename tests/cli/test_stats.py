@@ -112,9 +112,14 @@ def test_a_record_is_shown(folder: Path, options: tuple[str, ...], said: str, wh
 
 
 def test_a_report_is_one_file_for_each_record(folder: Path) -> None:
-    ran = command(folder, "stats", "t.yaml", "--html", "report.html", "--quiet")
-    assert (ran.returncode, ran.stdout) == (0, ""), ran.stderr
-    assert "model.norm.weight" in (folder / "report.html").read_text()
+    (folder / "saves.yaml").write_text(RECIPE + "  more: {op: save, input: a, path: more}\n")
+    for recipe, names in (("t.yaml", ["report.html"]), ("saves.yaml", ["report-out.html", "report-more.html"])):
+        ran = command(folder, "stats", recipe, "--html", "report.html", "--quiet")
+        assert (ran.returncode, ran.stdout) == (0, ""), ran.stderr
+        assert sorted(path.name for path in folder.glob("*.html")) == sorted(names)
+        for name in names:
+            assert "model.norm.weight" in (folder / name).read_text()
+            (folder / name).unlink()
 
 
 def test_two_records_are_compared(folder: Path) -> None:
@@ -128,7 +133,7 @@ def test_two_records_are_compared(folder: Path) -> None:
     assert "+0.300" in ran.stdout
     written = command(folder, "stats", "one.json", "two.json", "--csv", "both.csv", "--json", "both.json", "--quiet")
     assert (written.returncode, written.stdout) == (0, ""), written.stderr
-    rows = list(csv.DictReader((folder / "both.csv").open()))
+    rows = list(csv.DictReader((folder / "both.csv").read_text().splitlines()))
     (kept,) = (row for row in rows if (row["tensor"], row["metric"], row["of"]) == ("", "attribution", "a"))
     assert [float(kept[name]) for name in ("first", "second", "difference")] == pytest.approx([0.6, 0.9, 0.3])
     content = json.loads((folder / "both.json").read_text())

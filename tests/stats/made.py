@@ -98,6 +98,7 @@ def outcome(weights: Sequence[Tensor], base: Tensor | None, result: Tensor, stor
         int(((result < models.amin(0)) | (result > models.amax(0))).sum()),
         float(((rounded - result)[torch.isfinite(rounded - result)] ** 2).sum()),
         int(((rounded == start.to(stored).double()) & (result != start)).sum()),
+        int((torch.isinf(rounded) & torch.isfinite(result)).sum()),
     )
 
 

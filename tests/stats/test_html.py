@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
+import torch
 
 from mergegraph.stats.html import report
 from mergegraph.stats.html.style import (
@@ -22,8 +24,9 @@ from mergegraph.stats.html.style import (
     ink,
     luminance,
 )
-from mergegraph.stats.metrics import METRICS
-from mergegraph.stats.record import Record
+from mergegraph.stats.metrics import METRICS, Missing, Subject, subjects
+from mergegraph.stats.record import Record, TensorRecord
+from mergegraph.stats.standing_out import standing_out
 from tests.stats import made
 from tests.stats.shown import healthy, hostile, huge, spectral, unrelated
 
@@ -60,6 +63,12 @@ class Page(HTMLParser):
     def ids(self) -> list[str]:
         return [str(attrs["id"]) for _, attrs in self.elements if "id" in attrs]
 
+    def targets(self) -> list[str]:
+        """Where links lead, all of them within the page."""
+        links = [str(attrs["href"]) for tag, attrs in self.elements if tag == "a"]
+        assert all(link.startswith("#") for link in links)
+        return [link[1:] for link in links]
+
     def data(self) -> dict[str, dict[str, dict[str, list[dict[str, str]]]]]:
         start = next(i for i, (tag, attrs) in enumerate(self.elements) if attrs.get("id") == "data")
         assert self.elements[start][1]["type"] == "application/json"
@@ -87,8 +96,10 @@ def test_a_report_is_well_formed_and_its_links_lead_somewhere(record: Callable[[
     page = Page(report(record()))
     ids = page.ids()
     assert len(ids) == len(set(ids))
-    targets = [str(attrs["href"]) for tag, attrs in page.elements if tag == "a" and str(attrs["href"]).startswith("#t")]
-    assert {target[1:] for target in targets} <= set(ids)
+    targets = page.targets()
+    assert set(targets) <= set(ids)
+    to_tensors = [target for target in targets if re.fullmatch(r"t\d+", target)]
+    assert len(set(to_tensors)) == min(len(record().tensors), 60), "all that are shown in full"
 
 
 @pytest.mark.parametrize("record", RECORDS)
@@ -101,12 +112,18 @@ def test_a_report_loads_nothing(record: Callable[[], Record]) -> None:
     assert [a["content"] for t, a in page.elements if t == "meta" and "default-src 'none'" in str(a.get("content"))]
 
 
+def harmless() -> Record:
+    """`hostile` with names that need no escape."""
+    tensors = [replace(t, name=f"model.layers.{i}.plain.weight") for i, t in enumerate(hostile().tensors)]
+    return replace(hostile(), sources=("one", "two"), tensors=tuple(tensors))
+
+
 def test_names_are_text_and_nothing_else() -> None:
     text = report(hostile())
     page = Page(text)
     assert "alert" not in "".join(t for tag, t in page.text if tag == "script" and not t.startswith('{"cells"'))
     assert len([tag for tag, _ in page.elements if tag == "script"]) == 2
-    assert not [tag for tag, _ in page.elements if tag in ("b", "i") and "alert" in tag]
+    assert Counter(tag for tag, _ in page.elements) == Counter(tag for tag, _ in Page(report(harmless())).elements)
     assert any("</script><script>alert(1)</script>" in t for tag, t in page.text if tag not in ("script", "style"))
     assert not [attrs for _, attrs in page.elements if any(name.startswith("on") for name in attrs)]
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
@@ -144,9 +161,93 @@ def test_spectra_are_drawn_where_they_were_asked_for() -> None:
 
 
 def test_what_stands_out_is_listed_and_linked() -> None:
-    text = "".join(t for _, t in Page(report(unrelated())).text)
+    page = report(unrelated())
+    section = Page(page[page.index('<section id="odd">') : page.index('<section id="summary">')])
+    items = [attrs for tag, attrs in section.elements if tag == "li"]
+    assert len(items) == min(len(standing_out(unrelated())), 60) > 10
+    assert len(section.targets()) == len(items)
+    assert set(section.targets()) <= set(Page(page).ids())
+    text = "".join(t for _, t in section.text)
     assert "near-orthogonal weights" in text
     assert "cosine of full weights" in text
+
+
+def column(record: Record, label: str) -> list[float]:
+    """What the table of tensors has in the column that begins so."""
+    page = report(record)
+    table = page[page.index('class="plain sort"') :]
+    heads = re.findall(r'<button type="button">(.*?)</button>', table)
+    (place,) = (number for number, head in enumerate(heads) if head.startswith(label))
+    rows = re.findall("<tr>(.*?)</tr>", table[table.index("<tbody>") : table.index("</tbody>")])
+    cells = [re.findall("<t[dh].*?</t[dh]>", row)[place] for row in rows]
+    return [float(re.search('data-v="(.*?)"', cell)[1]) for cell in cells]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("metric", "choose"),
+    [
+        ("density_90", min),  # low is worth a look
+        ("kurtosis", max),  # high is
+        ("cosine", lambda values: max(values, key=abs)),  # far from the centre is
+    ],
+)
+def test_of_several_sources_a_table_has_the_value_most_worth_a_look(
+    metric: str, choose: Callable[[list[float]], float]
+) -> None:
+    record = three()
+    values = [
+        [METRICS[metric].value(tensor, subject) for subject in subjects(METRICS[metric], record)]
+        for tensor in record.tensors
+    ]
+    numbers = [[each for each in row if not isinstance(each, Missing)] for row in values]
+    assert column(record, METRICS[metric].label) == pytest.approx([choose(row) for row in numbers], rel=1e-3)
+
+
+def three() -> Record:
+    """Two alike and one against both, so that lowest, highest and furthest differ; nothing is made."""
+    torch.manual_seed(3)
+    base = {f"model.layers.{i}.mlp.up_proj.weight": torch.randn(20, 30) for i in range(3)}
+    steps = [{name: torch.randn(20, 30) for name in base} for _ in range(2)]
+    taus = [steps[0], {n: steps[1][n] ** 3 for n in base}, {n: -steps[0][n] - 0.3 * steps[1][n] for n in base}]
+    return made.record({k: {n: base[n] + t[n] for n in base} for k, t in zip("abc", taus, strict=True)}, base)
+
+
+def test_a_value_has_what_noise_gives_and_is_pale_within_it() -> None:
+    page = report(three())
+    in_full = page[page.index('<section id="in-full">') :]
+    floor = METRICS["kurtosis"].noise_words(three().tensors[0], Subject("a", 0))
+    assert f"<br><small>{floor}</small>" in in_full
+    tensors = page[page.index('<section id="tensors">') : page.index('<section id="in-full">')]
+    assert 'class="n dim" data-v=' in tensors
+    assert re.search(r'class="n" data-v="[0-9.-]+" title="noise 0 ± [0-9.]+"', tensors), "cosines of -1 are not pale"
+
+
+def test_of_many_sources_the_result_stays_and_the_rest_is_told() -> None:
+    many = replace(healthy(), sources=tuple(f"s{i}" for i in range(20)))
+    size = 22
+    tensors = [
+        replace(t, gram=(1.0,) * (size * (size + 1) // 2), changes=(t.changes[0],) * 21, pairs={}, together=None)
+        for t in healthy().tensors[:2]
+    ]
+    page = report(replace(many, tensors=tuple(tensors)))
+    for section in ("summary", "in-full"):
+        part = page[page.index(f'<section id="{section}">') :]
+        part = part[: part.index("</section>")]
+        assert "and 5 more (s15, s16, s17, …)" in part
+        assert re.search(r">merged</t[dh]>", part)
+
+
+def test_what_was_not_looked_at_is_named() -> None:
+    skipped = TensorRecord("the.ids", "int64", (3,), skipped="it is int64")
+    text = report(replace(healthy(), tensors=(*healthy().tensors, skipped)))
+    assert "Not looked at: 1 tensor" in text
+    assert "<li>the.ids: it is int64</li>" in text
+
+
+def test_a_sample_is_not_called_exact() -> None:
+    sampled = tuple(replace(t, counted=max(t.elements // 4, 1)) for t in healthy().tensors)
+    assert "counts and moments of 25.0%" in report(replace(healthy(), tensors=sampled))
+    assert "Whole: all tensors as one, of every element." in report(healthy())
 
 
 def test_a_large_model_stays_a_small_file_and_says_what_is_left_out() -> None:

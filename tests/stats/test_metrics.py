@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from mergegraph.execute.measured import Measured
+from mergegraph.stats.floors import ROUNDING
 from mergegraph.stats.metrics import (
     METRICS,
     TAKEN,
@@ -23,6 +25,7 @@ from mergegraph.stats.metrics import (
     subjects,
 )
 from mergegraph.stats.record import Record, TensorRecord
+from tests.execute.test_measuring import measured
 from tests.stats import made
 
 SIZES = (0.31, 0.07, 0.17)
@@ -96,6 +99,7 @@ EXPECTED: dict[str, Callable[[], list[float]]] = {
     "outside_hull": lambda: [outside()],
     "cast_loss": lambda: [float((RESULT[NAME].float().double() - RESULT[NAME]).norm() / STAR.norm())],
     "rounded_away": lambda: [float((RESULT[NAME].float() == BASE[NAME]).double().mean())],
+    "overflowed": lambda: [0.0],
 }
 
 
@@ -256,3 +260,53 @@ def test_values_that_are_not_finite_are_counted_and_left_out_of_sums() -> None:
 )
 def test_numbers_are_written_for_people(value: float | Missing, unit: str, text: str) -> None:
     assert shown(value, unit) == text  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("stored", "dtype", "subject", "wanted", "why"),
+    [
+        (("bfloat16", "bfloat16", "bfloat16"), "float32", 0, "bfloat16", "a wider output does not sharpen its inputs"),
+        (("float32", "bfloat16", "float32"), "float32", 0, "bfloat16", "a source that was rounded"),
+        (("float32", "bfloat16", "float32"), "bfloat16", 1, "float32", "the other one was not"),
+        (("bfloat16", "float32", "float32"), "float32", 1, "bfloat16", "a base that was rounded"),
+        (("float32", "bfloat16", "float16"), "float32", 2, "bfloat16", "the result has the coarsest of all"),
+        (("float32", "bfloat16", ""), "float32", 1, None, "a change that is stored as such"),
+        (("float32", "mixed", "float32"), "float32", 0, None, "dtypes that differ from tensor to tensor"),
+        ((), "float16", 0, "float16", "a record that does not know"),
+    ],
+)
+def test_the_noise_of_a_change_is_that_of_what_it_was_taken_from(
+    stored: tuple[str, ...], dtype: str, subject: int, wanted: str | None, why: str
+) -> None:
+    names = list("ab")
+    tensor = made.record(dict(zip(names, SOURCES, strict=False)), BASE, RESULT).tensors[0]
+    floor = METRICS["relative"].floor(replace(tensor, dtype=dtype, stored=stored), Subject("", subject))
+    assert (floor and floor.spread) == (wanted and ROUNDING[wanted]), why
+
+
+@pytest.mark.parametrize("closeness", [0.1, 0.01, 1e-3, 3e-4, 3e-5])
+def test_attribution_of_nearly_parallel_changes_is_within_its_noise(closeness: float) -> None:
+    """Products as a run counts them, in float32: closer than 10^-3 they cannot tell two changes apart."""
+    numbers = torch.Generator().manual_seed(4)
+    base, one, beside = (torch.randn(512, 512, generator=numbers) for _ in range(3))
+    one, other = 0.01 * one, 0.01 * (one + closeness * beside)
+    merged = 0.8 * one + 0.1 * other
+    rows = [each.reshape(-1) for each in (base, one, other, base + merged)]
+    found = measured(Measured("w", "float32", (512, 512), 2, True, torch.float32), rows)
+    for i, wanted in enumerate((0.8, 0.1)):
+        value, floor = (f(found, Subject("", i)) for f in (METRICS["attribution"].value, METRICS["attribution"].floor))
+        assert isinstance(value, float)
+        assert floor is not None
+        assert abs(value - wanted) < 4.0 * floor.spread + 1e-4
+        assert closeness < 0.01 or floor.spread < 1e-3, "well apart they are known"
+    assert METRICS["residual"].value(found, Subject("")) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_the_noise_of_a_sampled_conflict_is_that_of_the_sample() -> None:
+    """A conflict of chance lies within it, and a tensor of which all was counted has less."""
+    tensor = RECORD.tensors[0]
+    whole, some = (replace(tensor, counted=count) for count in (tensor.elements, tensor.elements // 100))
+    floors = [METRICS["sign_conflict"].floor(each, Subject("", 0, 1)) for each in (whole, some)]
+    assert floors[0] is not None
+    assert floors[1] is not None
+    assert floors[1].spread == pytest.approx(10 * floors[0].spread, rel=0.05)

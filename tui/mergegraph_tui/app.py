@@ -14,6 +14,7 @@ from textual.command import Provider
 from textual.css.query import NoMatches
 from textual.message import Message
 from textual.screen import Screen
+from textual.theme import Theme
 
 from mergegraph.errors import Problem
 from mergegraph_tui.file_actions import FileActions
@@ -139,6 +140,11 @@ class MergegraphApp(FileActions, RunActions, Keeping, FindingTheWay):
         with suppress(NoMatches):  # the last look may come while a screen is taken down
             place.show_bar()
             place.show_run()
+
+    def get_theme(self, theme_name: str) -> Theme | None:
+        """Textual asks twice for each line that it draws, and makes a table of all themes anew each time."""
+        own = next((each for each in THEMES.values() if each.name == theme_name), None)
+        return own or super().get_theme(theme_name)
 
     def say_problem(self, problem: Problem) -> None:
         """A problem that belongs to what was just asked for, not to the recipe."""

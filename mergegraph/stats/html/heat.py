@@ -10,6 +10,7 @@ from mergegraph.errors import on_one_line
 from mergegraph.stats.html.elements import text
 from mergegraph.stats.html.series import STEPS, Series, cell_keys, words
 from mergegraph.stats.metrics import METRICS, shown
+from mergegraph.stats.record import Record
 from mergegraph.stats.summary import OUTSIDE, Grid
 
 NUMBERS_UP_TO = 12
@@ -17,24 +18,27 @@ NUMBERS_UP_TO = 12
 _DIGITS = "0123456789a"
 
 
-def switch(series: Sequence[Series], default: Series) -> str:
-    """Two selects, shown where there is JavaScript."""
+def switch(record: Record, series: Sequence[Series], default: Series) -> str:
+    """Two selects, shown where there is JavaScript; the script begins with `default`."""
     options = "".join(
         f'<option value="{name}"{" selected" if name == default.metric.name else ""}>'
-        f"{text(METRICS[name].label)}</option>"
+        f"{text(METRICS[name].label_in(record))}</option>"
         for name, _ in groupby(series, key=lambda one: one.metric.name)
     )
     return (
-        f'<div class="switch" hidden><label>Metric <select id="metric">{options}</select></label> '
+        f'<div class="switch" hidden><label>Metric <select id="metric" data-series="{text(default.key)}">{options}'
+        "</select></label> "
         '<label id="of-label">of <select id="of"></select></label></div>'
         '<noscript><p class="note">The switch of metrics needs JavaScript; shown is the default.</p></noscript>'
     )
 
 
-def heat_map(table: Grid, default: Series) -> str:
-    """The table of cells, coloured for `default`, with its legend and its formula."""
+def heat_map(table: Grid, default: Series, *, last_first: bool) -> str:
+    """The table of cells, coloured for `default`, with its legend and its formula. `last_first`: the switch shows of
+    another metric the last series first, which is the result's."""
     layers = [row for row in table.rows if row != OUTSIDE]
     rows = [*layers, *([OUTSIDE] if OUTSIDE in table.rows else [])]
+    last = ' data-last="y"' if last_first else ""
     wide = len(layers) <= NUMBERS_UP_TO
     cells = {key: number for number, key in enumerate(cell_keys(table))}
     body = "".join(
@@ -45,8 +49,8 @@ def heat_map(table: Grid, default: Series) -> str:
     )
     return (
         f'<p class="formula" id="formula">{text(default.metric.formula)}</p>'
-        f'<p id="reading">{text(default.metric.reading)}</p>'
-        f'<div class="scroll"><table class="heat{" wide" if wide else ""}" id="heat">'
+        f'<p id="reading">{text(_reading(default.metric.reading, default.metric.noise_text))}</p>'
+        f'<div class="scroll"><table class="heat{" wide" if wide else ""}" id="heat"{last}>'
         f"<thead>{_towers(layers)}<tr><td></td>{''.join(_head(row, wide) for row in rows)}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
         f"{_legend(default)}"
@@ -63,10 +67,6 @@ def data(table: Grid, series: Sequence[Series]) -> str:
     cells = [f"{_layer_words(row)}, {column}" for row, column in cell_keys(table)]
     # The one sequence that could end a script element early is broken up.
     return json.dumps({"cells": cells, "metrics": metrics}, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def default_reading(one: Series) -> str:
-    return _reading(one.metric.reading, one.metric.noise_text)
 
 
 def _packed(one: Series) -> dict[str, object]:

@@ -8,17 +8,18 @@ from mergegraph.stats.advice import Evidence, advice
 from mergegraph.stats.hints import Hint, Strengths, hints
 from mergegraph.stats.html.charts import Line, by_layer
 from mergegraph.stats.html.elements import prose, short, table, text
-from mergegraph.stats.html.heat import data, default_reading, heat_map, switch
+from mergegraph.stats.html.heat import data, heat_map, switch
 from mergegraph.stats.html.script import SCRIPT
-from mergegraph.stats.html.series import Series, all_series, left_out, line
+from mergegraph.stats.html.series import MOST_SUBJECTS, Series, all_series, left_out, line
 from mergegraph.stats.html.style import stylesheet
-from mergegraph.stats.html.tensors import Chosen, choose, in_full, linked, tensor_table
-from mergegraph.stats.metrics import METRICS, Missing, has_spectra, shown, subjects
+from mergegraph.stats.html.tensors import MOST_ROWS, ROWS, Chosen, choose, in_full, linked, tensor_table
+from mergegraph.stats.metrics import METRICS, Missing, has_spectra, left_out_words, shown, some_subjects, subjects
 from mergegraph.stats.pooling import Sums
 from mergegraph.stats.record import Record
 from mergegraph.stats.spectral import NOT_ASKED
 from mergegraph.stats.standing_out import StandingOut, standing_out
-from mergegraph.stats.summary import OUTSIDE, Grid, Overviews, coverage, grid
+from mergegraph.stats.summary import OUTSIDE, Grid, Overviews, counted_share, coverage, grid
+from mergegraph.units import format_count
 
 MOST_ODD = 60
 """Tensors that stand out that are listed; the others are counted."""
@@ -100,9 +101,19 @@ def _head(record: Record, total: Sums, places: Sequence[str]) -> str:
         f"<header><h1>{text(record.result or 'Models')}</h1>"
         f"<p>{text(', '.join(record.sources))}{against}</p>"
         + "".join(f'<p class="note">{text(line)}</p>' for line in coverage(record))
+        + _not_looked_at(record)
         + f"<nav>{nav}</nav></header>"
         + f'<div class="tiles">{"".join(_tiles(record, total))}</div>'
     )
+
+
+def _not_looked_at(record: Record) -> str:
+    """All names with their reasons, to be opened; as many as the table of tensors has rows."""
+    skipped = [tensor for tensor in record.tensors if tensor.skipped]
+    items = "".join(f"<li>{text(each.name)}: {text(each.skipped)}</li>" for each in skipped[:ROWS])
+    items += f"<li>and {len(skipped) - ROWS:,} more</li>" if len(skipped) > ROWS else ""
+    words = f"Not looked at: {format_count(len(skipped), 'tensor')}"
+    return f'<details class="note" id="skipped"><summary>{words}</summary><ul>{items}</ul></details>' if skipped else ""
 
 
 def _tiles(record: Record, total: Sums) -> Iterator[str]:
@@ -121,7 +132,7 @@ def _tiles(record: Record, total: Sums) -> Iterator[str]:
         of = f" of {subject.label}" if subject.label else ""
         yield (
             f'<div class="tile" title="{text(metric.formula)}"><b>{short(value, metric.unit)}</b>'
-            f"<span>{text(metric.label + of)}</span><small>{text(noise)}</small></div>"
+            f"<span>{text(metric.label_in(record) + of)}</span><small>{text(noise)}</small></div>"
         )
 
 
@@ -141,17 +152,14 @@ def _evidence(evidence: Sequence[Evidence], habits: Sequence[Hint]) -> str:
 
 def _pictures(record: Record, table_of: Grid, total: Sums, series: Sequence[Series]) -> str:
     default = _default(record, series)
-    note = "Of metrics with many pairs the first are shown." if left_out(record) else ""
-    body = switch(series, default).replace('<select id="metric">', f'<select id="metric" data-series="{default.key}">')
-    body += heat_map(table_of, default).replace(text(default.metric.reading), text(default_reading(default)), 1)
-    if record.result:
-        body = body.replace('id="heat"', 'id="heat" data-last="y"', 1)
+    note = f"Of each metric {MOST_SUBJECTS} sources or pairs are shown, and the result." if left_out(record) else ""
+    body = switch(record, series, default) + heat_map(table_of, default, last_first=bool(record.result))
     if sum(row != OUTSIDE for row in table_of.rows) > 1:
-        body += '<h2 style="margin-top:22px">By layer</h2>' + _lines(table_of, total, series, default)
+        body += '<h2 style="margin-top:22px">By layer</h2>' + _lines(record, table_of, total, series, default)
     return _section("heat-map", "Layers and kinds", body + _note(note))
 
 
-def _lines(table_of: Grid, total: Sums, series: Sequence[Series], default: Series) -> str:
+def _lines(record: Record, table_of: Grid, total: Sums, series: Sequence[Series], default: Series) -> str:
     """One chart a metric; only the default's is shown before the switch."""
     layers = [row for row in table_of.rows if row != OUTSIDE]
     charts: list[str] = []
@@ -163,7 +171,9 @@ def _lines(table_of: Grid, total: Sums, series: Sequence[Series], default: Serie
             if any(y is not None for _, y in points):
                 lines.append(Line(one.subject.label or "all sources", len(lines), points))
         hidden = "" if name == default.metric.name else " hidden"
-        drawn = by_layer(lines, layers, METRICS[name].unit, f"{METRICS[name].label} by layer") if lines else ""
+        drawn = (
+            by_layer(lines, layers, METRICS[name].unit, f"{METRICS[name].label_in(record)} by layer") if lines else ""
+        )
         charts.append(f'<figure data-lines="{name}"{hidden}>{drawn or "<p>No value in any layer.</p>"}</figure>')
     return "".join(charts)
 
@@ -184,17 +194,23 @@ def _summary(record: Record, total: Sums, overviews: Overviews) -> str:
     assert total.all is not None
     rows: list[list[str]] = []
     for metric in METRICS.values():
-        for number, subject in enumerate(subjects(metric, record)[:16]):
-            over, floor = overviews.of(metric, subject), metric.floor(total.all, subject)
+        chosen, others = some_subjects(metric, record, MOST_ROWS)
+        for number, subject in enumerate(chosen):
+            over, noise = overviews.of(metric, subject), metric.noise_words(total.asked(metric), subject)
             numbers = (over.pooled, over.by_parameters, over.by_energy, over.lowest, over.highest)
-            noise = f"{shown(floor.expected, metric.unit)} ± {shown(floor.spread, metric.unit)}" if floor else ""
-            label = "" if number else f'<span title="{text(metric.formula)}">{text(metric.label)}</span>'
+            label = "" if number else f'<span title="{text(metric.formula)}">{text(metric.label_in(record))}</span>'
             rows.append([label, text(subject.label), *(short(value, metric.unit) for value in numbers), text(noise)])
+        if others:
+            rows.append(["", text(left_out_words(others)), *[""] * 6])
     head = ["metric", "of", "whole", "mean by parameters", "mean by energy", "lowest", "highest", "noise"]
+    share = counted_share(record.tensors)
     explained = (
-        "Whole: all tensors as one, exact. Means are over tensors, weighted by their parameters or by the energy of "
-        "their change."
+        f"Whole: all tensors as one. Norms and inner products are of every element, counts and moments of {share:.1%}, "
+        "and the largest change is the largest of those."
+        if share < 1.0
+        else "Whole: all tensors as one, of every element."
     )
+    explained += " Means are over tensors, weighted by their parameters or by the energy of their change."
     explained += "" if has_spectra(record) else f" Those of singular values are missing: {NOT_ASKED} (--tier 2)."
     return _section("summary", "All metrics", _note(explained) + table(head, rows, numbers_from=2))
 

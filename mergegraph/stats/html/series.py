@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mergegraph.stats.metrics import METRICS, Metric, Missing, Subject, Value, shown, subjects
+from mergegraph.stats.metrics import METRICS, Metric, Missing, Subject, Value, shown, some_subjects, subjects
 from mergegraph.stats.pooling import Sums
 from mergegraph.stats.record import Record
 from mergegraph.stats.summary import OUTSIDE, Grid
@@ -84,10 +84,7 @@ def _series(record: Record, table: Grid, total: Sums) -> Iterator[Series]:
     for metric in METRICS.values():
         if metric.name in HIDDEN:
             continue
-        every = subjects(metric, record)
-        # The result comes last, and is what most people look for.
-        chosen = every if len(every) <= MOST_SUBJECTS else [*every[: MOST_SUBJECTS - 1], every[-1]]
-        for number, subject in enumerate(chosen):
+        for number, subject in enumerate(some_subjects(metric, record, MOST_SUBJECTS)[0]):
             one = series_of(metric, subject, table, total, f"{metric.name}.{number}")
             if one is not None:
                 yield one

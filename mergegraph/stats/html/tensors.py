@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from mergegraph.stats import gram
 from mergegraph.stats.html.charts import energy, histogram, spectrum
 from mergegraph.stats.html.elements import number, short, table, text
-from mergegraph.stats.metrics import METRICS, Metric, Missing, Per, Subject, Value, subjects
+from mergegraph.stats.metrics import (
+    METRICS,
+    Metric,
+    Missing,
+    Per,
+    Subject,
+    Value,
+    left_out_words,
+    some_subjects,
+    subjects,
+)
 from mergegraph.stats.pooling import Sums
 from mergegraph.stats.record import Record, TensorRecord
 from mergegraph.stats.spectral import lora_words
@@ -22,7 +32,9 @@ _SORTS: tuple[Per, ...] = ("change", "source", "pair", "tensor")
 ROWS = 400
 DETAILS = 60
 MOST_ROWS = 16
-"""Pairs of a tensor in full; with ten sources there are 45."""
+"""Sources or pairs of a metric; with ten sources there are 45 pairs."""
+DEVIATIONS = 3.0
+"""Within so many of what noise gives, a value in the table is pale."""
 
 _COLUMNS = (
     "relative", "share", "kurtosis", "density_90", "cosine", "sign_conflict", "weight_cosine", "asymmetry",
@@ -41,12 +53,13 @@ class Chosen:
 
     @property
     def note(self) -> str:
-        """What was left out; empty where nothing was."""
+        """What is pale, and what was left out."""
+        pale = f"Pale: within {DEVIATIONS:g} deviations of what noise gives, which a cell tells when pointed at."
         if len(self.details) == self.of:
-            return ""
+            return pale
         return (
-            f"Of {self.of:,} tensors the table has {len(self.rows):,} and {len(self.details):,} are shown in full: "
-            "those that stand out, then those with the largest changes."
+            f"{pale} Of {self.of:,} tensors the table has {len(self.rows):,} and {len(self.details):,} are shown in "
+            "full: those that stand out, then those with the largest changes."
         )
 
 
@@ -72,7 +85,7 @@ def tensor_table(record: Record, chosen: Chosen, total: Sums) -> str:
             f"<td>{text(tensor.role.kind)}</td>",
             _sorted(-1.0 if tensor.role.layer is None else float(tensor.role.layer), tensor.role.layer),
             _sorted(float(tensor.elements), f"{tensor.elements:,}"),
-            *(_measured(_telling(metric, record, tensor, total), metric) for metric in metrics),
+            *(_measured(*_telling(metric, record, tensor, total), tensor, metric) for metric in metrics),
         ]
         for tensor in chosen.rows
     ]
@@ -141,9 +154,11 @@ def _values(record: Record, tensor: TensorRecord, total: Sums, per: Per) -> str:
     metrics = [metric for metric in METRICS.values() if metric.per == per and subjects(metric, record)]
     if not metrics:
         return ""
-    longest = max((subjects(metric, record) for metric in metrics), key=len)[:MOST_ROWS]
-    head = ["", *(f'<span title="{text(metric.formula)}">{text(metric.label)}</span>' for metric in metrics)]
-    rows = [[text(subject.label), *(_of(metric, tensor, subject, total) for metric in metrics)] for subject in longest]
+    longest = max(metrics, key=lambda metric: len(subjects(metric, record)))
+    chosen, others = some_subjects(longest, record, MOST_ROWS)
+    head = ["", *(f'<span title="{text(metric.formula)}">{text(metric.label_in(record))}</span>' for metric in metrics)]
+    rows = [[text(subject.label), *(_of(metric, tensor, subject, total) for metric in metrics)] for subject in chosen]
+    rows += [[text(left_out_words(others)), *[""] * len(metrics)]] if others else []
     return table(head, rows)
 
 
@@ -151,35 +166,40 @@ def _of(metric: Metric, tensor: TensorRecord, subject: Subject, total: Sums) -> 
     value = metric.value(tensor, subject, total.all)
     if isinstance(value, Missing):
         return f'<span title="{text(value.reason)}">–</span>'
-    return short(value, metric.unit)
+    noise = metric.noise_words(tensor, subject)
+    return short(value, metric.unit) + (f"<br><small>{text(noise)}</small>" if noise else "")
 
 
-def _telling(metric: Metric, record: Record, tensor: TensorRecord, total: Sums) -> Value:
-    """The one value for a table's column."""
+def _telling(metric: Metric, record: Record, tensor: TensorRecord, total: Sums) -> tuple[Value, Subject]:
+    """The one value for a table's column, and what it is of."""
     every = subjects(metric, record)
     chosen = every[-1:] if metric.per == "change" and record.result else every
-    values = [metric.value(tensor, subject, total.all) for subject in chosen]
-    having = [value for value in values if not isinstance(value, Missing)]
+    values = [(metric.value(tensor, subject, total.all), subject) for subject in chosen]
+    having = [(value, subject) for value, subject in values if not isinstance(value, Missing)]
     if not having:
         return values[0]
     if metric.worth == "low":
-        return min(having)
+        return min(having, key=lambda each: each[0])
     if metric.worth == "far":
         centre = metric.centre if metric.centre is not None else 1.0
-        return max(having, key=lambda value: abs(value - centre))
-    return max(having)
+        return max(having, key=lambda each: abs(each[0] - centre))
+    return max(having, key=lambda each: each[0])
 
 
 def _headed(metric: Metric, record: Record) -> str:
     several = len(subjects(metric, record)) > 1 and not (metric.per == "change" and record.result)
     words = {"low": "lowest", "far": "furthest", "high": "highest", "none": "highest"}[metric.worth]
-    return text(metric.label) + (f" ({words})" if several else "")
+    return text(metric.label_in(record)) + (f" ({words})" if several else "")
 
 
-def _measured(value: Value, metric: Metric) -> str:
+def _measured(value: Value, subject: Subject, tensor: TensorRecord, metric: Metric) -> str:
+    """Pale where it says no more than noise does."""
     if isinstance(value, Missing):
         return f'<td class="n" title="{text(value.reason)}">–</td>'
-    return f'<td class="n" data-v="{number(value)}">{short(value, metric.unit)}</td>'
+    floor = metric.floor(tensor, subject)
+    is_noise = floor is not None and abs(value - floor.expected) <= DEVIATIONS * floor.spread
+    noise = "" if floor is None else f' title="noise {text(metric.noise_words(tensor, subject))}"'
+    return f'<td class="n{" dim" if is_noise else ""}" data-v="{number(value)}"{noise}>{short(value, metric.unit)}</td>'
 
 
 def _sorted(key: float, shown: object) -> str:

@@ -116,7 +116,10 @@ def test_insert_rename_find_and_the_rail(recipe: Path) -> None:
         assert app.workspace.selected == "held", "and goes back when nothing is taken"
         await press(app, pilot, "g", "up")
         assert "rail" in str(app.screen.query_one("#graph").border_subtitle)
-        assert app.workspace.selected != "held"
+        above = app.workspace.selected
+        assert above != "held"
+        await press(app, pilot, "tab")
+        assert app.workspace.selected == "held", "the keys of the graph move in the list"
         await press(app, pilot, "g")
         assert app.screen.query_one(GraphCanvas).cursor == app.workspace.selected
 

@@ -63,8 +63,7 @@ async def planned(app: MergegraphApp, pilot: Pilot[int]) -> PlanDialog:
 
 
 def said(app: MergegraphApp, name: str) -> str:
-    rows = app.screen.query_one(f"#{name}", PaintedText).painted_rows()
-    return "\n".join("".join(cell.glyph for cell in row).rstrip() for row in rows)
+    return "\n".join(app.screen.query_one(f"#{name}", PaintedText).lines)
 
 
 def test_the_plan_is_shown_and_started_with_what_is_asked(recipe: Path, started: Started) -> None:
@@ -144,9 +143,8 @@ def test_the_run_screen(recipe: Path, size: tuple[int, int]) -> None:
         assert screen.query_one(GraphCanvas).graph.nodes["m"].progress == 0.5
         await pilot.press("l")
         assert screen.query_one("#log").size.height > size[1] - 10
-        await pilot.press("l", "t")
+        await pilot.press("l")
         assert "layers.2.up" in said(app, "tensors")
-        await pilot.press("t")
         run.says = replace(MERGING, state="paused")
         await pilot.pause(0.3)
         assert "paused" in said(app, "head-text")
@@ -192,6 +190,10 @@ def test_a_real_run_is_cancelled_gone_on_with_and_left(workshop: Workshop) -> No
         await pilot.press("enter")
         await until(app, pilot, "done")
         assert "next  s statistics" in said(app, "end")
+        await pilot.press("t")
+        await pilot.pause(0.5)
+        assert said(app, "tensors").count("✓") == 38, "every tensor"
+        await pilot.press("t")
         assert app.run_that_goes_on() is None
         await pilot.press("v")
         await pilot.pause(0.5)

@@ -31,7 +31,7 @@ def app_of(recipe: Path, record: Path | None, *, ascii_only: bool = False) -> Me
     return MergegraphApp(workspace, mode="stats")
 
 
-async def until(pilot: Pilot[int], condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(pilot: Pilot[int], condition: Callable[[], bool], seconds: float = 30.0) -> None:
     end = monotonic() + seconds
     while not condition():
         assert monotonic() < end, "it did not come about"
@@ -210,8 +210,8 @@ def test_a_recipe_without_statistics_is_measured_by_a_child(
         import tempfile
 
         into.parent.mkdir(parents=True, exist_ok=True)
-        code = f"import shutil; shutil.copy({str(record_file)!r}, {str(into)!r})"
-        child = subprocess.Popen([sys.executable, "-S", "-c", code])
+        code = f"import shutil; input(); shutil.copy({str(record_file)!r}, {str(into)!r})"
+        child = subprocess.Popen([sys.executable, "-S", "-c", code], stdin=subprocess.PIPE)
         return Measurement(recipe, into, child, tempfile.TemporaryFile())
 
     monkeypatch.setattr("mergegraph_tui.screens.stats_record.measure", copying)
@@ -221,6 +221,7 @@ def test_a_recipe_without_statistics_is_measured_by_a_child(
         assert screen.has_class("-empty")
         await pilot.press("r")
         assert screen.measurement is not None
+        screen.measurement.child.communicate(b"go on\n")
         await until(pilot, lambda: screen.loaded is not None)
         assert screen.measurement is None
         assert screen.loaded is not None

@@ -53,10 +53,18 @@ def filtered(choices: Iterable[Choice[T]]) -> Choices[T]:
 class PickList(PaintedLines, can_focus=False):
     """The lines of a dialog, one of them marked."""
 
+    class Resized(Message):
+        """There is another room for the lines."""
+
     class Clicked(Message):
+        """The user took a line."""
+
         def __init__(self, row: int) -> None:
             self.row = row
             super().__init__()
+
+    def on_resize(self) -> None:
+        self.post_message(self.Resized())
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
         self.light(self.owner_at(event.y))
@@ -150,7 +158,7 @@ class PickDialog(Dialog[T], Generic[T]):
     def _mark(self, row: int) -> None:
         self._row = max(0, min(row, len(self._found) - 1))
         pick_list = self.query_one(PickList)
-        width = (pick_list.size.width or 70) - 1  # a scroll bar has the last column
+        width = pick_list.line_width or 70
         pick_list.paint([(parts, str(index)) for index, parts in enumerate(self._lines(width))], width)
         pick_list.scroll_to_region(Region(0, self._row, 1, 1), animate=False)
         choice = self.marked
@@ -158,10 +166,13 @@ class PickDialog(Dialog[T], Generic[T]):
         if choice is not None and self._moved is not None:
             self._moved(choice.value)
 
+    @on(PickList.Resized)
+    def _fit(self) -> None:
+        self._mark(self._row)
+
     def on_resize(self, event: events.Resize) -> None:
         # A height that depends on the screen's is not counted into a frame of automatic height (Textual 8.2).
         self.query_one(PickList).styles.max_height = max(4, min(16, event.size.height - _AROUND))
-        self.call_after_refresh(self._mark, self._row)
 
     @on(Input.Changed)
     def _filter(self) -> None:

@@ -22,6 +22,7 @@ STYLES = (
 """Every style key; with "fill-" before it, the colour is behind the glyph."""
 
 _STEPS = {NORTH: (0, -1), SOUTH: (0, 1), EAST: (1, 0), WEST: (-1, 0)}
+_SIGNS = {"target": "+", "refused": "-"}
 _BLANK_WIRE = {"down": NORTH | SOUTH, "right": EAST | WEST}
 
 
@@ -179,6 +180,10 @@ class Painting:
             return node.status
         return "waiting" if node.status == "waiting" or node.skipped else node.family
 
+    def _sign(self, node: DrawnNode) -> str:
+        """Beside the name: whether a wire may end here, or how the node is."""
+        return _SIGNS.get(self.marked.get(node.name, ""), self.glyphs.mark(node))
+
     def _pill(self, node: DrawnNode, box: Box) -> None:
         style = f"fill-{self._edge(node)}"
         for row in range(box.height):
@@ -186,7 +191,7 @@ class Painting:
         label = self.glyphs.fitted(f"{self.glyphs.icon(node)} {node.name}", box.width - 1)
         left, middle = box.x + (box.width - len(label)) // 2, box.y + box.height // 2
         self._text(left, middle, label, style, node.name)
-        self._text(left + len(label), middle, self.glyphs.marks[node.status], style, node.name)
+        self._text(left + len(label), middle, self._sign(node), style, node.name)
         if node.name == self.cursor:
             self._text(left - 1, middle, self.glyphs.pins["right"], style, node.name)
 
@@ -200,8 +205,8 @@ class Painting:
         self._text(box.x + 2, box.y + 1, glyphs.icon(node), "waiting" if dim else node.family, node.name)
         name = glyphs.fitted(node.name, box.width - 7)
         self._text(box.x + 4, box.y + 1, name, "waiting" if dim else "name", node.name)
-        if node.status:
-            self._text(box.x + box.width - 3, box.y + 1, glyphs.marks[node.status], node.status, node.name)
+        style = self.marked.get(node.name) or node.status or "waiting"
+        self._text(box.x + box.width - 3, box.y + 1, self._sign(node), style, node.name)
         for row, line in enumerate(shown_lines(node, self.size), 2):
             shown = glyphs.fitted(line, box.width - 4, keep_end=node.family in ("source", "sink"))
             self._text(box.x + 2, box.y + row, shown, "detail", node.name)

@@ -9,25 +9,41 @@ import shlex
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 from mergegraph.errors import MergegraphError, Problem
 from mergegraph.recipe.load import load_recipe
+from mergegraph.tensors.completed import completed
+from mergegraph.tensors.kept import recorded
 from mergegraph.units import format_bytes, format_seconds
 from mergegraph_tui.model.graph import DrawnGraph
 from mergegraph_tui.model.progress import Clock, Follower, Shown
 from mergegraph_tui.model.reading import graph_of
-from mergegraph_tui.model.runs import Done, End, Failed, Lost, Progress, RegisteredRun, Run, Stopped, go_on, pause, stop
+from mergegraph_tui.model.runs import (
+    Done,
+    End,
+    Failed,
+    Lost,
+    Progress,
+    RegisteredRun,
+    Run,
+    Stopped,
+    go_on,
+    partial_of,
+    pause,
+    stop,
+)
 
 _POLL_SECONDS = 0.1
+_LIST_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class RunView:
     """One moment of a run. `shown` is None until it says how far it is, `end` while it lives. `graph` is that of its
-    recipe, empty where it could not be read."""
+    recipe, empty where it could not be read. `finished`: every tensor that is on disk, where it was asked for."""
 
     outputs: tuple[Path, ...]
     pid: int
@@ -36,6 +52,7 @@ class RunView:
     is_stopping: bool
     graph: DrawnGraph
     recipe: Path | None
+    finished: tuple[str, ...] = ()
 
     @property
     def state(self) -> str:
@@ -82,6 +99,8 @@ class Followed:
         self._is_stopping = False
         self._closed = threading.Event()
         self._ended: End | None = None
+        self._finished: tuple[str, ...] = ()
+        self._listed_at = 0.0
         self.view = RunView((), 0, None, None, is_stopping=False, graph=graph or DrawnGraph(), recipe=self.recipe)
 
     def begin(self) -> None:
@@ -106,9 +125,26 @@ class Followed:
                 self._follower.note(line, progress.seconds if progress else None)
         shown = self._follower.observe(progress if end is None or self.view.end is None else None)
         self.view = RunView(
-            self.run.outputs, self.run.pid, shown, end, self._is_stopping and end is None, self._graph, self.recipe
+            self.run.outputs,
+            self.run.pid,
+            shown,
+            end,
+            self._is_stopping and end is None,
+            self._graph,
+            self.recipe,
+            self._finished,
         )
         return self.view
+
+    def list_finished(self) -> None:
+        """Find out which tensors are on disk, in a thread, at most once a second: the view has them then."""
+        if time.monotonic() - self._listed_at >= _LIST_SECONDS:
+            self._listed_at = time.monotonic()
+            threading.Thread(target=self._list, name="tensors", daemon=True).start()
+
+    def _list(self) -> None:
+        self._finished = finished_tensors(self.view.outputs)
+        self.view = replace(self.view, finished=self._finished)
 
     def pause_or_go_on(self) -> str:
         """What was asked of the run; "" where it cannot be asked now."""
@@ -125,6 +161,16 @@ class Followed:
     def _watch(self) -> None:
         while not self._closed.is_set() and self.look().end is None:
             self._closed.wait(_POLL_SECONDS)
+
+
+def finished_tensors(outputs: tuple[Path, ...]) -> tuple[str, ...]:
+    """Every tensor that is on disk, as the journals say, or the records of what is complete; the latest last."""
+    names: list[str] = []
+    for output in outputs:
+        done = completed(output)
+        found = [str(each["tensor"]) for each in recorded(partial_of(output))] if done is None else list(done.tensors)
+        names += found
+    return tuple(names)
 
 
 def recipe_of_run(run: Run) -> Path | None:

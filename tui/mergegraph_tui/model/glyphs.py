@@ -40,11 +40,16 @@ class Glyphs:
     cut: str
     rubber: str
     pointer: str
+    skipped: str
     is_ascii: bool = False
 
     def icon(self, node: DrawnNode) -> str:
         """By operation; by family for one that has no icon of its own."""
         return self.icons.get(node.op, self.icons[node.family])
+
+    def mark(self, node: DrawnNode) -> str:
+        """By status; a node that is left out has one too."""
+        return self.skipped if node.skipped and not node.status else self.marks[node.status]
 
     def fitted(self, text: str, width: int, *, keep_end: bool = False) -> list[str]:
         """`text` as at most `width` cells, cut where it is longer; "" fills the second cell of a wide character."""
@@ -88,6 +93,7 @@ BOX_DRAWING = Glyphs(
     cut="…",
     rubber="╏╍",
     pointer="◉",
+    skipped="»",
 )
 ASCII = Glyphs(
     wires=MappingProxyType({"weights": _ASCII, "delta": " :.+::++.+.+++++"}),
@@ -102,6 +108,7 @@ ASCII = Glyphs(
     cut="~",
     rubber="!=",
     pointer="@",
+    skipped="^",
     is_ascii=True,
 )
 

@@ -48,7 +48,7 @@ def _label(node: DrawnNode, glyphs: Glyphs, names: int, ops: int, *, is_cursor: 
     is_dim = node.status == "waiting" or node.skipped
     return [
         (" " + (glyphs.pins["right"] if is_cursor else " "), "cursor"),
-        (f"{glyphs.marks[node.status]} ", node.status),
+        (f"{glyphs.mark(node)} ", node.status or ("waiting" if node.skipped else "")),
         (f"{glyphs.icon(node)} ", node.family),
         (node.name.ljust(names), "cursor" if is_cursor else "waiting" if is_dim else "name"),
         (f"  {node.op.ljust(ops)}  ", "detail"),

@@ -145,19 +145,29 @@ def node_states(view: RunView, graph: DrawnGraph) -> Mapping[str, State]:
     return {**states, **{name: State("error") for name in failed & graph.nodes.keys()}}
 
 
-def tensor_rows(view: RunView, room: Room) -> list[Row]:
-    """The tensors it was seen at, the latest first."""
+def tensor_rows(view: RunView, room: Room, *, every: bool = False) -> list[Row]:
+    """The tensors it was seen at, the latest first, as many as there is room for; `every`: all that are on disk.
+
+    The former fill their lines, so that the next ones have the same size.
+    """
     if view.shown is None:
         return []
     marks = (">", "*") if room.ascii_only else ("▸", "✓")
-    is_at_first = view.end is None and view.shown.progress.state in ("merging", "paused")
-    rows: list[Row] = []
-    for index, name in enumerate(view.shown.tensors):
-        is_now = index == 0 and is_at_first
-        rows.append(
-            [(f"{marks[not is_now]} ", "running" if is_now else "done"), (name, "name" if is_now else "detail")]
-        )
-    return rows
+    is_going_on = view.end is None and view.shown.progress.state in ("merging", "paused")
+    now = view.shown.tensors[:1] if is_going_on else ()
+    done = view.finished[::-1] if every else view.shown.tensors[len(now) :]
+    rows: list[Row] = [[(f"{marks[0]} ", "running"), (_filling(name, room, every), "name")] for name in now]
+    rows += [
+        [(f"{marks[1]} ", "done"), (_filling(name, room, every), "detail")]
+        for name in done[: None if every else room.height]
+    ]
+    return rows if every else rows[: room.height]
+
+
+def _filling(name: str, room: Room, every: bool) -> str:
+    """The end of a name tells more than its beginning."""
+    width = max(1, room.width - 2)
+    return name if every else name[-width:].ljust(width)
 
 
 def log_rows(view: RunView) -> list[Row]:

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import ClassVar
 
-from textual import on, work
+from textual import on
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 
-from mergegraph.errors import Problem
-from mergegraph.methods.base import Path
-from mergegraph_tui.dialogs.pick import Choice, filtered
 from mergegraph_tui.keys import EDIT, bindings
-from mergegraph_tui.model.checking import Checked
-from mergegraph_tui.model.fields import Form, FormField, form_of
-from mergegraph_tui.model.filling import add_typed_rule, fill, pickable
-from mergegraph_tui.model.form_lines import NAME
-from mergegraph_tui.model.glyphs import glyphs_of
-from mergegraph_tui.model.nodes import rename_node
-from mergegraph_tui.model.rail import Part
-from mergegraph_tui.model.schedules import ScheduleView, schedule_view
-from mergegraph_tui.model.splice import Edited
-from mergegraph_tui.screens.wire_actions import WireActions
+from mergegraph_tui.screens.form_actions import FormActions
 from mergegraph_tui.widgets.graph_canvas import GraphCanvas
 from mergegraph_tui.widgets.inspector import Inspector
 from mergegraph_tui.widgets.problems_list import ProblemsList
@@ -32,7 +21,16 @@ WIDE = 160
 """Columns from which on the text stands beside graph and form unless it is put away."""
 
 
-class EditScreen(WireActions):
+class NodeList(RailView):
+    """The rail with the keys that the graph has."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "step(1)", "Next node", show=False, id="rail.next"),
+        Binding("shift+tab", "step(-1)", "Previous node", show=False, id="rail.previous"),
+    ]
+
+
+class EditScreen(FormActions):
     """One recipe being edited."""
 
     MODE = "edit"
@@ -62,8 +60,6 @@ class EditScreen(WireActions):
         super().__init__()
         self._yaml_wanted: bool | None = None
         self._shown_selected: str | None = None
-        self._forms: dict[str, tuple[Form | None, Mapping[Path, ScheduleView]]] = {}
-        self._forms_of: Checked | None = None
 
     def compose_body(self) -> ComposeResult:
         ascii_only = self.workspace.ascii_only
@@ -71,9 +67,9 @@ class EditScreen(WireActions):
             yield YamlPane(ascii_only=ascii_only, id="yaml", classes="pane")
             with Vertical(id="graph", classes="pane"):
                 yield GraphCanvas(self.workspace.drawn, ascii_only=ascii_only)
-                yield RailView(self.workspace.drawn, ascii_only=ascii_only)
+                yield NodeList(self.workspace.drawn, ascii_only=ascii_only)
             with Vertical(id="node", classes="pane"):
-                yield Inspector(self._refused, ascii_only=ascii_only)
+                yield Inspector(self.refused, ascii_only=ascii_only)
         yield ProblemsList(ascii_only=ascii_only, id="problems", classes="pane")
 
     def on_mount(self) -> None:
@@ -83,14 +79,6 @@ class EditScreen(WireActions):
 
     def on_resize(self) -> None:
         self._show_yaml()
-
-    @property
-    def inspector(self) -> Inspector:
-        return self.query_one(Inspector)
-
-    @property
-    def rail(self) -> RailView:
-        return self.query_one(RailView)
 
     def sync(self) -> None:
         super().sync()
@@ -104,7 +92,7 @@ class EditScreen(WireActions):
         self.query_one(YamlPane).show(self.text, work.checked, self._line_of_selected())
         self.query_one(ProblemsList).show(work.checked)
         self._show_title()
-        self._show_form()
+        self.show_form()
 
     @on(GraphCanvas.Selected)
     def select_drawn(self, event: GraphCanvas.Selected) -> None:
@@ -122,7 +110,7 @@ class EditScreen(WireActions):
             self.workspace.selected = node
             self._put_cursors(node)
             self.query_one(YamlPane).follow(self._line_of_selected())
-            self._show_form()
+            self.show_form()
         if is_activated:
             self.action_edit_node()
 
@@ -153,7 +141,7 @@ class EditScreen(WireActions):
         if not self.query_one("#node").display:
             self._yaml_wanted = False
             self._show_yaml()
-        self._show_form()
+        self.show_form()
         self.inspector.begin()
 
     def action_rail(self) -> None:
@@ -217,76 +205,3 @@ class EditScreen(WireActions):
         is_wide = self.mergegraph.size.width >= WIDE
         wanted = is_wide if self._yaml_wanted is None else self._yaml_wanted
         self.query_one("#body").set_class(wanted, "-yaml")
-
-    def _show_form(self) -> None:
-        form, views = self._form(self.workspace.selected or "")
-        node = self.workspace.drawn.nodes.get(self.workspace.selected or "")
-        icon: Part = (glyphs_of(ascii_only=self.workspace.ascii_only).icon(node), node.family) if node else (" ", "")
-        self.inspector.show(form, icon, views)
-
-    def _form(self, name: str) -> tuple[Form | None, Mapping[Path, ScheduleView]]:
-        """The form of a node, with what its schedules come to; made once for a check."""
-        checked = self.workspace.checked
-        if self._forms_of is not checked:
-            self._forms_of, self._forms = checked, {}
-        if name not in self._forms:
-            form = form_of(checked, name)
-            schedules = [field.path for field in form.fields if field.kind == "schedule"] if form else []
-            views = {path: view for path in schedules if (view := schedule_view(checked, name, path)) is not None}
-            self._forms[name] = form, views
-        return self._forms[name]
-
-    @on(Inspector.Left)
-    def leave_form(self) -> None:
-        (self.rail if self.shows_rail else self.canvas).focus()
-
-    @on(Inspector.Filled)
-    def fill_in(self, event: Inspector.Filled) -> None:
-        """A field of the form has another text."""
-        edited = self._filled(event.node, event.field, event.typed, event.is_rule)
-        if event.field.path == (NAME,):
-            self.edit(edited, f"rename {event.node} to {event.typed.strip()}", event.typed.strip())
-        elif edited != self.text:
-            what = "a rule of" if event.is_rule else "clear" if not event.typed.strip() else "set"
-            self.edit(edited, f"{what} {event.node}.{event.field.label}")
-
-    @on(Inspector.Pick)
-    def pick_field(self, event: Inspector.Pick) -> None:
-        self._pick_for(event.node, event.field)
-
-    @work
-    async def _pick_for(self, node: str, field: FormField) -> None:
-        """A field whose value is one of a list: a node, a choice, a model."""
-        if field.kind == "text":
-            model = await self.ask_model(f"The model of {node}")
-            picked = model.reference if model else None
-        else:
-            picked = await self.pick(f"{node}: {field.label}", filtered(self._choices(node, field)))
-        if picked is not None:
-            self.fill_in(Inspector.Filled(node, field, picked))
-
-    def _choices(self, node: str, field: FormField) -> list[Choice[str]]:
-        nodes = self.outlined.nodes
-        if field.kind == "input":
-            reasons = pickable(self.workspace.checked, node, field)
-            choices = [
-                Choice(name, name, f"{nodes[name].op} {nodes[name].detail}" if name in nodes else "", refused=reason)
-                for name, reason in reasons.items()
-            ]
-        else:
-            words = field.choices or ("true", "false")
-            choices = [Choice(each, each, "the default" if each == field.default else "") for each in words]
-        if field.text and (not field.is_required or isinstance(field.path[0], int) or len(field.path) > 1):
-            choices.append(Choice("", "(none)", "take it away"))
-        return choices
-
-    def _refused(self, node: str, field: FormField, typed: str, is_rule: bool) -> Problem | None:
-        edited = self._filled(node, field, typed, is_rule)
-        return edited if isinstance(edited, Problem) else None
-
-    def _filled(self, node: str, field: FormField, typed: str, is_rule: bool) -> Edited:
-        if is_rule:
-            return add_typed_rule(self.text, node, field, typed)
-        if field.path == (NAME,):
-            return rename_node(self.text, node, typed.strip())
-        return fill(self.text, node, field, typed)

@@ -16,6 +16,7 @@ from mergegraph_tui.model import runs
 from mergegraph_tui.model.followed import RunView
 from mergegraph_tui.model.run_rows import (
     Room,
+    Row,
     end_rows,
     head_rows,
     log_rows,
@@ -31,6 +32,8 @@ from mergegraph_tui.screens.base import PlaceScreen
 from mergegraph_tui.widgets.graph_canvas import GraphCanvas
 from mergegraph_tui.widgets.painted_text import PaintedText
 from mergegraph_tui.widgets.rail_view import RailView
+
+_LOOKS_TO_SHOW_ALL = 4
 
 
 class RunScreen(PlaceScreen):
@@ -64,6 +67,8 @@ class RunScreen(PlaceScreen):
             self.said, self.is_right = said, is_right
             super().__init__()
 
+    _looks: int = 0
+    _state: str = ""
     _only_pane: str = ""
     _is_graph: bool = False
 
@@ -103,7 +108,7 @@ class RunScreen(PlaceScreen):
 
     def on_resize(self) -> None:
         self._arrange()
-        self.call_after_refresh(self.show_run)
+        self.call_after_refresh(self.show_all)
 
     @property
     def view(self) -> RunView | None:
@@ -112,14 +117,24 @@ class RunScreen(PlaceScreen):
 
     def sync(self) -> None:
         super().sync()
-        self.show_run()
+        self.show_all()
 
-    def show_run(self) -> None:
+    def show_all(self) -> None:
         """What the followed run was seen at last."""
         self._arrange()
         if (view := self.view) is not None:
             with self.mergegraph.batch_update():
                 self._show(view)
+
+    def show_run(self) -> None:
+        """A look at the run has told something new. Bytes and bar are shown each time, ten times a second; the rest at
+        every fourth look, or when the state is another: the processors are the run's."""
+        view = self.view
+        self._looks += 1
+        if view is None or view.state != self._state or self._looks % _LOOKS_TO_SHOW_ALL == 0:
+            self.show_all()
+        else:
+            self._show_rows("head-text", head_rows(view, self._room("head-text")))
 
     def _arrange(self) -> None:
         """Which panes there are. Not by classes: a change of those takes the whole screen's styles, 40 ms of them."""
@@ -146,9 +161,9 @@ class RunScreen(PlaceScreen):
             log.styles.height = height
 
     def _show(self, view: RunView) -> None:
+        self._state = view.state
         for name, rows in (("head-text", head_rows), ("pace", pace_rows), ("memory", memory_rows)):
-            text = self.query_one(f"#{name}", PaintedText)
-            text.show(rows(view, self._room(text)))
+            self._show_rows(name, rows(view, self._room(name)))
         graph = run_graph(view)
         canvas, rail = self.query_one(GraphCanvas), self.query_one(RailView)
         if rail.graph.nodes.keys() != graph.nodes.keys():
@@ -156,14 +171,20 @@ class RunScreen(PlaceScreen):
         rail.show(graph, node_columns(view, Room(rail.columns_width, 1, self.workspace.ascii_only)))
         if self.query_one("#graph-pane").display:
             canvas.show(graph)
-        tensors = self.query_one("#tensors", PaintedText)
-        tensors.show(tensor_rows(view, self._room(tensors)))
-        self.query_one("#log", PaintedText).show(log_rows(view))
-        self.query_one("#end", PaintedText).show(end_rows(view, can_go_on=self._can_go_on(view)))
+        is_every = self._only_pane == "tensors"
+        if is_every and self.workspace.followed is not None:
+            self.workspace.followed.list_finished()
+        self._show_rows("tensors", tensor_rows(view, self._room("tensors"), every=is_every))
+        self._show_rows("log", log_rows(view))
+        self._show_rows("end", end_rows(view, can_go_on=self._can_go_on(view)))
         self.query_one("#end-pane").border_title = view.state.capitalize()
 
-    def _room(self, text: PaintedText) -> Room:
-        return Room(text.size.width, text.size.height, self.workspace.ascii_only)
+    def _show_rows(self, name: str, rows: list[Row]) -> None:
+        self.query_one(f"#{name}", PaintedText).show(rows)
+
+    def _room(self, name: str) -> Room:
+        size = self.query_one(f"#{name}", PaintedText).size
+        return Room(size.width, size.height, self.workspace.ascii_only)
 
     def _can_go_on(self, view: RunView) -> bool:
         return isinstance(self.workspace.run, RegisteredRun) and view.end is not None
@@ -207,7 +228,7 @@ class RunScreen(PlaceScreen):
         """One pane on the whole screen, or all again."""
         self._only_pane = "" if self._only_pane == which else which
         self._arrange()
-        self.call_after_refresh(self.show_run)
+        self.call_after_refresh(self.show_all)
 
     def on_key(self, event: events.Key) -> None:
         """What has the whole screen is scrolled without the focus: to move that draws the footer anew."""
@@ -223,7 +244,7 @@ class RunScreen(PlaceScreen):
     def action_rail(self) -> None:
         self._is_graph = not self._is_graph
         self._arrange()
-        self.call_after_refresh(self.show_run)
+        self.call_after_refresh(self.show_all)
 
     def action_statistics(self) -> None:
         """The record beside the output, where the run made one."""

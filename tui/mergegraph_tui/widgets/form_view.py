@@ -19,7 +19,8 @@ from mergegraph_tui.widgets.painted_lines import PaintedLines
 
 
 class FormView(PaintedLines, can_focus=True):
-    """`show` it a form. The cursor stays on its field when the form changes."""
+    """`show` it a form. The cursor stays on its field when the form changes. `is_typed_in`: the line over the field
+    under the cursor has the focus."""
 
     BINDINGS: list[BindingType] = [  # noqa: RUF012
         Binding("up,k,shift+tab", "step(-1)", "Field above", show=False, id="form.up"),
@@ -48,6 +49,7 @@ class FormView(PaintedLines, can_focus=True):
         self._lines: Sequence[FormLine] = ()
         self.fields: tuple[FormField, ...] = ()
         self.cursor = 0
+        self.is_typed_in = False
 
     @property
     def field(self) -> FormField | None:
@@ -76,11 +78,11 @@ class FormView(PaintedLines, can_focus=True):
 
     def refill(self) -> None:
         """Make the lines anew, for the width that there is."""
-        width = self.size.width - 1  # a scroll bar has the last column
-        if width < 1:
+        width = self.line_width
+        if width <= 0:
             return
         # The cursor is only told by its mark where it can be moved.
-        cursor = self.cursor if self.has_focus_within or self.has_focus or self._said else None
+        cursor = self.cursor if self.has_focus or self.is_typed_in or self._said else None
         look = FormLook(width, self.glyphs, cursor, self._said)
         self._lines = form_lines(self._form, self._icon, self._views, look) if self._form else ()
         self.paint([(line.parts, _owner(line.field)) for line in self._lines], width)

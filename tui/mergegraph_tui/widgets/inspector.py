@@ -172,13 +172,15 @@ class Inspector(Widget):
         self.input.placeholder = "kind: mlp, value: 0.5" if is_rule else field.default
         self.input.value = "" if is_rule else field.text
         self.input.add_class("-typing")
+        self.form.is_typed_in = True
+        self.form.refill()
         self._place_input()
         self.input.focus()
 
     def _place_input(self) -> None:
         column, row = self.form.value_place()
         self.input.styles.offset = (column, row)
-        self.input.styles.width = max(6, self.form.size.width - column)
+        self.input.styles.width = max(6, self.form.line_width - column)
 
     def _commit(self, by: int, *, stay: bool = True) -> None:
         """Fill in what was typed and go on; what cannot stand is said, and stays open."""
@@ -204,6 +206,7 @@ class Inspector(Widget):
 
     def _close(self) -> None:
         self._editing = None
+        self.form.is_typed_in = False
         self.input.remove_class("-typing")
 
 

@@ -28,6 +28,11 @@ class PaintedLines(PaintedStrips, can_focus=False):
         self._rows: list[list[Cell]] = []
         self._lit: str | None = None
 
+    @property
+    def line_width(self) -> int:
+        """Cells for a line; room for a scroll bar is kept free."""
+        return self.scrollable_content_region.width
+
     def painted_rows(self) -> Sequence[Sequence[Cell]]:
         return self._rows
 

@@ -85,28 +85,32 @@ class PaintedStrips(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         left, top = self.scroll_offset
-        rows, row, width = self.painted_rows(), y + top, self.size.width
-        if row >= len(rows):
-            return Strip.blank(width, self.rich_style)
+        row, width = y + top, self.size.width
+        if row >= self.row_count():
+            return Strip.blank(width, self.style_of(""))
         strip = self._strips.get(row)
         if strip is None:
-            strip = self._strips[row] = self._strip(row, rows[row])
-        return strip.crop_extend(left, left + width, self.rich_style)
+            strip = self._strips[row] = self.strip_of(row)
+        return strip.crop_extend(left, left + width, self.style_of(""))
 
-    def _strip(self, row: int, cells: Sequence[Cell]) -> Strip:
-        over = self.laid_over(row)
+    def row_count(self) -> int:
+        return len(self.painted_rows())
+
+    def strip_of(self, row: int) -> Strip:
+        """A row as it is now."""
+        cells, over = self.painted_rows()[row], self.laid_over(row)
         segments: list[Segment] = []
         text, shown = "", ""
         for column, cell in enumerate(cells):
             glyph, key, owner = over.get(column, cell)
             key += "~" if owner is not None and self.is_lit(owner) else ""
             if key != shown and text:
-                segments.append(Segment(text, self._style_of(shown)))
+                segments.append(Segment(text, self.style_of(shown)))
                 text = ""
             text, shown = text + glyph, key
-        return Strip([*segments, Segment(text, self._style_of(shown))], len(cells))
+        return Strip([*segments, Segment(text, self.style_of(shown))], len(cells))
 
-    def _style_of(self, key: str) -> Style:
+    def style_of(self, key: str) -> Style:
         style = self._key_styles.get(key)
         if style is None:
             style = self._key_styles[key] = self._computed(key)

@@ -1,12 +1,13 @@
-"""Rows of text with styles by key, scrolled: what the Run screen and its dialogs consist of."""
+"""Rows of text with styles by key: what the Run screen and its dialogs consist of."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from rich.segment import Segment
 from textual.geometry import Size
+from textual.strip import Strip
 
-from mergegraph_tui.model.cells import Cell
 from mergegraph_tui.model.glyphs import glyphs_of
 from mergegraph_tui.model.rail import Part
 from mergegraph_tui.widgets.painted_strips import PaintedStrips
@@ -14,7 +15,8 @@ from mergegraph_tui.widgets.painted_strips import PaintedStrips
 
 class PaintedText(PaintedStrips):
     """`show(rows)`; only rows that differ are drawn again. `scrolls`: it can have the focus, and rows outside can be
-    reached; else what does not fit is cut off. `follows_end`: it stays at the last row while it is there."""
+    reached; else what does not fit is cut off, and other rows are no new layout of the screen, which takes
+    milliseconds. `follows_end`: it stays at the last row while it is there."""
 
     DEFAULT_CSS = "PaintedText.-fixed { overflow: hidden; }"
 
@@ -32,40 +34,46 @@ class PaintedText(PaintedStrips):
         self.set_class(not scrolls, "-fixed")
         self._glyphs = glyphs_of(ascii_only=ascii_only)
         self._follows_end = follows_end
-        self._rows: list[list[Cell]] = []
-        self._shown: list[Sequence[Part]] = []
+        self._rows: list[tuple[Part, ...]] = []
 
-    def painted_rows(self) -> Sequence[Sequence[Cell]]:
-        return self._rows
+    @property
+    def lines(self) -> list[str]:
+        """What is shown, as text."""
+        return ["".join(text for text, _ in row).rstrip() for row in self._rows]
 
     def show(self, rows: Iterable[Sequence[Part]]) -> None:
         """Show these rows."""
-        shown = list(rows)
-        if shown == self._shown:
+        old, self._rows = self._rows, [tuple((self._fitted(text), key) for text, key in row) for row in rows]
+        if old == self._rows:
             return
         was_at_end = self.scroll_offset.y >= self.max_scroll_y
-        old, self._shown = self._shown, shown
-        cells = self._rows
-        self._rows = [cells[n] if n < len(old) and old[n] == row else self._cells(row) for n, row in enumerate(shown)]
-        if len(old) != len(shown):
+        if len(old) != len(self._rows):
             self.repaint_all()
         else:
-            self.repaint_rows(n for n, row in enumerate(shown) if old[n] != row)
-        self._fit(len(old) != len(shown))
+            self.repaint_rows(n for n, row in enumerate(self._rows) if old[n] != row)
+        self._fit(len(old))
         if self._follows_end and was_at_end:
             self.scroll_end(animate=False)
 
-    def _fit(self, has_other_height: bool) -> None:
-        """A layout of the screen takes milliseconds: only where something moves."""
+    def _fitted(self, text: str) -> str:
+        """What a terminal can show of it."""
+        if text.isprintable() and (text.isascii() or not self._glyphs.is_ascii):
+            return text
+        return "".join(self._glyphs.fitted(text, 2 * len(text)))
+
+    def _fit(self, before: int) -> None:
         if self._scrolls:
-            size = Size(max(map(len, self._rows), default=0), len(self._rows))
-            if size != self.virtual_size:
+            width = max((len(line) for line in self.lines), default=0)
+            if (size := Size(width, len(self._rows))) != self.virtual_size:
                 self.virtual_size = size
-        elif has_other_height and self.styles.height is not None and self.styles.height.is_auto:
+        elif before != len(self._rows) and self.styles.height is not None and self.styles.height.is_auto:
             self.refresh(layout=True)
 
-    def _cells(self, row: Sequence[Part]) -> list[Cell]:
-        return [Cell(glyph, key) for text, key in row for glyph in self._glyphs.fitted(text, 2 * len(text))]
+    def row_count(self) -> int:
+        return len(self._rows)
+
+    def strip_of(self, row: int) -> Strip:
+        return Strip([Segment(text, self.style_of(key)) for text, key in self._rows[row] if text])
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """As many rows as there are, where the height is automatic."""

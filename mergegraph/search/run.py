@@ -1,0 +1,165 @@
+"""A search from its file to what it found: prepared, run under its ledger, and written as a plain recipe."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mergegraph.errors import Interrupted, Problem, RunError
+from mergegraph.recipe.load import load_recipe
+from mergegraph.recipe.model import dump_recipe
+from mergegraph.search.asking import LOG, Worker
+from mergegraph.search.candidates import Candidate, Chosen
+from mergegraph.search.document import Loaded
+from mergegraph.search.driver import Driver, Tell
+from mergegraph.search.evaluators import fingerprint
+from mergegraph.search.ledger import Ledger
+from mergegraph.search.making import RUNNING, WORK
+from mergegraph.search.outcome import Outcome
+from mergegraph.search.preparing import Prepared, prepare
+from mergegraph.search.recipes import MODEL
+from mergegraph.tensors.disk import delete, replace_file
+from mergegraph.units import format_count
+
+FOUND = "found.yaml"
+
+
+@dataclass(frozen=True)
+class Result:
+    """`recipe` is None where nothing was chosen. `evaluated`: how many evaluations this process made."""
+
+    place: Path
+    recipe: Path | None
+    label: str
+    selected: Mapping[str, float]
+    reported: Mapping[str, float]
+    evaluated: int
+    ended: str
+    findings: Mapping[str, object]
+
+
+def run_search(
+    loaded: Loaded,
+    output: Path | None = None,
+    tell: Tell = lambda entry: None,
+    warn: Callable[[Problem], None] = lambda problem: None,
+) -> Result:
+    """Run the search, or go on with it. RecipeError and InputError before anything is written; RunError when no
+    candidate could be evaluated; Interrupted when it is stopped, and the same call goes on.
+
+    `tell` hears every entry of the search's ledger, `warn` what is to be said of the models before it begins.
+    """
+    prepared = prepare(loaded, output)
+    for problem in prepared.warnings:
+        warn(problem)
+    evaluator = fingerprint(loaded.search.evaluator, loaded.folder)
+    with Ledger(prepared.place) as ledger, Worker(prepared.place / LOG) as worker:
+        driver = Driver(loaded, ledger, prepared.maker, worker, prepared.rule, evaluator, tell)
+        _begin(driver, evaluator)
+        for entry in ledger.current():
+            tell(entry)
+        try:
+            return _searched(prepared, driver)
+        except KeyboardInterrupt as error:
+            raise Interrupted(_stopped(driver)) from error
+        except Interrupted as error:
+            raise Interrupted(_stopped(driver), by_system=error.exit_code != Interrupted.exit_code) from error
+
+
+def _begin(driver: Driver, evaluator: str) -> None:
+    """Say what begins, unless the ledger's last search is this one."""
+    search = driver.loaded.search
+    said = search.model_dump(mode="json", exclude={"path", "description"})
+    content = hashlib.sha256(json.dumps([said, evaluator], sort_keys=True).encode()).hexdigest()
+    current = driver.ledger.current()
+    if not current or current[0]["content"] != content:
+        metrics = {name: metric.model_dump(mode="json") for name, metric in search.metrics.items()}
+        driver.ledger.append(
+            "begun", search=search.search, name=driver.loaded.name, content=content, evaluator=evaluator,
+            metrics=metrics, splits=list(search.splits),
+            limits=search.limits.model_dump(mode="json"),
+        )  # fmt: skip
+        driver.recall()
+
+
+def _searched(prepared: Prepared, driver: Driver) -> Result:
+    chosen = prepared.strategy(driver)
+    if not any(not driver.known[key]["reason"] for key in driver.asked) or not (chosen.outcome or chosen.findings):
+        raise RunError(_nothing(driver))
+    findings: dict[str, object] = json.loads(json.dumps(dict(chosen.findings)))
+    if findings and findings != driver.found():
+        driver.append("found", findings=findings)
+    recipe = None
+    selected: Mapping[str, float] = {}
+    reported: Mapping[str, float] = {}
+    if chosen.candidate is not None and chosen.outcome is not None:
+        recipe = _write(driver, chosen.candidate, chosen.outcome)
+        selected, reported = chosen.outcome.metrics, _report(driver, chosen.candidate, recipe)
+    _finish(prepared, driver, chosen)
+    label = chosen.candidate.label if chosen.candidate else ""
+    return Result(
+        prepared.place, recipe, label, selected, reported, driver.evaluated, chosen.ended or "done", chosen.findings
+    )
+
+
+def _write(driver: Driver, candidate: Candidate, outcome: Outcome) -> Path:
+    """The found recipe: a plain one, which runs without any evaluator."""
+    search = driver.loaded.search
+    numbers = ", ".join(f"{name} {outcome.metrics[name]:.6g}" for name in search.metrics)
+    head = f"# Found by the search {driver.loaded.name} ({search.search}): {candidate.label}\n"
+    head += f'# On the split "{search.splits[0]}": {numbers}\n'
+    path = driver.ledger.folder / FOUND
+    replace_file(path, (head + dump_recipe(candidate.recipe)).encode(), sync=True)
+    return path
+
+
+def _report(driver: Driver, candidate: Candidate, recipe: Path) -> Mapping[str, float]:
+    """Make the model from the recipe as it was written, and evaluate it once on the other split."""
+    made = driver.maker.run(load_recipe(recipe), driver.ledger.folder / MODEL)
+    split = driver.loaded.search.splits[-1]
+    if len(driver.loaded.search.splits) == 1:
+        return {}
+    outcome = driver.on_split(candidate, split, made)
+    if outcome.rejected:
+        raise RunError(
+            Problem(
+                f'What was found could not be evaluated on the split "{split}".',
+                why=outcome.rejected, fix=f"{recipe} is written all the same; see {driver.ledger.folder / LOG}",
+            )
+        )  # fmt: skip
+    if not any(entry["event"] == "reported" and entry["label"] == candidate.label for entry in driver.ledger.current()):
+        driver.append("reported", label=candidate.label, split=split, metrics=dict(outcome.metrics))
+    return outcome.metrics
+
+
+def _finish(prepared: Prepared, driver: Driver, chosen: Chosen) -> None:
+    for name in (WORK, RUNNING):
+        if (prepared.place / name).exists():
+            delete(prepared.place / name)
+    state = chosen.ended or "done"
+    if driver.ledger.entries[-1].get("state") != state:
+        driver.append("ended", state=state, label=chosen.candidate.label if chosen.candidate else "")
+
+
+def _nothing(driver: Driver) -> Problem:
+    """Why no candidate was chosen: each reason once."""
+    reasons = [f"{driver.known[key]['label']}: {driver.known[key]['reason']}" for key in driver.asked
+               if driver.known[key]["reason"]]  # fmt: skip
+    if not reasons:
+        fix = "lower the floors, or give better candidates"
+        return Problem("No candidate meets the floors of the metrics.", driver.loaded.where("metrics"), fix=fix)
+    why = "\n".join([*reasons[:8], *([f"and {len(reasons) - 8} more"] if len(reasons) > 8 else [])])
+    fix = f"what the evaluator printed is in {driver.ledger.folder / LOG}"
+    return Problem("No candidate could be evaluated.", driver.loaded.where("evaluator"), why=why, fix=fix)
+
+
+def _stopped(driver: Driver) -> Problem:
+    done = len(driver.known)
+    return Problem(
+        f"Stopped: {format_count(done, 'evaluation')} {'is' if done == 1 else 'are'} in the ledger.",
+        why=f"they are kept in {driver.ledger.folder}",
+        fix="run the same command again to go on",
+    )

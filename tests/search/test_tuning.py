@@ -1,0 +1,94 @@
+"""optuna, where it is installed; else what is said of it."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from mergegraph.cli import main
+from mergegraph.search.outcome import Outcome
+from mergegraph.search.scoring import Metric, Rule
+from mergegraph.search.tuning import Tried, front
+from tests.search.scores import soup
+from tests.search.searches import RECIPE, entries, run, write_search
+
+needs_optuna = pytest.mark.skipif(find_spec("optuna") is None, reason="optuna is not installed: mergegraph[search]")
+
+
+def tuned(folder: Path, **fields: object) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "merge.yaml").write_text(RECIPE)
+    over = {"boost.by": {"low": 0, "high": 1}}
+    return write_search(folder, "optuna", **({"recipe": "merge.yaml", "over": over, "trials": 6} | fields))
+
+
+@pytest.mark.skipif(find_spec("optuna") is not None, reason="optuna is installed")
+def test_without_optuna_it_says_what_to_install(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", str(tuned(tmp_path))]) == 2
+    assert "pip install 'mergegraph[search]'" in capsys.readouterr().err
+    assert not (tmp_path / "found").exists()
+
+
+@pytest.mark.skipif(find_spec("matplotlib") is not None, reason="matplotlib is installed")
+def test_without_matplotlib_a_png_is_refused_before_the_search(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", str(write_search(tmp_path)), "--png", str(tmp_path / "x.png")]) == 2
+    assert "report.html has the same plots" in capsys.readouterr().err
+    assert not (tmp_path / "found").exists()
+
+
+@needs_optuna
+@pytest.mark.parametrize("sampler", ["tpe", "cma_es", "random"])
+def test_a_study_finds_a_strength_and_goes_on_with_the_same_candidates(tmp_path: Path, sampler: str) -> None:
+    result = run(tuned(tmp_path, sampler=sampler, limits={"evaluations": 3}))
+    assert "3 evaluations" in result.ended
+    result = run(tuned(tmp_path, sampler=sampler))
+    labels = [entry["label"] for entry in entries(tmp_path, "evaluated") if entry["split"] == "select"]
+    assert len(labels) == len(set(labels)) == 6
+    whole = run(tuned(tmp_path / "whole", sampler=sampler))
+    assert [e["label"] for e in entries(tmp_path / "whole", "evaluated")][:6] == labels
+    assert whole.label == result.label
+
+
+@needs_optuna
+def test_several_objectives_give_what_no_other_beats(tmp_path: Path) -> None:
+    (tmp_path / "two.py").write_text(
+        "import judge\ndef score(model, split):\n"
+        "    near = sum(judge.values(model)) / len(judge.values(model))\n"
+        "    return {'a': near, 'b': -near, 'c': 1.0}\n"
+    )
+    metrics = {"a": "max", "b": "max", "c": {"direction": "max", "weight": 0}}
+    result = run(tuned(tmp_path, evaluator={"python": "two:score"}, metrics=metrics, multi_objective=True))
+    assert isinstance(result.findings["front"], list)
+    assert len(result.findings["front"]) == 6  # what is better in one is worse in the other
+
+
+@needs_optuna
+def test_a_gradient_and_a_choice_can_be_searched(tmp_path: Path) -> None:
+    over = {
+        "boost.by": {"low": 0.1, "high": 1, "points": 2, "log": True},
+        "learnt.missing": {"choices": ["error", "keep"]},
+    }
+    run(tuned(tmp_path, over=over, trials=2))
+    settings = entries(tmp_path, "evaluated")[0]["facts"]["settings"]
+    assert len(settings["boost.by"]) == 2
+    assert settings["learnt.missing"] in ("error", "keep")
+
+
+@pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplotlib is not installed: mergegraph[search]")
+def test_a_png_is_drawn(tmp_path: Path) -> None:
+    assert main(["search", str(write_search(tmp_path)), "--png", str(tmp_path / "x.png"), "--quiet"]) == 0
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_the_front_leaves_out_what_is_beaten() -> None:
+    rule = Rule({"a": Metric(direction="max"), "b": Metric(direction="min"), "c": Metric(direction="min", weight=0)})
+    values = {"best_a": (5, 9), "best_b": (1, 1), "between": (3, 4), "beaten": (3, 5), "equal": (3, 4)}
+    tried = [Tried(soup((name,)), {}, Outcome({"a": a, "b": b, "c": 0})) for name, (a, b) in values.items()]
+    tried.append(Tried(soup(("crashed",)), {}, Outcome(rejected="crashed")))
+    assert [each.candidate.label for each in front(tried, rule)] == ["best_a", "best_b", "between", "equal"]
+    assert json.dumps(dict(tried[0].settings)) == "{}"
