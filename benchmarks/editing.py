@@ -5,7 +5,8 @@
 `mergegraph tui` in a pseudo-terminal of 120 by 40 cells, on recipes of 11 and of 200 nodes over the small language
 models. A key moves the selection: graph, form and text follow. Latency is from the write of the key to
 the first bytes that are painted. "While they are laid out": the five keys after each duplicated node, which needs a new
-layout. Exits 1 where a target is missed: 60 ms (95th percentile), 0.5 s for a layout.
+layout. Exits 1 where a target is missed: 60 ms for an idle key (95th percentile), 0.5 s for a layout and for any key
+meanwhile.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from table import table
 from mergegraph.recipe.load import load_recipe
 
 MODELS = Path(__file__).resolve().parents[1] / "recipes" / "models" / "tiny-llama"
-_MILLISECONDS, _LAYOUT_SECONDS = 60.0, 0.5
+_IDLE_MILLISECONDS, _LAYOUT_SECONDS = 60.0, 0.5
 _BETWEEN_KEYS = 0.15
 _WINDOW = Room(82, 34)
 _LAYOUTS = 9
@@ -121,7 +122,7 @@ def main() -> None:
         ):
             ordered = sorted(1e3 * each for each in found)
             late = ordered[int(0.95 * len(ordered))]
-            is_missed |= late > _MILLISECONDS
+            is_missed |= ordered[-1] > 1e3 * _LAYOUT_SECONDS if "while" in name else late > _IDLE_MILLISECONDS
             numbers = (statistics.median(ordered), late, ordered[-1])
             rows.append([name, str(len(ordered)), *(f"{x:.1f}" for x in numbers)])
         print(table(("the next node", "presses", "median ms", "p95 ms", "most ms"), rows), flush=True)

@@ -9,8 +9,10 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -36,19 +38,24 @@ MOST_KEYS = 25
 
 
 class Terminal:
-    """A shell in tmux, 120 by 40. `pressed`: the keys since the last `count`; what is typed counts but for names."""
+    """A shell in tmux, 120 by 40. `pressed`: keys so far; of what is typed all counts but names.
+
+    Each opening has a server of its own, in a folder whose name is short: a socket's may have 104 characters."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.socket, self.pressed = folder, f"mergegraph-test-{os.getpid()}", 0
+        self.folder, self.sockets = folder, tempfile.TemporaryDirectory(prefix="tmux")
+        self.opened = self.pressed = 0
         self.open()
 
     def tmux(self, *arguments: str) -> str:
         said = subprocess.run(
-            ["tmux", "-f", "/dev/null", "-L", self.socket, *arguments], capture_output=True, text=True, check=True
-        )
+            ["tmux", "-f", "/dev/null", "-S", f"{self.sockets.name}/{self.opened}", *arguments],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
         return said.stdout
 
     def open(self) -> None:
+        self.opened += 1
         shell = "env -u COLUMNS -u LINES TERM=tmux-256color COLORTERM=truecolor sh"
         self.tmux("new-session", "-d", "-x", "120", "-y", "40", "-c", str(self.folder), shell)
 
@@ -123,7 +130,9 @@ def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Termin
     shown = Terminal(tmp_path)
     yield shown
     (tmp_path / "gate").unlink(missing_ok=True)
-    subprocess.run(["tmux", "-L", shown.socket, "kill-server"], capture_output=True, check=False)
+    with suppress(subprocess.CalledProcessError):
+        shown.close()
+    shown.sockets.cleanup()
     for run in runs.living():
         runs.stop(run)
 

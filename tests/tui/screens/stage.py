@@ -124,6 +124,9 @@ class StillRun:
     def close(self) -> None:
         pass
 
+    def list_finished(self) -> None:
+        self.view = replace(self.view, finished=self.view.shown.tensors[:0:-1] if self.view.shown else ())
+
     def pause_or_go_on(self) -> str:
         return ""
 

@@ -162,6 +162,7 @@ async def run(walk: Walk) -> None:
     walk.see("run")
     for key, name in (("g", "run-graph"), ("l", "run-log"), ("t", "run-tensors")):
         await walk.press(key)
+        await _show(walk)
         walk.see(name)
         await walk.press(key)
     for name, still in (("run-done", stage.done(here)), ("run-failed", stage.failed(here))):
@@ -172,7 +173,12 @@ async def run(walk: Walk) -> None:
 async def _follow(walk: Walk, run: stage.StillRun) -> None:
     walk.app.workspace.followed = run  # type: ignore[assignment]
     walk.app.sync()
-    for _ in range(3):  # rows are cut to the widths of panes that come and go with the state
+    await _show(walk)
+
+
+async def _show(walk: Walk) -> None:
+    """Rows are cut to the widths of panes that come and go with the state."""
+    for _ in range(3):
         await walk.pilot.pause()
         walk.app.show_run()
 
