@@ -276,7 +276,7 @@ def test_an_empty_tensor_has_a_record() -> None:
         (torch.float16, False, 0.0, (65_519.0, 65_520.0, -7e4), 2, "half a step above the largest becomes infinite"),
         (torch.float8_e4m3fn, False, 448.0, (448.0, 449.0, -1e3), 2, "what saturates"),
         (torch.bfloat16, False, 0.0, (1e38, 3.38e38, -3e38), 0, "all that float32 holds"),
-        (torch.float32, True, 0.0, (3.4028235e38, 3.4028236e38, 1e39), 1, "float64 that becomes float32"),
+        (torch.float32, True, 0.0, (3.4028235e38, 3.4028236e38, 1e39), 2, "float64 that becomes float32"),
     ],
 )
 def test_what_does_not_fit_the_dtype_is_counted_everywhere(

@@ -298,7 +298,7 @@ def test_attribution_of_nearly_parallel_changes_is_within_its_noise(closeness: f
         assert isinstance(value, float)
         assert floor is not None
         assert abs(value - wanted) < 4.0 * floor.spread + 1e-4
-        assert closeness < 0.01 or floor.spread < 1e-3, "well apart they are known"
+        assert closeness < 0.1 or floor.spread < 1e-3, "well apart they are known"
     assert METRICS["residual"].value(found, Subject("")) == pytest.approx(0.0, abs=1e-5)
 
 
