@@ -30,8 +30,9 @@ from mergegraph.plan.strengths import strengths_in
 from mergegraph.plan.survey import Survey
 from mergegraph.recipe.model import Recipe
 from mergegraph.stats.compare import compare
+from mergegraph.stats.csv_file import to_csv
 from mergegraph.stats.differing import comparison_csv, comparison_json
-from mergegraph.stats.files import is_record, load, to_csv, to_json
+from mergegraph.stats.files import is_record, load, to_json
 from mergegraph.stats.hints import Strengths
 from mergegraph.stats.html import report
 from mergegraph.stats.metrics import METRICS

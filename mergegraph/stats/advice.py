@@ -13,7 +13,7 @@ from mergegraph.stats import gram
 from mergegraph.stats.energy import NORMAL_90, energy_kept
 from mergegraph.stats.metrics import METRICS, Missing, Subject, shown, subjects
 from mergegraph.stats.pooling import Sums
-from mergegraph.stats.predict import Predicted, matched_norms, predict_whole
+from mergegraph.stats.predict import Predicted, equal_contributions, matched_norms, predict_whole
 from mergegraph.stats.record import Record, TensorRecord
 from mergegraph.stats.standing_out import UNRELATED
 from mergegraph.stats.summary import OUTSIDE, Grid, Overviews, grid
@@ -96,12 +96,15 @@ def _asymmetry(record: Record, total: TensorRecord) -> Iterator[Evidence]:
     after = predict_whole(record.tensors, lambda t: matched_norms(t, average, smallest))
     assert before is not None
     assert after is not None
+    equal = zip(record.sources, equal_contributions(total), strict=True)
+    strengths = ", ".join(f"{name} {shown(strength)}" for name, strength in equal)
     yield Evidence(
         "asymmetry of size",
         f"the largest change is {shown(value)} times as long as the smallest; above {ASYMMETRY:g} in "
         f"{format_count(len(above), 'tensor')} of {len(record.tensors):,}",
         "equal sizes give 1; above 3 a plain average is mostly one model",
-        f"`match_norm` to {record.sources[smallest]}, tensor by tensor, or strengths that fall as the norms grow.",
+        f"`match_norm` to {record.sources[smallest]}, tensor by tensor, or strengths that fall as the norms "
+        f"grow: {strengths} push equally hard.",
         tuple(_before_and_after(record.sources, before, after)),
     )
 

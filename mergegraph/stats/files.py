@@ -1,13 +1,11 @@
-"""A record as a file: JSON that is read again strictly, and CSV for other programs, one row a tensor.
+"""A record as a JSON file that is read again strictly.
 
 The JSON is the same bytes for the same numbers. Knows nothing of how they were counted.
 """
 
 from __future__ import annotations
 
-import csv
 import gc
-import io
 import json
 import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -109,17 +107,6 @@ def _from_json(raw: bytes, file: str) -> Record:
 def is_record(path: Path) -> bool:
     """Whether a path is a file of statistics, or a folder that has one."""
     return (path / STATS).is_file() if path.is_dir() else path.suffix == ".json" and path.is_file()
-
-
-def to_csv(record: Record) -> str:
-    """One row a tensor: a column for each sum, `gram.i.j` with 0 for the base; empty where nothing was counted."""
-    rows = [_row(record, each) for each in record.tensors]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    text = io.StringIO()
-    table = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()
 
 
 def _number(value: float) -> float | str:
@@ -291,47 +278,3 @@ def _real(value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
         raise TypeError(f"{str(value)[:40]} is no number")
     return float(value)
-
-
-def _row(record: Record, tensor: TensorRecord) -> dict[str, object]:
-    role = tensor.role
-    row: dict[str, object] = {
-        "tensor": tensor.name, "dtype": tensor.dtype, "shape": "x".join(map(str, tensor.shape)),
-        "elements": tensor.elements, "kind": role.kind, "layer": "" if role.layer is None else role.layer,
-        "skipped": tensor.skipped, "counted": tensor.counted or "",
-    }  # fmt: skip
-    if tensor.skipped:
-        return row
-    size = len(tensor.changes) + 1
-    places = [(i, j) for i in range(size) for j in range(i, size)]
-    row |= {f"gram.{i}.{j}": value for (i, j), value in zip(places, tensor.gram, strict=True)}
-    for name, change in zip(_change_names(record, tensor), tensor.changes, strict=True):
-        row |= {f"{name}.{what}": value for what, value in asdict(change).items() if what != "exponents"}
-    for (i, j), pair in (tensor.pairs or {}).items():
-        pairing = f"{record.sources[i]}|{record.sources[j]}"
-        row |= {f"{pairing}.both": pair.both, f"{pairing}.opposite": pair.opposite}
-    if tensor.together is not None:
-        row["absolute_of_sum"] = tensor.together.absolute_of_sum
-        winners = zip(record.sources, tensor.together.winners, strict=True)
-        row |= {f"{name}.wins": count for name, count in winners}
-    row |= asdict(tensor.outcome) if tensor.outcome is not None else {}
-    for name, each in zip(record.sources, tensor.thinned, strict=False):
-        row |= {
-            f"{name}.{what}.{of}": value for what, numbers in _thinned(each).items() for of, value in numbers.items()
-        }
-    return row | (_spectral_row(record, tensor.spectral) if tensor.spectral is not None else {})
-
-
-def _spectral_row(record: Record, found: Spectral) -> dict[str, object]:
-    row: dict[str, object] = {"spectra_skipped": found.skipped}
-    for name, spectrum in zip((*record.sources, record.result), found.changes, strict=False):
-        row |= {f"{name}.sigma.{n}": value for n, value in enumerate(spectrum.values, 1)}
-        row |= {f"{name}.sigma.outside": spectrum.outside, f"{name}.sigma.rounding": spectrum.rounding}
-    for (i, j), overlap in found.overlaps.items():
-        pairing = f"{record.sources[i]}|{record.sources[j]}"
-        row |= {f"{pairing}.overlap.{what}": value for what, value in asdict(overlap).items()}
-    return row
-
-
-def _change_names(record: Record, tensor: TensorRecord) -> Sequence[str]:
-    return [*record.sources, record.result][: len(tensor.changes)]

@@ -7,13 +7,13 @@ what needs single elements (sign conflict, hull) does not, and of the cast loss 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mergegraph.stats import gram
 from mergegraph.stats.adding import added
 from mergegraph.stats.floors import ROUNDING
-from mergegraph.stats.record import Record, TensorRecord
+from mergegraph.stats.record import TensorRecord
 
 Coefficients = Callable[[TensorRecord], Sequence[float]]
 """c_1 … c_k of a tensor."""
@@ -85,11 +85,6 @@ def expected_cast_loss(tensors: Sequence[TensorRecord], coefficients: Coefficien
     return math.sqrt(lost / changed) if changed > 0 else None
 
 
-def predict_each(record: Record, coefficients: Coefficients) -> dict[str, Predicted]:
-    """Every tensor that was looked at, by name."""
-    return {t.name: predict(t, coefficients(t)) for t in record.tensors if not t.skipped}
-
-
 def matched_norms(tensor: TensorRecord, strengths: Sequence[float], reference: int) -> tuple[float, ...]:
     """What `match_norm` to source `reference` makes of the strengths: every change gets the norm that it has there."""
     energies = [gram.inner(tensor, i, i) for i in range(1, gram.source_count(tensor) + 1)]
@@ -107,19 +102,9 @@ def equal_contributions(tensor: TensorRecord, strength: float = 1.0) -> tuple[fl
     return tuple(strength * each / total if total else 0.0 for each in inverse)
 
 
-def dare_variance(density: float) -> float:
-    """The variance that dropping and rescaling adds, against the energy of the change: p / (1 - p), p = 1 - density."""
-    return (1.0 - density) / density
-
-
 def constant(strengths: Sequence[float]) -> Coefficients:
     """The same coefficients for every tensor."""
     return lambda _: strengths
-
-
-def by_kind(strengths: Mapping[str, Sequence[float]], otherwise: Sequence[float]) -> Coefficients:
-    """Coefficients for each kind of tensor."""
-    return lambda tensor: strengths.get(tensor.role.kind, otherwise)
 
 
 def _nothing(k: int) -> _Sums:

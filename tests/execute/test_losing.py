@@ -17,7 +17,8 @@ from mergegraph.execute.losing import Running
 from mergegraph.execute.run import Options, run
 from mergegraph.execute.surveying import survey_plan
 from mergegraph.plan.outputs import Stats
-from mergegraph.stats.files import from_json, load, to_csv, to_json
+from mergegraph.stats.csv_file import to_csv
+from mergegraph.stats.files import from_json, load, to_json
 from mergegraph.stats.metrics import METRICS, Missing, Subject, subjects
 from mergegraph.stats.record import Mass, Record
 from mergegraph.stats.summary import whole

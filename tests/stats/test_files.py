@@ -6,14 +6,20 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mergegraph.errors import InputError
-from mergegraph.stats.files import from_json, to_csv, to_json
-from mergegraph.stats.record import Change, Outcome, Pair, Record, TensorRecord, Together
+from mergegraph.stats.csv_file import to_csv
+from mergegraph.stats.files import from_json, to_json
+from mergegraph.stats.metrics import METRICS, Missing, subjects
+from mergegraph.stats.record import FORMAT, Change, Outcome, Pair, Record, TensorRecord, Together
+from mergegraph.stats.summary import whole
+from tests.stats.shown import spectral
 
 CHANGE = Change(0.1, 2.5, -3.0, 4.0, 1.5, 7, 1, {-12: (3, 0.25), 1: (2, 8.0)})
 RECORD = Record(
@@ -74,5 +80,36 @@ def test_the_table_has_a_row_for_every_tensor() -> None:
     assert [row["tensor"] for row in rows] == [tensor.name for tensor in RECORD.tensors]
     first, second = rows
     assert (first["kind"], first["layer"], first["shape"], first["gram.1.2"]) == ("mlp", "0", "3x5", "5.0")
-    assert (first["out.largest"], first["a|b.opposite"], first["b.wins"], first["outside"]) == ("1.5", "5", "9", "2")
+    assert (first["out.largest"], first["a|b.opposite"], first["b.wins"], first["result.outside"]) == (
+        "1.5",
+        "5",
+        "9",
+        "2",
+    )
     assert (second["skipped"], second["gram.0.0"]) == ("it is int64", "")
+
+
+def test_the_table_has_every_metric_by_name() -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(spectral()))))
+    for metric in METRICS.values():
+        for subject in subjects(metric, spectral()):
+            about = re.findall("french|python|legal|merged|base", subject.label)
+            column = f"{metric.name}({', '.join(about)})" if about else metric.name
+            for row, tensor in zip(rows, spectral().tensors, strict=True):
+                value = metric.value(tensor, subject, whole(spectral()))
+                assert row[column] == ("" if isinstance(value, Missing) else str(value)), column
+
+
+def test_every_field_and_column_is_documented() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/statistics.md").read_text(encoding="utf-8")
+    text = page[page.index("## The files") :]
+    named = set(re.findall("`([^`]+)`", text))
+    content = json.loads(to_json(spectral()))
+    thinned, spectra = (next(t[field] for t in content["tensors"] if t.get(field)) for field in ("thinned", "spectral"))
+    fields = {*content, *content["tensors"][0], *content["tensors"][0]["changes"][0], *content["tensors"][0]["outcome"]}
+    fields |= {*thinned[0], *thinned[0]["trim"], *thinned[0]["drop"], *spectra, *spectra["sources"][0], "skipped"}
+    assert fields <= named
+    columns = next(csv.reader(io.StringIO(to_csv(spectral()))))
+    plain = [column for column in columns if not re.search("[.(]", column) and column not in METRICS]
+    assert set(plain) <= named
+    assert f"`mergegraph_stats` | {FORMAT}" in text

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from mergegraph.stats.compare import compare
-from mergegraph.stats.files import from_json, to_csv, to_json
+from mergegraph.stats.csv_file import to_csv
+from mergegraph.stats.files import from_json, to_json
 from mergegraph.stats.metrics import METRICS, TIER_2, Missing, Subject, subjects, why_none
 from mergegraph.stats.pooling import pooled
 from mergegraph.stats.record import Overlap, Record, Spectral, Spectrum

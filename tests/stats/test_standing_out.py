@@ -119,6 +119,9 @@ def test_asymmetry_is_shown_with_match_norm_before_and_after() -> None:
     assert "asymmetry of size" not in [each.topic for each in advice(sizes(2.5))]
     (found,) = (each for each in advice(sizes(7.0)) if each.topic == "asymmetry of size")
     assert "match_norm" in found.people
+    said = re.search(r"a ([0-9.]+), b ([0-9.]+) push equally hard", found.people)
+    assert said is not None
+    assert (float(said[1]), float(said[2])) == pytest.approx((7 / 8, 1 / 8), abs=0.01)
     # Unrelated changes of norms 1 and 7: cosines 1/√50 and 7/√50, and 1/√2 when the norms are equal.
     assert found.details[0].startswith("cosine of the average with a: 0.1")
     assert "with match_norm 0.7" in found.details[0]

@@ -7,7 +7,8 @@ from html import escape
 from pathlib import Path
 
 from mergegraph.errors import Problem
-from mergegraph.stats.files import to_csv, to_json
+from mergegraph.stats.csv_file import to_csv
+from mergegraph.stats.files import to_json
 from mergegraph.stats.html import report
 from mergegraph.stats.html.style import DIVERGING, SEQUENTIAL, ink
 from mergegraph.stats.strengths import strengths_of
