@@ -43,7 +43,7 @@ class BadResult(ValueError):
 def read_outcome(answer: object, wanted: Sequence[str]) -> Outcome:
     """The outcome that `answer` says. BadResult where it is none, or lacks a metric that is `wanted`."""
     if not isinstance(answer, dict):
-        raise BadResult(f"the result is no JSON object but {_kind(cast('object', answer))}")
+        raise BadResult(f"the result is no JSON object but {_kind(answer)}")
     said = cast("dict[str, Any]", answer)
     predictions = _predictions(said.get("predictions", {}))
     metrics = {name: _number(name, value) for name, value in said.items() if name not in _PARTS}
@@ -65,7 +65,7 @@ def _number(name: str, value: object) -> float:
     if isinstance(value, dict) and "not_finite" in value:
         raise BadResult(f'"{name}" is {cast("dict[str, Any]", value)["not_finite"]}')
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadResult(f'"{name}" is {_kind(value)}, not a number')
+        raise BadResult(f'"{name}" is {_kind(cast("object", value))}, not a number')
     if not math.isfinite(value):
         raise BadResult(f'"{name}" is {value}')
     return float(value)
