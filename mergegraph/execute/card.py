@@ -6,13 +6,13 @@ import json
 import re
 from collections.abc import Iterable
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mergegraph.errors import Problem, RunError, on_one_line, printable
 from mergegraph.plan.plan import InputFile, Output, Plan
+from mergegraph.tensors.sources.door import read_bytes
 from mergegraph.walking import populations, reads
 
 
@@ -37,7 +37,7 @@ def copied_files(output: Output) -> Iterable[tuple[str, bytes]]:
         sources.append(("chat_template.jinja", output.sidecars.chat_template))
     for name, source in sources:
         try:
-            yield name, Path(source).read_bytes()
+            yield name, read_bytes(source)
         except OSError as error:
             fix = "put it back, or plan again without it"
             raise RunError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from mergegraph.errors import Location, Problem
 from mergegraph.graph import GraphNode
 from mergegraph.methods.save import Save
-from mergegraph.resolve import Resolved
+from mergegraph.resolve import Resolved, ResolvedNode
 from mergegraph.tensors.partial import is_partial
 
 _LONGEST_NAME = 240
@@ -76,12 +76,7 @@ def _unusable(path: str, folder: Path) -> str:
 
 def overlaps(resolved: Resolved, paths: Mapping[str, Path]) -> Iterator[Problem]:
     """Outputs that would touch an input, or each other."""
-    inputs = {
-        (checkpoint.folder if checkpoint.is_folder else Path(checkpoint.files[0].path)).resolve(): node.node
-        for node in resolved.nodes.values()
-        if (checkpoint := node.checkpoint) is not None
-    }
-    inputs |= {node.adapter.folder.resolve(): node.node for node in resolved.nodes.values() if node.adapter is not None}
+    inputs = {place.resolve(): node.node for node in resolved.nodes.values() if (place := _read_from(node)) is not None}
     places = {name: path.resolve() for name, path in paths.items()}
     for name, path in paths.items():
         at = resolved.nodes[name].node.source.where(("path",))
@@ -95,6 +90,15 @@ def overlaps(resolved: Resolved, paths: Mapping[str, Path]) -> Iterator[Problem]
                     f'Two saves meet on disk: "{earlier}" and "{name}".', at=at, node=name,
                     why=f"{paths[earlier]} and {path}", fix="give one of them a `path:` beside the other's",
                 )  # fmt: skip
+
+
+def _read_from(node: ResolvedNode) -> Path | None:
+    """The folder or the file of this machine that a node reads."""
+    if node.adapter is not None:
+        return node.adapter.folder if isinstance(node.adapter.folder, Path) else None
+    if node.checkpoint is None or not isinstance(node.checkpoint.folder, Path):
+        return None
+    return node.checkpoint.folder if node.checkpoint.is_folder else Path(node.checkpoint.files[0].path)
 
 
 def _partial(path: Path) -> Path:

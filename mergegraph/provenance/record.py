@@ -46,13 +46,15 @@ class Device(_Record):
 
 
 class Input(_Record):
-    """A file that was read: of the model that `node` loads and the recipe calls `model`."""
+    """A file that was read: of the model that `node` loads and the recipe calls `model`. `source`: where it lies, if
+    that is a server: on the Hub at a commit."""
 
     node: str
     model: str
     file: str
     bytes: Count
     sha256: Sha256 | Literal["not computed"]
+    source: str = ""
 
 
 class Weights(_Record):
