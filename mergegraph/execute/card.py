@@ -13,6 +13,7 @@ import yaml
 from mergegraph.errors import Problem, RunError, on_one_line, printable
 from mergegraph.plan.plan import InputFile, Output, Plan
 from mergegraph.tensors.sources.door import read_bytes
+from mergegraph.tensors.sources.location import name_of
 from mergegraph.walking import populations, reads
 
 
@@ -54,7 +55,7 @@ def model_card(plan: Plan, output: Output) -> str:
         matter |= {"base_model": list(output.sidecars.base_models), "base_model_relation": relation}
     if output.sidecars.licence:
         matter["license"] = output.sidecars.licence
-    name = on_one_line(plan.name or output.path.name)
+    name = on_one_line(plan.name or name_of(output.place))
     recipe = printable(plan.recipe_text.rstrip())
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", recipe)), default=0))
     models = "\n".join(

@@ -133,6 +133,12 @@ def planned_source(location: str, identity: str) -> RangeSource:
     return known if known is not None and known.identity == identity else _remember(open_source(location))
 
 
+def forget(location: str) -> None:
+    """Open a file anew the next time: it lies elsewhere now."""
+    with _lock:
+        _known.pop(location, None)
+
+
 def open_source(location: str) -> RangeSource:
     """Opens a file of a server. InputError says why it cannot be."""
     scheme = scheme_of(location)

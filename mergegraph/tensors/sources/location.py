@@ -28,6 +28,11 @@ def is_remote(location: str) -> bool:
     return bool(scheme_of(location))
 
 
+def restored(argument: str) -> str:
+    """A URI that was taken for a path, and has lost a slash; anything else as it is."""
+    return re.sub(r"^([a-z][a-z0-9+.-]+):/+(?=[^/])", r"\1://", argument)
+
+
 def joined(folder: str, name: str) -> str:
     """The location of `name` in a folder of a server. `name` may hold slashes, and no `..`."""
     assert ".." not in name.split("/"), name

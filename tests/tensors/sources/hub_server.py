@@ -6,6 +6,7 @@ requests; what each server was asked for is written down, headers included.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -49,7 +50,8 @@ class Asked:
 
 
 class HubServer:
-    """`faults`: name to how many requests it still spoils. `signature` is what a signed address must carry now."""
+    """`faults`: name to how many requests it still spoils. `signature` is what a signed address must carry now; after
+    `fails_after` requests for bytes, the server of bytes fails for good."""
 
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
@@ -57,6 +59,7 @@ class HubServer:
         self.asked: dict[str, list[Asked]] = {"hub": [], "cdn": []}
         self.body_bytes = {"hub": 0, "cdn": 0}
         self.signature = 1
+        self.fails_after: int | None = None
         self.uploads: dict[str, bytes] = {}
         self.commits: list[dict[str, Any]] = []
         self.created: list[dict[str, Any]] = []
@@ -110,7 +113,9 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _note(self) -> None:
-        self.hub.asked[self.kind].append(Asked(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
+        self.hub.asked[self.kind].append(
+            Asked(self.command, self.path, {k.lower(): v for k, v in self.headers.items()})
+        )
 
     def _send(self, status: int, body: bytes = b"", **headers: str) -> None:
         self.send_response(status)
@@ -130,7 +135,8 @@ class _Handler(BaseHTTPRequestHandler):
         """A file, or the range of it that is asked for; spoilt as the faults say."""
         asked = self.headers.get("Range")
         if asked is None or self.hub.takes("ignore-range"):
-            self._send(200, content, **headers)
+            spoilt = bytes([content[0] ^ 1]) + content[1:] if self.hub.takes("flip") else content
+            self._send(200, spoilt, **headers)
             return
         first, _, last = asked.removeprefix("bytes=").partition("-")
         begin, end = int(first), min(int(last or len(content) - 1), len(content) - 1)
@@ -159,6 +165,9 @@ class _Cdn(_Handler):
         if self.hub.takes("reset"):
             self.close_connection = True
             self.connection.close()
+            return
+        if self.hub.fails_after is not None and self.hub.requests("cdn") > self.hub.fails_after:
+            self._send(503, b"later", Retry_After="0")
             return
         for status in (429, 503):
             if self.hub.takes(str(status)):
@@ -311,8 +320,18 @@ class _Hub(_Handler):
 
     def _committed(self, repo_id: str, revision: str, lines: list[dict[str, Any]]) -> None:
         self.hub.commits.append({"repo": repo_id, "revision": revision, "lines": lines})
+        repo = self.hub.repos[repo_id]
+        files = dict(repo.files.get(repo.revisions.get(revision, ""), {}))
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                files[value["path"]] = self.hub.uploads[value["oid"]]
         commit = hashlib.sha1(json.dumps(lines).encode()).hexdigest()
-        self._json({"commitUrl": f"{self.hub.endpoint}/{repo_id}/commit/{commit}", "commitOid": commit, "hookOutput": ""})
+        repo.files[commit], repo.revisions[revision] = files, commit
+        url = f"{self.hub.endpoint}/{repo_id}/commit/{commit}"
+        self._json({"commitUrl": url, "commitOid": commit, "hookOutput": ""})
 
 
 def git_oid(content: bytes) -> str:
