@@ -7,6 +7,7 @@ are ambient: what AWS, Google and Azure read from the environment and their own 
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 
 from mergegraph.errors import InputError, Problem
 from mergegraph.tensors.sources.location import scheme_of
-from mergegraph.tensors.sources.retry import GaveUp, Lasting, Passing, retrying
+from mergegraph.tensors.sources.retry import GaveUp, Lasting, Passing, is_passing, retrying
 from mergegraph.tensors.sources.source import Entry, Names
 from mergegraph.tensors.sources.traffic import count
 
@@ -72,7 +73,8 @@ class ObjectFile:
         self.file_bytes: int = meta["size"]
         self._etag: str = meta.get("e_tag") or ""
         version: str | None = meta.get("version")
-        self.identity = f"{scheme_of(location)}:{location}:etag={self._etag}" + (f";v={version}" if version else "")
+        named = f"{scheme_of(location)}:{location.partition('://')[2]}"
+        self.identity = f"{named}:etag={self._etag}" + (f";v={version}" if version else "")
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         for start in range(0, len(buffer), _PIECE_BYTES):
@@ -135,10 +137,21 @@ def _translated(attempt: Callable[[], T]) -> T:
     except exceptions.AlreadyExistsError as error:
         raise Lasting("it exists", 409) from error
     except exceptions.BaseError as error:
-        text = str(error)
-        if "redentials" in text or "metadata" in text:
-            raise Lasting("no credentials are set", 401) from error
-        raise Passing("the service failed, or the connection to it") from error
+        raise _judged(str(error)) from error
+
+
+def _judged(text: str) -> Passing | Lasting:
+    """What an error without a class of its own means."""
+    if "NoSuchBucket" in text:
+        return Lasting("there is no such bucket", 404)
+    if "PermanentRedirect" in text or "region" in text.lower():
+        return Lasting("the bucket is in another region than AWS_REGION says")
+    stated = re.search(r"status:? (\d{3})", text)
+    if stated is not None and not is_passing(int(stated[1])):
+        return Lasting(f"it answered {stated[1]}", int(stated[1]))
+    if stated is None and ("redentials" in text or "169.254.169.254" in text):
+        return Lasting("no credentials are set", 401)
+    return Passing(f"it answered {stated[1]}" if stated else "the service failed, or the connection to it")
 
 
 def _refused(location: str, failure: Lasting) -> Problem:
@@ -153,7 +166,7 @@ def _fix(location: str, status: int) -> str:
     if status in (401, 403):
         return _CREDENTIALS.get(scheme, _CREDENTIALS["az"])
     if scheme == "s3":
-        return f"see what is there: aws s3 ls s3://{bucket}/{key.rpartition('/')[0]}/"
+        return f"see what is there: aws s3 ls s3://{bucket}/{key.rpartition('/')[0]}"
     return (
         f"see what is there: gcloud storage ls gs://{bucket}/" if scheme == "gs" else "check the container and the name"
     )

@@ -6,6 +6,8 @@ where one is, the person says which is meant. Everything else is a path.
 
 from __future__ import annotations
 
+import difflib
+from dataclasses import replace
 from pathlib import Path
 
 from mergegraph.errors import InputError, Problem
@@ -28,7 +30,25 @@ def remote_place(reference: str, folder: Path, subfolder: str | None = None) -> 
         raise InputError(_ambiguous(reference))
     name = hub_name(reference)
     assert name is not None, reference
-    return _of_hub(name, subfolder)
+    try:
+        return _of_hub(name, subfolder)
+    except InputError as error:
+        near = _near(reference, folder)
+        if not near:
+            raise
+        problems = [replace(problem, fix=f"did you mean {near}, which is here?") for problem in error.problems]
+        raise InputError(*problems) from error.__cause__
+
+
+def _near(reference: str, folder: Path) -> str:
+    """`./models/llama` for `models/lama`, where that is here; "" where nothing of the kind is."""
+    owner, _, name = reference.partition("/")
+    try:
+        names = [entry.name for entry in (folder / owner).iterdir()]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"./{owner}/{close[0]}" if close else ""
 
 
 def _of_uri(reference: str, subfolder: str | None) -> RemotePath:

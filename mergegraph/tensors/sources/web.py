@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from mergegraph.errors import InputError, Problem
 from mergegraph.tensors.sources.http import Moved, look, read_range, server_of
-from mergegraph.tensors.sources.location import joined, shown
+from mergegraph.tensors.sources.location import joined, scheme_of, shown
 from mergegraph.tensors.sources.retry import GaveUp, Lasting, Passing, retrying
 from mergegraph.tensors.sources.source import Entry, Names
 
@@ -70,7 +70,8 @@ class WebFile:
             raise InputError(Problem(f"{shown(location)} cannot be read by ranges.", why=why, fix=_DOWNLOAD))
         self.file_bytes = length
         self._etag = headers.get("etag", "")
-        self.identity = f"https:{location}:{_version(self._etag, headers.get('last-modified', ''), length)}"
+        named = f"{scheme_of(location)}:{location.partition('://')[2]}"
+        self.identity = f"{named}:{_version(self._etag, headers.get('last-modified', ''), length)}"
         self._lock = threading.Lock()
 
     def read_into(self, offset: int, buffer: memoryview) -> None:

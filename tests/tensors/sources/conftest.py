@@ -25,6 +25,7 @@ def _forgetful(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
 def hub_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[HubServer]:
     from huggingface_hub import constants
 
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
