@@ -251,7 +251,10 @@ def _template_of(checkpoint: Checkpoint) -> object:
         path = checkpoint.folder / "chat_template.jinja"
         if path.is_file():
             return read_text(path)
-        with opened(str(checkpoint.folder / "tokenizer_config.json")) as file:
+        path = checkpoint.folder / "tokenizer_config.json"
+        if not path.is_file():
+            return None
+        with opened(str(path)) as file:
             settings: Any = json.loads(read_range(file, 0, _COPIED_UP_TO))
         return settings.get("chat_template")
     except (OSError, ValueError, AttributeError, RecursionError):

@@ -166,8 +166,11 @@ def _by_names(names: Iterable[str]) -> tuple[str, str]:
 
 def _base_of(folder: Place) -> str:
     """What adapter_config.json names as the base; empty when it does not."""
+    path = folder / "adapter_config.json"
+    if not path.is_file():
+        return ""
     try:
-        with opened(str(folder / "adapter_config.json")) as file:
+        with opened(str(path)) as file:
             config: object = json.loads(read_range(file, 0, _MOST_CONFIG_BYTES))
     except (OSError, ValueError, RecursionError):
         return ""

@@ -179,6 +179,8 @@ _small: OrderedDict[tuple[str, str], bytes] = OrderedDict()
 
 
 def _remember(source: RangeSource) -> RangeSource:
+    if not source.may_be_kept:
+        return source
     with _lock:
         _known[source.location] = source
         while len(_known) > _MOST_KNOWN:

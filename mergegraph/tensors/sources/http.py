@@ -21,7 +21,6 @@ from urllib.parse import urljoin, urlsplit
 from mergegraph.tensors.sources.retry import Lasting, Passing, asked_to_wait, is_passing
 from mergegraph.tensors.sources.traffic import count
 
-CONNECT_SECONDS = 20.0
 SILENCE_SECONDS = 60.0
 """A server that sends nothing for so long counts as gone; one that is slow does not."""
 
@@ -97,8 +96,8 @@ class _Exchange:
 
     def __init__(self, address: str, method: str, headers: Mapping[str, str]) -> None:
         parts = urlsplit(address)
-        self._key = (parts.scheme, parts.netloc)
         self._server = server_of(address)
+        self._key = (parts.scheme, self._server)
         self._whole = False
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         sent = {"Accept-Encoding": "identity", "User-Agent": _AGENT, **headers}
@@ -187,15 +186,18 @@ def _sent(
 ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
     """The reply to a request, on a kept connection or on a new one. Servers close what is idle, so a kept connection
     that fails before it gives a reply is no failure of the server."""
+    proxy = _proxy(*key)
+    # A proxy wants the whole address, unless the connection goes through it unread.
+    target = f"{key[0]}://{key[1]}{target}" if proxy and key[0] == "http" else target
     while (kept := _taken(key)) is not None:
         try:
             kept.request(method, target, headers=dict(headers))
             return kept, kept.getresponse()
         except (OSError, http.client.HTTPException):
             kept.close()
-    connection, via = _connection(*key)
+    connection = _connection(*key, proxy)
     try:
-        connection.request(method, via + target, headers=dict(headers))
+        connection.request(method, target, headers=dict(headers))
         reply = connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
         connection.close()
@@ -237,20 +239,22 @@ def _trusted() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _connection(scheme: str, netloc: str) -> tuple[http.client.HTTPConnection, str]:
-    """A connection that is not open yet, and what stands before a target on it: a proxy wants the whole address."""
-    host = netloc.rpartition("@")[2]
-    proxy = urllib.request.getproxies().get(scheme)
-    if proxy and not urllib.request.proxy_bypass(host.partition(":")[0]):
-        through = urlsplit(proxy if "://" in proxy else f"http://{proxy}").netloc.rpartition("@")[2]
-        if scheme == "https":
-            tunnel = http.client.HTTPSConnection(through, timeout=SILENCE_SECONDS, context=_trusted())
-            tunnel.set_tunnel(host)
-            return tunnel, ""
-        return http.client.HTTPConnection(through, timeout=SILENCE_SECONDS), f"{scheme}://{host}"
-    if scheme == "https":
-        return http.client.HTTPSConnection(host, timeout=SILENCE_SECONDS, context=_trusted()), ""
-    return http.client.HTTPConnection(host, timeout=SILENCE_SECONDS), ""
+def _proxy(scheme: str, netloc: str) -> str:
+    """The host of the proxy that the environment names for a server; "" without one."""
+    proxy = urllib.request.getproxies().get(scheme, "")
+    if not proxy or urllib.request.proxy_bypass(netloc.partition(":")[0]):
+        return ""
+    return urlsplit(proxy if "://" in proxy else f"http://{proxy}").netloc.rpartition("@")[2]
+
+
+def _connection(scheme: str, netloc: str, proxy: str) -> http.client.HTTPConnection:
+    """A connection that is not open yet."""
+    if scheme == "http":
+        return http.client.HTTPConnection(proxy or netloc, timeout=SILENCE_SECONDS)
+    connection = http.client.HTTPSConnection(proxy or netloc, timeout=SILENCE_SECONDS, context=_trusted())
+    if proxy:
+        connection.set_tunnel(netloc)
+    return connection
 
 
 def _failure(error: Exception) -> str:

@@ -71,6 +71,9 @@ class Hub:
             return _cached_names(name)
         return asking(name, lambda: _tree(name))
 
+    def entry(self, location: str) -> Entry | None:
+        return None
+
 
 def named(location: str) -> HubName:
     """The model, commit and file that a location names."""

@@ -58,10 +58,10 @@ class _Place:
 
     @classmethod
     def of(cls, name: HubName) -> _Place:
-        from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_url
+        from huggingface_hub import constants, get_hf_file_metadata, get_token, hf_hub_url
 
         url = hf_hub_url(name.repo, name.inside, revision=name.revision, endpoint=endpoint())
-        token = get_token()
+        token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
         count(server_of(endpoint()), requests=1)
         found = asking(name, lambda: get_hf_file_metadata(url, token=token or False, endpoint=endpoint()))
         if found.size is None or found.etag is None:
@@ -76,6 +76,8 @@ class _Place:
 
 class HubFile:
     """Ranges of a file that lies on a server of the Hub."""
+
+    may_be_kept = True
 
     def __init__(self, location: str, name: HubName, place: _Place, identity: str) -> None:
         self.location, self.file_bytes, self.identity = location, place.file_bytes, identity
@@ -115,7 +117,9 @@ class HubFile:
 
 
 class CachedFile:
-    """A file that the Hub's cache has at its commit."""
+    """A file that the Hub's cache has at its commit; open as long as somebody has it."""
+
+    may_be_kept = False
 
     def __init__(self, location: str, path: Path, identity: str) -> None:
         self.location, self.identity = location, identity

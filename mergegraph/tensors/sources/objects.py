@@ -61,9 +61,14 @@ class Objects:
             meta["path"].rpartition("/")[2]: Entry(meta["size"], meta.get("e_tag") or "") for meta in listed["objects"]
         }
 
+    def entry(self, location: str) -> Entry | None:
+        return None
+
 
 class ObjectFile:
     """Ranges of one object, of the version that it was opened at."""
+
+    may_be_kept = True
 
     def __init__(self, location: str) -> None:
         self.location = location

@@ -30,9 +30,14 @@ class Others:
             if each.get("type") == "file"
         }
 
+    def entry(self, location: str) -> Entry | None:
+        return None
+
 
 class OtherFile:
     """Ranges of one file."""
+
+    may_be_kept = True
 
     def __init__(self, location: str) -> None:
         self.location = location

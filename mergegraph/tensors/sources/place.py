@@ -24,6 +24,10 @@ class Server(Protocol):
         """The files of a folder. InputError when it cannot be listed."""
         ...
 
+    def entry(self, location: str) -> Entry | None:
+        """A file that is in no listing; None where listings tell all, or it is not there."""
+        ...
+
 
 class Listings:
     """The folders of a server that were listed, each once."""
@@ -31,11 +35,18 @@ class Listings:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._names: dict[str, Names] = {}
+        self._entries: dict[str, Entry | None] = {}
 
     def names(self, folder: str) -> Names:
         if folder not in self._names:
             self._names[folder] = self._server.names(folder)
         return self._names[folder]
+
+    def entry(self, location: str) -> Entry | None:
+        listed = self.names(parent_of(location)).get(name_of(location))
+        if listed is None and location not in self._entries:
+            self._entries[location] = self._server.entry(location)
+        return listed or self._entries.get(location)
 
 
 @dataclass(frozen=True)
@@ -84,8 +95,8 @@ class RemotePath:
 
     @property
     def entry(self) -> Entry | None:
-        """What the listing says of this file; None where it is not in it."""
-        return self.listings.names(self.parent.location).get(self.name)
+        """What the server says of this file; None where it is not there."""
+        return self.listings.entry(self.location)
 
     def iterdir(self) -> Iterator[RemotePath]:
         """The files of this folder; folders in it are not listed."""

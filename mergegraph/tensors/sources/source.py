@@ -15,6 +15,8 @@ class RangeSource(Protocol):
     location: str
     file_bytes: int
     identity: str
+    may_be_kept: bool
+    """Whether it holds nothing open, and may stay for whoever reads the file next."""
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from byte `offset`: all of it, of the file that `identity` names, or InputError. Any number of

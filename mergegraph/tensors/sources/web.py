@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from mergegraph.errors import InputError, Problem
 from mergegraph.tensors.sources.http import Moved, look, read_range, server_of
-from mergegraph.tensors.sources.location import joined, scheme_of, shown
+from mergegraph.tensors.sources.location import joined, name_of, scheme_of, shown
 from mergegraph.tensors.sources.retry import GaveUp, Lasting, Passing, retrying
 from mergegraph.tensors.sources.source import Entry, Names
 
@@ -36,6 +36,9 @@ class Web:
             entries = list(pool.map(_entry, [joined(folder, name) for name in KNOWN_NAMES]))
         return {name: entry for name, entry in zip(KNOWN_NAMES, entries, strict=True) if entry is not None}
 
+    def entry(self, location: str) -> Entry | None:
+        return None if name_of(location) in KNOWN_NAMES else _entry(location)
+
 
 def _entry(location: str) -> Entry | None:
     """A file's length and ETag; None where the server has none."""
@@ -55,6 +58,8 @@ def _entry(location: str) -> Entry | None:
 
 class WebFile:
     """Ranges of one file, of the version that it was opened at."""
+
+    may_be_kept = True
 
     def __init__(self, location: str) -> None:
         self.location = location
