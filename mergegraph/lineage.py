@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -212,7 +213,7 @@ def median_cosine(ours: Mapping[str, StoredTensor], theirs: Mapping[str, StoredT
     pairs = list(islice(shared, 0, None, step))
     if are_fetched:
         with ThreadPoolExecutor(_PIECES_OF_SERVERS) as pool:
-            compared = list(pool.map(lambda pair: _cosine(*pair), pairs))
+            compared = list(pool.map(_fetched_cosine, *zip(*pairs, strict=True)))
     else:
         compared = [_cosine(one, other) for one, other in pairs]
     cosines = [cosine for cosine in compared if cosine is not None]
@@ -220,6 +221,12 @@ def median_cosine(ours: Mapping[str, StoredTensor], theirs: Mapping[str, StoredT
 
 
 _READABLE = ("F64", "F32", "F16", "BF16")
+
+
+@lru_cache(maxsize=4096)
+def _fetched_cosine(one: StoredTensor, other: StoredTensor) -> float | None:
+    """`_cosine`, fetched once: whoever edits a recipe checks it again and again."""
+    return _cosine(one, other)
 
 
 def _cosine(one: StoredTensor, other: StoredTensor) -> float | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mergegraph.errors import InputError, Problem
 from mergegraph.tensors.readback import sha256_of
@@ -29,10 +30,13 @@ def download_inputs(identities: Mapping[str, str]) -> None:
 
 
 def _download(location: str, identity: str) -> None:
-    from huggingface_hub import hf_hub_download
+    import huggingface_hub
 
+    library: Any = huggingface_hub
     name = named(location)
-    path = asking(name, lambda: hf_hub_download(name.repo, name.inside, revision=name.revision, endpoint=endpoint()))
+    path = asking(
+        name, lambda: library.hf_hub_download(name.repo, name.inside, revision=name.revision, endpoint=endpoint())
+    )
     promised = promised_sha256(identity)
     digest = sha256_of(path, lambda _: None)
     if promised and digest != promised:

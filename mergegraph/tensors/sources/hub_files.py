@@ -10,6 +10,7 @@ import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mergegraph.errors import InputError, Problem
 from mergegraph.tensors.local_file import LocalFile, open_local
@@ -58,12 +59,15 @@ class _Place:
 
     @classmethod
     def of(cls, name: HubName) -> _Place:
-        from huggingface_hub import constants, get_hf_file_metadata, get_token, hf_hub_url
+        import huggingface_hub
+        from huggingface_hub import constants, get_token, hf_hub_url
+
+        library: Any = huggingface_hub
 
         url = hf_hub_url(name.repo, name.inside, revision=name.revision, endpoint=endpoint())
         token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
         count(server_of(endpoint()), requests=1)
-        found = asking(name, lambda: get_hf_file_metadata(url, token=token or False, endpoint=endpoint()))
+        found: Any = asking(name, lambda: library.get_hf_file_metadata(url, token=token or False, endpoint=endpoint()))
         if found.size is None or found.etag is None:
             raise InputError(no_entry(name))
         is_hub = server_of(found.location) == server_of(endpoint())

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import unquote, urlsplit
 
 from mergegraph.tensors.sources.location import scheme_of
-from mergegraph.tensors.sources.place import Place, RemotePath
+from mergegraph.tensors.sources.place import FILE_SUFFIXES, Place, RemotePath
 
 _WORD = r"[A-Za-z0-9][\w.-]*"
 _ID = re.compile(rf"(?P<repo>{_WORD}/{_WORD})(?:@(?P<revision>[\w./-]+))?", re.ASCII)
@@ -57,8 +57,9 @@ def endpoint() -> str:
 
 
 def looks_like_id(reference: str) -> bool:
-    """Whether a plain reference has the form of an id: one slash, and neither `./`, `/` nor `~` before it."""
-    return _ID.fullmatch(reference) is not None
+    """Whether a plain reference has the form of an id: one slash, and neither `./`, `/` nor `~` before it. What ends as
+    files do is a file."""
+    return _ID.fullmatch(reference) is not None and not reference.lower().endswith(FILE_SUFFIXES)
 
 
 def hub_name(reference: str) -> HubName | None:

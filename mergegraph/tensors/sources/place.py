@@ -14,7 +14,20 @@ from typing import Protocol, TypeAlias
 from mergegraph.tensors.sources.location import joined, name_of, parent_of
 from mergegraph.tensors.sources.source import Entry, Names
 
-_FILES = (".safetensors", ".json", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".model", ".txt")
+FILE_SUFFIXES = (
+    ".safetensors",
+    ".json",
+    ".bin",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".gguf",
+    ".pkl",
+    ".model",
+    ".txt",
+    ".yaml",
+    ".yml",
+)
 
 
 class Server(Protocol):
@@ -82,7 +95,7 @@ class RemotePath:
         return RemotePath(parent_of(self.location), self.listings)
 
     def is_dir(self) -> bool:
-        return not self.location.endswith(_FILES)
+        return not self.location.lower().endswith(FILE_SUFFIXES)
 
     def is_file(self) -> bool:
         return not self.is_dir() and self.entry is not None

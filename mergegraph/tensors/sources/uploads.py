@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mergegraph.errors import InputError, OutputError, Problem
 from mergegraph.tensors.completed import PROVENANCE, RUN_RECORD
@@ -45,7 +45,7 @@ def result_id_at(destination: str, names: Names) -> str:
         said: Any = json.loads(bytes(raw))
     except ValueError:
         return ""
-    return str(said.get("result_id", "")) if isinstance(said, dict) else ""
+    return str(cast("dict[str, object]", said).get("result_id", "")) if isinstance(said, dict) else ""
 
 
 def deliver(folder: Path, destination: str, *, overwrite: bool, tick: Callable[[], None]) -> None:

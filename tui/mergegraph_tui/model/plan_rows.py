@@ -56,7 +56,7 @@ def fact_rows(planned: Planned) -> Iterator[Row]:
 def _output_rows(output: PlannedOutput) -> Iterator[Row]:
     copied = f", {output.copied:,} copied" if output.copied else ""
     counted = f"{format_count(output.tensors, 'tensor')}{copied} in {format_count(output.files, 'file')}"
-    yield [(f"{output.node:<7} ", "detail"), (output.destination or from_home(output.path), "name"), (f"   {counted}", "detail")]
+    yield [(f"{output.node:<7} ", "detail"), (from_home(output.path), "name"), (f"   {counted}", "detail")]
     disk = f"{format_bytes(output.write_bytes)} needed, {format_bytes(output.disk_free_bytes)} free on the disk"
     yield [("        ", ""), (disk, "detail" if output.fits else "error")]
     yield [("        ", ""), (standing_text(output), "warning" if is_in_the_way(output) else "done")]
