@@ -135,7 +135,8 @@ def _checkpoint(
 ) -> Checkpoint:
     """The record, once every part is found good. InputError with all problems otherwise."""
     tensors = {name: tensor for header in headers.values() for name, tensor in header.tensors.items()}
-    config = findings.attempt(_read_config, folder) or {}
+    # A server that gives no header is not asked for more.
+    config = findings.attempt(_read_config, folder) or {} if headers or isinstance(folder, Path) else {}
     quantised = foreign.quantised(config, tensors)
     if quantised and not findings.problems and (folded := scaled_in_blocks(tensors, config)) is not None:
         tensors, config, quantised = folded, unquantised(config), None

@@ -48,7 +48,8 @@ class OtherFile:
             fix = "download it, and write the path of its folder"
             raise InputError(Problem(f"{shown(location)} has no known length.", fix=fix))
         self.file_bytes: int = known["size"]
-        self.identity = f"{scheme_of(location)}:{location}:bytes={self.file_bytes};v={_version(known)}"
+        named = f"{scheme_of(location)}:{location.partition('://')[2]}"
+        self.identity = f"{named}:bytes={self.file_bytes};v={_version(known)}"
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         if len(buffer):
@@ -79,6 +80,10 @@ def _files(location: str) -> tuple[Any, str]:
         raise InputError(
             Problem(f"{shown(location)} cannot be opened: {error}", fix="download it, and write the path of its folder")
         ) from error
+    except OSError as error:
+        fix = "check the address and its credentials, and run the same command again"
+        why = error.strerror or type(error).__name__
+        raise InputError(Problem(f"{shown(location)} cannot be opened: {why}.", fix=fix)) from error
 
 
 def _tried(location: str, attempt: Callable[[], T]) -> T:
