@@ -18,6 +18,7 @@ from mergegraph.tensors.sources.http import Moved, read_range, server_of
 from mergegraph.tensors.sources.hub import cached_file, content_of_cached, is_offline, named
 from mergegraph.tensors.sources.hub_errors import asking, no_entry, offline, refused, unreachable
 from mergegraph.tensors.sources.hub_names import HubName, endpoint
+from mergegraph.tensors.sources.pieces import in_pieces
 from mergegraph.tensors.sources.retry import GaveUp, Lasting, Passing, retrying
 from mergegraph.tensors.sources.source import RangeSource
 from mergegraph.tensors.sources.traffic import count
@@ -89,8 +90,9 @@ class HubFile:
         self._lock = threading.Lock()
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        if not len(buffer):
-            return
+        in_pieces(offset, buffer, self._read)
+
+    def _read(self, offset: int, buffer: memoryview) -> None:
         try:
             retrying(server_of(self._place.address), lambda: self._attempt(offset, buffer))
         except GaveUp as failure:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from mergegraph.errors import InputError, Problem
 from mergegraph.tensors.sources.location import scheme_of
+from mergegraph.tensors.sources.pieces import in_pieces
 from mergegraph.tensors.sources.retry import GaveUp, Lasting, Passing, is_passing, retrying
 from mergegraph.tensors.sources.source import Entry, Names
 from mergegraph.tensors.sources.traffic import count
@@ -82,9 +83,10 @@ class ObjectFile:
         self.identity = f"{named}:etag={self._etag}" + (f";v={version}" if version else "")
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        for start in range(0, len(buffer), _PIECE_BYTES):
-            piece = buffer[start : start + _PIECE_BYTES]
-            tried(self.location, lambda piece=piece, at=offset + start: self._attempt(at, piece))
+        in_pieces(offset, buffer, self._read, _PIECE_BYTES)
+
+    def _read(self, offset: int, buffer: memoryview) -> None:
+        tried(self.location, lambda: self._attempt(offset, buffer))
 
     def _attempt(self, offset: int, buffer: memoryview) -> None:
         options: dict[str, Any] = {"range": (offset, offset + len(buffer))}

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from mergegraph.errors import InputError, Problem
 from mergegraph.tensors.sources.http import Moved, look, read_range, server_of
 from mergegraph.tensors.sources.location import joined, name_of, scheme_of, shown
+from mergegraph.tensors.sources.pieces import in_pieces
 from mergegraph.tensors.sources.retry import GaveUp, Lasting, Passing, retrying
 from mergegraph.tensors.sources.source import Entry, Names
 
@@ -80,8 +81,9 @@ class WebFile:
         self._lock = threading.Lock()
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        if not len(buffer):
-            return
+        in_pieces(offset, buffer, self._read)
+
+    def _read(self, offset: int, buffer: memoryview) -> None:
         try:
             retrying(server_of(self.location), lambda: self._attempt(offset, buffer))
         except GaveUp as failure:

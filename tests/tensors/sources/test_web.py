@@ -14,6 +14,7 @@ import pytest
 from mergegraph.errors import InputError, RunError
 from mergegraph.tensors.checkpoint import open_checkpoint
 from mergegraph.tensors.sources.location import is_remote, joined, name_of, parent_of, shown
+from mergegraph.tensors.sources.pieces import in_pieces
 from mergegraph.tensors.sources.retry import asked_to_wait
 from tests.tensors.sources.object_server import free_port
 from tests.tensors.sources.test_hub import read_all
@@ -149,6 +150,22 @@ def test_locations(location: str, remote: bool, parent: str, name: str, _reason:
     if remote:
         assert parent_of(location) == parent
         assert joined(parent, name) == location == shown(location)
+
+
+@pytest.mark.parametrize("length", [0, 1, 16, 17, 48, 50])
+def test_a_long_range_is_read_in_pieces(length: int) -> None:
+    content = bytes(range(100))
+    asked: list[tuple[int, int]] = []
+
+    def read(offset: int, buffer: memoryview) -> None:
+        asked.append((offset, len(buffer)))
+        buffer[:] = content[offset : offset + len(buffer)]
+
+    buffer = bytearray(length)
+    in_pieces(7, memoryview(buffer), read, 16)
+    assert buffer == content[7 : 7 + length]
+    assert len(asked) == -(-length // 16)
+    assert all(0 < count <= 16 for _, count in asked)
 
 
 WAITS = [
