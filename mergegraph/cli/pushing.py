@@ -5,6 +5,7 @@ huggingface_hub sends it; nothing is sent of an output that is not as it was wri
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ def show_pushed(
 ) -> None:
     """RecipeError for a name that is no id, what `verify` raises, RunError when the Hub refuses."""
     repo_id = _repo_id(repo)
+    if as_json or quiet or not sys.stderr.isatty():
+        from huggingface_hub.utils import disable_progress_bars
+
+        disable_progress_bars()
     with progress_line(shown=not (as_json or quiet)) as tick:
         verified = verify(path, tick, with_sha256=True)
     _require_finished(verified)
@@ -92,6 +97,8 @@ def _refused(repo_id: str, error: Exception) -> Problem:
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
     fact = f"{repo_id} cannot be written."
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
+        return _refused(repo_id, error.__cause__)
     if isinstance(error, OfflineModeIsEnabled):
         return Problem(fact, why="HF_HUB_OFFLINE forbids to ask the Hub", fix="unset HF_HUB_OFFLINE")
     if isinstance(error, LocalTokenNotFoundError):

@@ -19,6 +19,7 @@ def in_pieces(
             read(offset, buffer)
         return
     starts = range(0, len(buffer), piece_bytes)
+    pieces = [buffer[start : start + piece_bytes] for start in starts]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for _ in pool.map(lambda start: read(offset + start, buffer[start : start + piece_bytes]), starts):
+        for _ in pool.map(read, [offset + start for start in starts], pieces):
             pass

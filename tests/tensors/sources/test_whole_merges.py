@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mergegraph import lineage
 from mergegraph.cli import main
 from mergegraph.pipeline import check, plan
 from mergegraph.recipe.load import load_recipe
@@ -64,6 +65,7 @@ def test_a_plan_reads_headers_and_a_run_reads_the_plan(
     check(load_recipe(recipe(tmp_path)))
     checked = hub_server.body_bytes["cdn"]
     hub_server.reset()
+    lineage._fetched_cosine.cache_clear()
     assert main(["run", str(recipe(tmp_path)), "-q"]) == 0
     assert hub_server.body_bytes["cdn"] == checked + planned.read_bytes
 
@@ -164,6 +166,7 @@ class TestPushing:
         assert main(["run", str(recipe(tmp_path, *map(str, models))), "-q"]) == 0
         return tmp_path / "out"
 
+    @pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")  # huggingface_hub 2.4 with httpx2
     def test_what_arrives_is_what_was_written(
         self, hub_server: HubServer, output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
