@@ -186,7 +186,8 @@ def _plan(asked: Asked) -> Plan:
     if asked.sets:
         raise RecipeError(Problem("--set changes a recipe, and models were named.", fix="leave --set out"))
     named = _named(asked.sources, asked.base)
-    return plan_models(named, asked.base, budget_bytes=asked.budget_bytes, workers=asked.workers,
+    base = _reference(Path(asked.base)) if asked.base is not None else None
+    return plan_models(named, base, budget_bytes=asked.budget_bytes, workers=asked.workers,
                        max_header_bytes=asked.max_header_bytes)  # fmt: skip
 
 
@@ -211,7 +212,7 @@ def _base(asked: Asked, recipe: Recipe) -> str | Checkpoint | None:
     node = recipe.nodes.get(asked.base or "")
     if asked.base is None or (node is not None and isinstance(node.method, Load)):
         return asked.base
-    return open_checkpoint(asked.base, Path.cwd(), max_header_bytes=asked.max_header_bytes)
+    return open_checkpoint(_reference(Path(asked.base)), Path.cwd(), max_header_bytes=asked.max_header_bytes)
 
 
 def _named(paths: Sequence[Path], base: str | None) -> dict[str, str]:

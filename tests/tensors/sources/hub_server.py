@@ -317,7 +317,9 @@ class _Hub(_Handler):
         self.hub.created.append(wanted)
         repo_id = f"{wanted['organization']}/{wanted['name']}"
         status = 409 if repo_id in self.hub.repos else 200
-        self.hub.repos.setdefault(repo_id, Repo(private=bool(wanted.get("private"))))
+        self.hub.repos.setdefault(
+            repo_id, Repo(private=wanted.get("visibility") == "private" or bool(wanted.get("private")))
+        )
         self._json({"url": f"{self.hub.endpoint}/{repo_id}", "id": repo_id}, status)
 
     def _committed(self, repo_id: str, revision: str, lines: list[dict[str, Any]]) -> None:
