@@ -131,6 +131,19 @@ def test_a_branch_that_moved_is_explained_and_the_old_commit_goes_on(
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["resumed"] > 0
 
 
+def test_a_model_of_the_hub_is_looked_at(
+    hub_server: HubServer, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(["info", "org/base", "--json"]) == 0
+    assert main(["info", "hf:/org/base", "--json"]) == 0, "a path has lost a slash"
+    one, other = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert one["tensors"] == other["tensors"] != []
+    assert main(["stats", "org/code", "--base", "org/base", "-q", "--csv", "changes.csv"]) == 0
+    assert "lm_head.weight" in (tmp_path / "changes.csv").read_text()
+
+
 class TestDownloading:
     def test_what_is_read_goes_to_the_cache(
         self, hub_server: HubServer, models: tuple[Path, Path], tmp_path: Path
