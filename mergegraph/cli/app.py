@@ -24,6 +24,7 @@ from mergegraph.cli.options import (
     budget_bytes,
     device_name,
     one_of,
+    share_of,
 )
 from mergegraph.cli.reporting import reporting
 from mergegraph.cli.source import recipe_from_expression, recipe_from_file
@@ -91,6 +92,10 @@ def run(
     stats: Annotated[
         bool, typer.Option("--stats", help="Measure every tensor in the same pass: stats.json beside the output.")
     ] = False,
+    shards: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Make only the I-th of N parts of the output files; `finalize` ends it."),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -98,6 +103,7 @@ def run(
     with reporting(as_json=as_json):
         device = _for_stats(device) if stats else device
         device = device_name(device)
+        share = share_of(shards, stats=stats) if shards is not None else None
         budgeted, device_budgeted = budget_bytes(budget), budget_bytes(device_budget, "--device-budget")
         if expression is None:
             source = recipe_from_file(_given(recipe), sets or (), sweeps or (), fix_known_faults=fix_known_faults)
@@ -117,6 +123,12 @@ def run(
             max_header_bytes=max_header_mb * 1_000_000,
             stats=Stats() if stats else None,
         )
+        if share is not None:
+            from mergegraph.cli.sharding import Making, make_share
+
+            making = Making(share, device, device_budgeted, overwrite=overwrite, allow_non_finite=allow_non_finite)
+            make_share(planned, making, as_json=as_json, quiet=quiet)
+            return
         execute_plan(
             planned,
             as_json=as_json,
@@ -129,6 +141,46 @@ def run(
             device=device,
             device_budget_bytes=device_budgeted,
         )
+
+
+@app.command()
+def finalize(
+    recipe: RecipeFile,
+    output: Output = None,
+    device: Device = "auto",
+    sets: Sets = None,
+    sweeps: Sweeps = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    allow_non_finite: Annotated[
+        bool, typer.Option("--allow-non-finite", help="Accept parts that hold NaN and Inf.")
+    ] = False,
+    allow_unrelated: AllowUnrelated = False,
+    max_header_mb: MaxHeader = 25,
+    fix_known_faults: FixKnownFaults = False,
+    no_read_back: Annotated[
+        bool, typer.Option("--no-read-back", help="Believe the parts' records: compare lengths and headers only.")
+    ] = False,
+    verify_output: Annotated[
+        bool, typer.Option("--verify-output", help="Compute the sha256 of every file before publishing.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put together what `run --shards` made on one machine or many: check every shard, and publish the outputs."""
+    with reporting(as_json=as_json):
+        device = device_name(device)
+        source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
+        from mergegraph.cli.sharding import Finishing, put_together
+        from mergegraph.pipeline import plan as make_plan
+
+        planned = make_plan(
+            source, output=output, allow_unrelated=allow_unrelated, max_header_bytes=max_header_mb * 1_000_000
+        )
+        finishing = Finishing(
+            device, overwrite=overwrite, allow_non_finite=allow_non_finite, reads_back=not no_read_back,
+            verify_output=verify_output,
+        )  # fmt: skip
+        put_together(planned, finishing, as_json=as_json, quiet=quiet)
 
 
 @app.command()
