@@ -96,6 +96,14 @@ def run(
         str | None,
         typer.Option(metavar="I/N", help="Make only the I-th of N parts of the output files; `finalize` ends it."),
     ] = None,
+    executor: Annotated[
+        str, typer.Option(metavar="threads|ray", help="Who computes: this process, or the workers of a Ray cluster.")
+    ] = "threads",
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT|auto", help="The Ray cluster. Default: a new one on this machine alone."),
+    ] = None,
+    gpus: Annotated[float, typer.Option(min=0, metavar="N", help="Devices that each Ray worker takes.")] = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -104,6 +112,7 @@ def run(
         device = _for_stats(device) if stats else device
         device = device_name(device)
         share = share_of(shards, stats=stats) if shards is not None else None
+        one_of("--executor", executor, ("threads", "ray"))
         budgeted, device_budgeted = budget_bytes(budget), budget_bytes(device_budget, "--device-budget")
         if expression is None:
             source = recipe_from_file(_given(recipe), sets or (), sweeps or (), fix_known_faults=fix_known_faults)
@@ -123,6 +132,15 @@ def run(
             max_header_bytes=max_header_mb * 1_000_000,
             stats=Stats() if stats else None,
         )
+        if executor == "ray":
+            from mergegraph.cli.clustering import Clustering, run_on_cluster
+
+            clustering = Clustering(
+                address, threads or 0, gpus, device, device_budgeted, overwrite=overwrite,
+                allow_non_finite=allow_non_finite, verify_output=verify_output,
+            )  # fmt: skip
+            run_on_cluster(planned, clustering, as_json=as_json, quiet=quiet)
+            return
         if share is not None:
             from mergegraph.cli.sharding import Making, make_share
 

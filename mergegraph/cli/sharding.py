@@ -1,4 +1,4 @@
-"""`run --shards` and `finalize`: parts of an output that several processes or machines make, put together at the end."""
+"""`run --shards` and `finalize`: parts of an output, made by several machines and put together at the end."""
 
 from __future__ import annotations
 

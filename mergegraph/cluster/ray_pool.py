@@ -1,7 +1,7 @@
 """Ray as a pool: one task a shard, on any node of a cluster, or on this machine alone.
 
-Nothing but text goes through Ray: tasks and outcomes, kilobytes each. Ray retries nothing by itself; the driver does, so
-that every attempt is counted. What is set here, and why, is in `docs/scale.md`.
+Nothing but text goes through Ray: tasks and outcomes, kilobytes each. Ray retries nothing by itself; the driver does,
+so that every attempt is counted. What is set here, and why, is in `docs/scale.md`.
 """
 
 from __future__ import annotations

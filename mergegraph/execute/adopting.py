@@ -154,9 +154,12 @@ def _put_together(plan: Plan, standing: Standing, identity: Identity, kind: str)
             attempt.data.replace(working_path(partial, layout, index))
     sync_path(partial)
     header = journal_header(
-        layout, result_id=identity.result_id, plan_sha256=identity.plan_sha256, engine=f"{engine_and_torch()} on {kind}",
+        layout,
+        result_id=identity.result_id,
+        engine=f"{engine_and_torch()} on {kind}",
+        plan_sha256=identity.plan_sha256,
         inputs={file.path: file.identity for file in read_by(plan, output)},
-    )  # fmt: skip
+    )
     records = [record for _, attempt in sorted(standing.attempts.items()) for record in attempt.tensors]
     Journal.create(partial / JOURNAL, header, records).close()
     sync_path(partial)
@@ -170,12 +173,12 @@ def _unready(standing: Standing) -> Iterator[Problem]:
     output = standing.output
     files = output.layout.files
     names = ", ".join([files[index].name for index in missing[:_SHOWN]]) + (", …" if len(missing) > _SHOWN else "")
-    why = f"{names} {'is' if len(missing) == 1 else 'are'} not complete in {partial_of(output)}"
+    why = f"not complete in {partial_of(output)}: {names}"
     if standing.others:
         why += f"\n{format_count(len(standing.others), 'other')} there cannot be used: " + _difference(standing)
+    be = "is" if len(missing) == 1 else "are"
     yield Problem(
-        f"{len(missing)} of {format_count(len(files), 'shard')} of {output.path} {'is' if len(missing) == 1 else 'are'} "
-        "missing.",
+        f"{len(missing)} of {format_count(len(files), 'shard')} of {output.path} {be} missing.",
         at=output.at,
         node=output.node,
         why=why,

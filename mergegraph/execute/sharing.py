@@ -12,6 +12,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import torch
 
@@ -198,13 +199,29 @@ def gather(plan: Plan, options: Options = DEFAULTS, control: Control | None = No
     with refusals_as_problems(plan.projection.pool_bytes), stop_on_signals(control), heap_set_aside():
         warm_up()
         with FileReader({file.path: file.identity for file in plan.inputs}) as reader:
-            work = _Gathering(replace(plan, outputs=(), groups=(), surveys=()), (), reader.read_into, Publisher())
+            nowhere = [_Nowhere() for _ in plan.outputs]
+            work = _Gathering(replace(plan, surveys=()), nowhere, reader.read_into, Publisher())
             work.reserve()
             options.executor(work, control, options.on_tick)
             reader.require_unchanged()
     if control.signal is not None:
         raise Interrupted(Problem("Stopped before any shard was begun.", fix="run the same command again"))
     return work.populations
+
+
+class _Nowhere:
+    """A destination of a run that writes nothing."""
+
+    finished: Mapping[str, str] = MappingProxyType({})
+
+    def write(self, tensor: str, offset_in_tensor: int, buffer: memoryview) -> None:
+        raise AssertionError(tensor)
+
+    def checksum_of(self, tensor: str) -> str:
+        raise AssertionError(tensor)
+
+    def tensor_done(self, tensor: str, checksum: str, **facts: object) -> None:
+        raise AssertionError(tensor)
 
 
 class _Gathering(Work):

@@ -190,7 +190,8 @@ class Work:
         tensors = [self.tensor(place) for members, _ in groups for place in members]
         copied = sum(tensor.is_copy for tensor in tensors)
         read_bytes = sum(bytes_read(self._computation(members, group)) for members, group in groups)
-        read_bytes += sum(x.passes * bytes_read(work) for x in self.plan.gatherings if groups for work, _ in x.members)
+        unknown = [each for each in self.plan.gatherings if groups and each.stat not in self.populations]
+        read_bytes += sum(each.passes * bytes_read(work) for each in unknown for work, _ in each.members)
         write_bytes = sum(tensor.element_count * tensor.dtype.bits // 8 for tensor in tensors)
         return Todo(len(tensors) - copied, copied, read_bytes, write_bytes)
 
