@@ -7,6 +7,7 @@ so that every attempt is counted. What is set here, and why, is in `docs/scale.m
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -32,6 +33,7 @@ _SETTINGS: Final = {
 }
 _OBJECT_STORE_BYTES = 80 << 20
 """No tensor goes there; by default Ray takes 30 percent of the memory."""
+_REACHED_SECONDS = 10
 _RESERVED_BYTES = 300 << 20
 """What a worker holds beside its tiles: the interpreter, torch and the engine."""
 
@@ -90,13 +92,14 @@ def ray_pool(address: str | None, *, threads: int, gpus: float, budget_bytes: in
     at = Location(f"--address {address}" if address else "--executor ray")
     try:
         if address:
+            _reach(address)
             ray.init(address=address, log_to_driver=False, configure_logging=False)
         else:
             ray.init(
                 address="local", include_dashboard=False, log_to_driver=False, configure_logging=False,
                 object_store_memory=_OBJECT_STORE_BYTES,
             )  # fmt: skip
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         why = " ".join(str(error).split())[:300]
         fix = "start one with `ray start --head --disable-usage-stats`, or leave --address out to use this machine"
         raise RecipeError(Problem("There is no Ray cluster to be reached.", at, why=why, fix=fix)) from error
@@ -104,6 +107,13 @@ def ray_pool(address: str | None, *, threads: int, gpus: float, budget_bytes: in
         yield _fitting(ray, at, threads, gpus, _RESERVED_BYTES + budget_bytes)
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """OSError where nobody listens at HOST:PORT: Ray itself would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_REACHED_SECONDS).close()
 
 
 def _fitting(ray: Any, at: Location, threads: int, gpus: float, memory_bytes: int) -> RayPool:
