@@ -231,6 +231,16 @@ def plan(
     max_header_mb: MaxHeader = 25,
     fix_known_faults: FixKnownFaults = False,
     explain: Annotated[bool, typer.Option("--explain", help="Every tensor with its formula and numbers.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Also how long up to N workers of a cluster would take.")
+    ] = None,
+    bandwidth: Annotated[
+        str, typer.Option(metavar="SIZE", help="Of each worker to and from the storage, a second.")
+    ] = "1GB",
+    storage: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Of the storage for all workers, a second. Default: no limit.")
+    ] = None,
+    price: Annotated[float, typer.Option(metavar="P", min=0, help="Of a worker, an hour.")] = 0.0,
     as_json: Json = False,
 ) -> None:
     """Show what a run would read, compute, write and hold in memory. Exit code 3 when it does not fit."""
@@ -249,6 +259,13 @@ def plan(
             max_header_bytes=max_header_mb * 1_000_000,
         )
         show_plan(planned, explained=explain, as_json=as_json)
+        if workers is not None:
+            from mergegraph.cli.simulating import show_simulated
+            from mergegraph.plan.simulate import Machine
+
+            pace = budget_bytes(bandwidth, "--bandwidth") or 1
+            machine = Machine(pace, threads or 4, price=price)
+            show_simulated(planned, workers, machine, budget_bytes(storage, "--storage"), as_json=as_json)
 
 
 @app.command()
