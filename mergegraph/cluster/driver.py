@@ -101,6 +101,7 @@ def _hold(partial: Path, stack: ExitStack) -> None:
     """Take the output for this driver. A folder that is left with nothing in it goes again."""
     partial.mkdir(parents=True, exist_ok=True)
     lock = FolderLock.take(partial / LOCK)
+    (partial / ATTEMPTS).mkdir(exist_ok=True)
 
     def let_go() -> None:
         lock.release()

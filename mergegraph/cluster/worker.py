@@ -33,7 +33,7 @@ def perform(task: str) -> str:
     try:
         made = task_from_json(said["task"], workers=said["threads"])
         devices = devices_for(said["device"], said["device_budget_bytes"])
-        part = Part(made.plan, made.keys, {"part": said["part"]}, made.populations)
+        part = Part(made.plan, made.keys, {"part": said["part"]}, made.populations, creates=False)
         report = make_part(part, Options(allow_non_finite=said["allow_non_finite"], devices=devices))
     except MergegraphError as error:
         return _encoded(Failed(error.problems, error.exit_code, _may_pass(error)))

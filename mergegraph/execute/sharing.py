@@ -49,13 +49,15 @@ class Part:
     """Some shards, as a plan of their own (`mergegraph.plan.shards.only`), with the key of each output.
 
     `told`: what the records of the attempts say beside what was found. `populations`: the statistics of whole models
-    where they are known; what is missing is found out first, by reading those models.
+    where they are known; what is missing is found out first, by reading those models. `creates`: the folder of the
+    attempts is made where it is missing; a worker whose driver has made it may come too late.
     """
 
     plan: Plan
     keys: tuple[Key, ...]
     told: Mapping[str, object] = field(default_factory=dict[str, object])
     populations: Mapping[Stat, Found] = field(default_factory=dict[Stat, Found])
+    creates: bool = True
 
 
 def part_of(
@@ -169,7 +171,14 @@ def _folders(part: Part, reader: FileReader, started: float, stack: ExitStack) -
 
     return [
         stack.enter_context(
-            AttemptFolder.open(output.path, output.layout, key, before_record=reader.require_unchanged, facts=facts)
+            AttemptFolder.open(
+                output.path,
+                output.layout,
+                key,
+                creates=part.creates,
+                before_record=reader.require_unchanged,
+                facts=facts,
+            )
         )
         for output, key in zip(part.plan.outputs, part.keys, strict=True)
     ]

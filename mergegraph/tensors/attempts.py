@@ -94,17 +94,24 @@ class AttemptFolder:
         layout: Layout,
         key: Key,
         *,
+        creates: bool = True,
         before_record: Callable[[], None] = lambda: None,
         facts: Callable[[], Mapping[str, object]] = dict,
     ) -> AttemptFolder:
-        """The folder of attempts at the output `final`, made where it is missing. OutputError when something else
-        lies there, DoesNotFit when the disk is too small for these files."""
+        """The folder of attempts at the output `final`; `creates` it where it is missing. OutputError when something
+        else lies there, DoesNotFit when the disk is too small for these files."""
         partial = final.with_name(f"{final.name}.partial")
         try:
             _refuse_other_runs(partial)
             folder = cls(partial, layout, key, before_record=before_record, facts=facts)
             require_space(partial, sum([file.file_bytes for file in layout.files if file.name not in folder.already]))
-            (partial / ATTEMPTS).mkdir(parents=True, exist_ok=True)
+            if creates:
+                (partial / ATTEMPTS).mkdir(parents=True, exist_ok=True)
+            elif not (partial / ATTEMPTS).is_dir():
+                fact = f"Nobody makes {final} any more: {partial / ATTEMPTS} is gone."
+                raise OutputError(
+                    Problem(fact, why="the output was finished, or given up, before this shard was begun")
+                )
         except OSError as error:
             fact = f"{partial} cannot be made: {os.strerror(error.errno or 0)}."
             raise OutputError(Problem(fact, fix="write to another path, or change the permissions")) from error

@@ -174,6 +174,17 @@ def test_two_drivers_do_not_share_an_output(models: Path, tmp_path: Path) -> Non
     driven(plan, pool)
 
 
+def test_a_worker_that_comes_too_late_leaves_nothing(models: Path, tmp_path: Path) -> None:
+    plan, pool = plan_of(models, tmp_path / "out"), Scripted()
+    driven(plan, pool)
+    adopt(plan)
+    merged(plan)
+    late = decoded(perform(json.dumps(pool.submitted[0])))
+    assert isinstance(late, Failed)
+    assert "any more" in late.problems[0].fact
+    assert not (tmp_path / "out.partial").exists()
+
+
 def test_a_worker_tells_what_will_pass_from_what_will_not(models: Path, tmp_path: Path) -> None:
     plan, pool = plan_of(models, tmp_path / "out"), Scripted()
     driven(plan, pool)
@@ -183,6 +194,7 @@ def test_a_worker_tells_what_will_pass_from_what_will_not(models: Path, tmp_path
         ({"budget_bytes": 1}, False),
     ):
         outputs = [{**output, "path": str(tmp_path / "other")} for output in task["task"]["outputs"]]
+        (tmp_path / "other.partial" / "attempts").mkdir(parents=True, exist_ok=True)
         outcome = decoded(perform(json.dumps({**task, "task": {**task["task"], "outputs": outputs, **change}})))
         assert isinstance(outcome, Failed)
         assert outcome.may_pass is may_pass
