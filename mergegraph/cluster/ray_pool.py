@@ -6,9 +6,10 @@ so that every attempt is counted. What is set here, and why, is in `docs/scale.m
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -62,8 +63,8 @@ class RayPool:
         return self._remote.remote(task)
 
     def wait(self, tickets: Collection[Ticket], seconds: float) -> Collection[Ticket]:
-        ready, _ = self._ray.wait(list(tickets), timeout=seconds) if tickets else ([], [])
-        return ready
+        ended: Any = self._ray.wait(list(tickets), timeout=seconds) if tickets else ((), ())
+        return ended[0]
 
     def outcome(self, ticket: Ticket) -> Made | Failed:
         """A worker, or a node, that is gone may be replaced by another; what else Ray says of a task is a bug here."""
@@ -83,7 +84,7 @@ class RayPool:
 
 
 @contextmanager
-def ray_pool(address: str | None, *, threads: int, gpus: float, budget_bytes: int) -> Iterator[RayPool]:
+def ray_pool(address: str | None, *, threads: int, gpus: float, budget_bytes: int) -> Generator[RayPool]:
     """A pool on the cluster at `address` (`auto`, or `HOST:6379`), or on a new one of this machine alone.
 
     RecipeError where Ray is not installed, the cluster is not there, or no node is large enough.
@@ -138,10 +139,9 @@ def _imported() -> Any:
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
-        import ray
+        return importlib.import_module("ray")
     except ImportError as error:
         problem = Problem(
             "Ray is not installed.", Location("--executor ray"), fix='pip install "mergegraph[ray]"', why=str(error)
         )
         raise RecipeError(problem) from error
-    return ray

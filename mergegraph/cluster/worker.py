@@ -73,5 +73,9 @@ def decoded(text: str) -> Made | Failed:
     said: dict[str, Any] = json.loads(text)
     if "made" in said:
         return Made(**said["made"])
-    problems = [Problem(**{**each, "at": Location(*each["at"]) if each["at"] else None}) for each in said["failed"]]
-    return Failed(tuple(problems), said["exit_code"], said["may_pass"])
+    return Failed(tuple([_problem(each) for each in said["failed"]]), said["exit_code"], said["may_pass"])
+
+
+def _problem(said: dict[str, Any]) -> Problem:
+    at: Any = said.pop("at")
+    return Problem(at=Location(*at) if at else None, **said)
