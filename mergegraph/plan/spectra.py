@@ -28,7 +28,7 @@ from mergegraph.walking import reads, walk_parts
 
 BLOCK_ELEMENTS = 1 << 20
 """Of the matrix so many elements, or one row, are converted to float64 at a time."""
-PACKED_BYTES = 4 << 20
+PACKED_BYTES = 8 << 20
 """What products of matrices take for themselves."""
 _SINGLE, _DOUBLE = 4, 8
 _FACTORS = 4
