@@ -7,17 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mergegraph.stats import energy, gram
-from mergegraph.stats.measures import (
-    At,
-    NoValue,
-    base_energy,
-    both,
-    changed,
-    residual,
-    result,
-    some,
-    std,
-)
+from mergegraph.stats.at import At, NoValue, base_energy, both, changed, result, some
+from mergegraph.stats.measures import std
+from mergegraph.stats.outcomes import residual
 
 ROUNDING = {
     name: 2.0**-digits / math.sqrt(12.0) / 1.36
