@@ -123,7 +123,7 @@ class Measure:
         """All runs of a tile were computed."""
         of = run_count(self.of.elements, leaf)
         products, rows = _numbers(tile.products), self.of.rows
-        self._products.add(first_run, of, products[:, :rows].reshape(len(products), -1))
+        self._products.add(first_run, of, products[:, :rows].reshape(-1, rows * rows))
         if self.stride > DIRECT_STRIDE:
             self._count_sample(tile.room, first_run, _runs(elements, leaf), of)
         with self._lock:

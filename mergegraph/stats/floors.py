@@ -123,6 +123,8 @@ def normal_density_floor(expected: float) -> Callable[[At], Floor]:
 
     def floor(at: At) -> Floor:
         found = energy.density(at.change, at.tensor.elements, wanted)
-        return Floor(expected, (found.highest - found.lowest) / 2 if found else 0.0)
+        if found is None:
+            raise NoValue("there is no density")
+        return Floor(expected, (found.highest - found.lowest) / 2)
 
     return floor

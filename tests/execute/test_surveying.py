@@ -34,9 +34,10 @@ TIES = "d: {op: ties, base: base, inputs: [a, b], density: 0.4}\nmerged: base + 
 
 
 def write_models(folder: Path, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """A base and two fine-tunes of it; the tensors of the second."""
+    """A base and two fine-tunes of it, with an empty tensor and integers; the tensors of the second."""
     base = llama_tensors(hidden=64, vocab=512, dtype=dtype)
     base["position_ids"] = torch.arange(8)
+    base["model.unused.weight"] = torch.empty(0, 64, dtype=dtype)
     write_model(folder / "base", base)
     tuned: dict[str, torch.Tensor] = {}
     for seed, name in ((1, "a"), (2, "b")):
