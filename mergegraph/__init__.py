@@ -13,7 +13,7 @@ From Python the verbs are here, each imported when it is first used:
 
     import mergegraph as mg
 
-    base, code = mg.load("models/base"), mg.load("models/code")
+    base, code = mg.load("./models/base"), mg.load("./models/code")
     mg.save(base + 0.6 * (code - base), "out").run()
 
     plan = mg.make_plan(mg.load_recipe(Path("merge.yaml")), budget_bytes=2 << 30)

@@ -19,6 +19,7 @@ from mergegraph.naming import role
 from mergegraph.tensors.checkpoint import Checkpoint
 from mergegraph.tensors.grown_tokenizer import grown
 from mergegraph.tensors.header import StoredTensor
+from mergegraph.tensors.sources.door import read_text
 from mergegraph.tensors.tokenizer import read_tokens
 from mergegraph.tensors.vocabulary import Placement, Vocabulary, placement, union
 from mergegraph.views import MEAN_ROW, ZERO_ROW, RowMap, row_map
@@ -275,7 +276,7 @@ class _Aligning:
             return ""
         paths = [self.checkpoints[member].folder / "tokenizer.json" for member in members]
         try:
-            own, *others = [path.read_text("utf-8") for path in paths]
+            own, *others = [read_text(path) for path in paths]
             return grown(own, others, target.tokens)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             fact = "The tokenizers cannot be brought together: one is no tokenizer.json that is understood."

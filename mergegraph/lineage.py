@@ -1,15 +1,17 @@
 """Do the models that meet in a node belong together: one base, one tokenizer, one architecture?
 
-Looks at config.json, tokenizer files, and at most 64 KiB of each of at most 32 matrices of each model. Relatives
+Looks at config.json, tokenizer files, and at most 64 KiB of each of at most 32 matrices of each model (8 where one is
+on a server; none where only headers are to be read). Relatives
 measure a median cosine of 0.99 and more, independent initialisations at most 0.003; below 0.5 is another base.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,10 @@ from mergegraph.resolve import Resolved, ResolvedNode
 from mergegraph.tensors.checkpoint import Checkpoint
 from mergegraph.tensors.declared import contradict, declared_bases, same_model
 from mergegraph.tensors.header import StoredTensor
+from mergegraph.tensors.sources.access import access
+from mergegraph.tensors.sources.door import read_piece
+from mergegraph.tensors.sources.hub_names import hub_ids
+from mergegraph.tensors.sources.location import is_remote
 from mergegraph.tensors.tokenizer import Difference, read_tokens, tokens_difference, vocabulary_difference
 
 if TYPE_CHECKING:
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
 
 _PIECE_BYTES = 64 << 10
 _PIECES = 32
+_PIECES_OF_SERVERS = 8
 _RELATED_FROM = 0.5
 _MUST_AGREE = ("model_type", "hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim")
 _SHOULD_AGREE = ("architectures", "rope_theta", "rope_parameters", "rope_scaling", "rms_norm_eps", "hidden_act")
@@ -106,7 +113,7 @@ def _pair_problems(
             fix="read their model cards; the numbers decide, and are compared as well",
         )  # fmt: skip
     cosine = None
-    if ours.node.space == theirs.node.space == "weights":
+    if ours.node.space == theirs.node.space == "weights" and not _is_unread(one, other):
         cosine = median_cosine(_unmoved(ours), _unmoved(theirs))
     if cosine is not None and cosine < _RELATED_FROM:
         said = _declared_text(ours, theirs, declared)
@@ -135,6 +142,11 @@ def _vocabulary_difference(ours: ResolvedNode, theirs: ResolvedNode) -> Differen
     return tokens_difference(*tokens) if all(tokens) else None
 
 
+def _is_unread(*checkpoints: Checkpoint) -> bool:
+    """Whether weights of one of them would have to be fetched, and only headers are to be read."""
+    return access().headers_only and any(is_remote(file.path) for each in checkpoints for file in each.files)
+
+
 def _unmoved(node: ResolvedNode) -> dict[str, StoredTensor]:
     """The tensors whose rows are where they are stored."""
     return {name: tensor for name, tensor in node.stored.items() if name not in node.views}
@@ -146,27 +158,21 @@ def _is_one_of(checkpoint: Checkpoint, names: tuple[str, ...]) -> bool:
 
 
 def _own_names(checkpoint: Checkpoint) -> list[str]:
-    """What a model may be called: as it was asked for, its folder, its id in a Hub cache."""
-    return [checkpoint.reference, str(checkpoint.folder), *_cached_ids(checkpoint)]
-
-
-def _cached_ids(checkpoint: Checkpoint) -> list[str]:
-    """`org/name`, for a folder below `models--org--name` of a Hub cache."""
-    parts = [part for part in checkpoint.folder.parts if part.startswith("models--")]
-    return [part.removeprefix("models--").replace("--", "/") for part in parts]
+    """What a model may be called: as it was asked for, its folder, its id on the Hub."""
+    return [checkpoint.reference, str(checkpoint.folder), *hub_ids(checkpoint.folder)]
 
 
 def _adapter_problems(resolved: Resolved, node: ResolvedNode) -> Iterator[Problem]:
     """An adapter that names another base than the one it is put on, as far as that one says what it is.
 
-    A model from a Hub cache says it by its place there, any other by the base that it declares.
+    A model of the Hub, or from its cache, says it by its place there, any other by the base that it declares.
     """
     if node.adapter is None:
         return
     base = resolved.trunk_load(node.node.name)
     assert base.checkpoint is not None
     known = declared_bases(base.checkpoint.folder, base.checkpoint.config) if base.checkpoint.is_folder else ()
-    known = (*_cached_ids(base.checkpoint), *known)
+    known = (*hub_ids(base.checkpoint.folder), *known)
     said = declared_bases(node.adapter.folder, {})
     if contradict(known, said) and not _is_one_of(base.checkpoint, said):
         yield Problem(
@@ -202,12 +208,25 @@ def median_cosine(ours: Mapping[str, StoredTensor], theirs: Mapping[str, StoredT
         if len(tensor.shape) == 2 and tensor.dtype.code in _READABLE and name in theirs
         and theirs[name].shape == tensor.shape and theirs[name].dtype.code in _READABLE
     ]  # fmt: skip
-    step = max(1, -(-len(shared) // _PIECES))
-    cosines = [cosine for one, other in islice(shared, 0, None, step) if (cosine := _cosine(one, other)) is not None]
+    are_fetched = any(is_remote(each.path) for pair in shared[:1] for each in pair)
+    step = max(1, -(-len(shared) // (_PIECES_OF_SERVERS if are_fetched else _PIECES)))
+    pairs = list(islice(shared, 0, None, step))
+    if are_fetched:
+        with ThreadPoolExecutor(_PIECES_OF_SERVERS) as pool:
+            compared = list(pool.map(_fetched_cosine, *zip(*pairs, strict=True)))
+    else:
+        compared = [_cosine(one, other) for one, other in pairs]
+    cosines = [cosine for cosine in compared if cosine is not None]
     return float(np.median(cosines)) if cosines else None
 
 
 _READABLE = ("F64", "F32", "F16", "BF16")
+
+
+@lru_cache(maxsize=4096)
+def _fetched_cosine(one: StoredTensor, other: StoredTensor) -> float | None:
+    """`_cosine`, fetched once: whoever edits a recipe checks it again and again."""
+    return _cosine(one, other)
 
 
 def _cosine(one: StoredTensor, other: StoredTensor) -> float | None:
@@ -227,11 +246,7 @@ def _piece(tensor: StoredTensor, start: int, elements: int) -> NDArray[np.float6
     import numpy as np
 
     width = tensor.dtype.itemsize
-    fd = os.open(tensor.path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        raw = os.pread(fd, elements * width, tensor.offset + start * width)
-    finally:
-        os.close(fd)
+    raw = read_piece(tensor.path, tensor.offset + start * width, elements * width)
     if tensor.dtype.code == "BF16":
         widened = np.frombuffer(raw, dtype="<u2").astype(np.uint32) << 16
         return widened.view(np.float32).astype(np.float64)

@@ -191,6 +191,10 @@ def execute(
     """Run a plan; see `mergegraph.execute.run.run`."""
     from mergegraph.execute.run import Options, run
 
+    if any(output.destination for output in planned.outputs):
+        from mergegraph.execute.delivering import run_and_deliver
+
+        return run_and_deliver(planned, options or Options(), publisher, control)
     return run(planned, options or Options(), publisher, control)
 
 

@@ -59,6 +59,13 @@ def reference(text: str, raw: bytes | None = None) -> Callable[[Path], None]:
     return spoil
 
 
+def _named_as_an_id(folder: Path) -> None:
+    """The recipe names a folder as models of the Hub are named."""
+    (folder / "models").mkdir()
+    (folder / "code").rename(folder / "models" / "code")
+    (folder / "blend.yaml").write_text(BLEND.replace("./code", "models/code"))
+
+
 def instead(**files: bytes) -> Callable[[Path], None]:
     """The folder `code` holds these files in place of its weights; `__` is a dot."""
 
@@ -159,7 +166,9 @@ FILES = [
     BadInput("a web page named in the recipe", reference("page.safetensors", b"\n" + _HTML), "it is a web page"),
     BadInput("a config named in the recipe", reference("code/config.json"), "holds no weights"),
     BadInput("a device named in the recipe", reference("/dev/zero"), "not a regular file"),
-    BadInput("a model on the Hub", reference("hf://org/name"), "is not a local path"),
+    BadInput("a folder that may be a model of the Hub", _named_as_an_id, "or a model of the Hub"),
+    BadInput("a model of the Hub without its owner", reference("hf://gpt2"), "names no owner"),
+    BadInput("an address with a signature", reference("https://host/m.safetensors?sig=abc"), "with a query"),
     BadInput("a folder of GGUF files", instead(model__gguf=b"GGUF"), "is a GGUF file"),
     BadInput("a folder without weights", instead(), "has no .safetensors file"),
     BadInput("two files that are not one model", _several, "not one model by their names"),

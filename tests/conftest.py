@@ -1,4 +1,5 @@
-"""Keeps the folders of runs out of the home folder; adds up what the crash tests counted, over all workers."""
+"""Keeps the folders of runs out of the home folder, and tests off the network; adds up what the crash tests counted,
+over all workers."""
 
 from __future__ import annotations
 
@@ -13,6 +14,8 @@ def _state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Children inherit it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hub")))
+        patch.setenv("HF_HUB_OFFLINE", "1")
         yield
 
 

@@ -12,6 +12,7 @@ checking.py    `check` and `plan`
 drawing.py     `graph`: nodes folded and described; rail.py draws the wires
 interface.py   `tui`
 converting.py  `convert`
+pushing.py     `push`
 ops.py         `ops`: the operations; signature.py reads their fields
 schema.py      `schema`: the JSON Schema of a recipe; search_schema.py: of a search
 searching.py   `search`: a search run, and its table on a terminal

@@ -14,6 +14,7 @@ from mergegraph.cli.options import (
     DeviceBudget,
     FixKnownFaults,
     Json,
+    Local,
     MaxHeader,
     Output,
     Quiet,
@@ -30,6 +31,7 @@ from mergegraph.cli.reporting import reporting
 from mergegraph.cli.source import recipe_from_expression, recipe_from_file
 from mergegraph.cli.terminal import say, say_text
 from mergegraph.errors import Location, Problem, RecipeError
+from mergegraph.tensors.sources.access import accessing
 
 # Without markup, typer leaves rich alone: with it, --help takes 0.15 s more.
 app = typer.Typer(
@@ -104,11 +106,15 @@ def run(
         typer.Option(metavar="HOST:PORT|auto", help="The Ray cluster. Default: a new one on this machine alone."),
     ] = None,
     gpus: Annotated[float, typer.Option(min=0, metavar="N", help="Devices that each Ray worker takes.")] = 0,
+    local: Local = False,
+    download: Annotated[
+        bool, typer.Option("--download", help="Put what is read of the Hub into its cache, and check the sha256.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Merge: read the inputs, compute, and write every output of the recipe."""
-    with reporting(as_json=as_json):
+    with reporting(as_json=as_json), accessing(local=local):
         device = _for_stats(device) if stats else device
         device = device_name(device)
         share = share_of(shards, stats=stats) if shards is not None else None
@@ -132,6 +138,10 @@ def run(
             max_header_bytes=max_header_mb * 1_000_000,
             stats=Stats() if stats else None,
         )
+        if download:
+            from mergegraph.tensors.sources.downloads import download_inputs
+
+            download_inputs({file.path: file.identity for file in planned.inputs})
         if executor == "ray":
             from mergegraph.cli.clustering import Clustering, run_on_cluster
 
@@ -181,11 +191,12 @@ def finalize(
     verify_output: Annotated[
         bool, typer.Option("--verify-output", help="Compute the sha256 of every file before publishing.")
     ] = False,
+    local: Local = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Put together what `run --shards` made on one machine or many: check every shard, and publish the outputs."""
-    with reporting(as_json=as_json):
+    with reporting(as_json=as_json), accessing(local=local):
         device = device_name(device)
         source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
         from mergegraph.cli.sharding import Finishing, put_together
@@ -209,10 +220,11 @@ def check(
     allow_unrelated: AllowUnrelated = False,
     max_header_mb: MaxHeader = 25,
     fix_known_faults: FixKnownFaults = False,
+    local: Local = False,
     as_json: Json = False,
 ) -> None:
     """Find everything that is wrong with a recipe, from the headers of its models. Exit code 0 or 2."""
-    with reporting(as_json=as_json):
+    with reporting(as_json=as_json), accessing(local=local):
         source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
         from mergegraph.cli.checking import show_check
 
@@ -241,10 +253,11 @@ def plan(
         str | None, typer.Option(metavar="SIZE", help="Of the storage for all workers, a second. Default: no limit.")
     ] = None,
     price: Annotated[float, typer.Option(metavar="P", min=0, help="Of a worker, an hour.")] = 0.0,
+    local: Local = False,
     as_json: Json = False,
 ) -> None:
     """Show what a run would read, compute, write and hold in memory. Exit code 3 when it does not fit."""
-    with reporting(as_json=as_json):
+    with reporting(as_json=as_json), accessing(local=local, headers_only=True):
         budgeted = budget_bytes(budget)
         source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
         from mergegraph.cli.checking import show_plan
@@ -337,6 +350,25 @@ def verify(
         from mergegraph.cli.verifying import show_verified
 
         show_verified(output, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def push(
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The folder that a run wrote.")],
+    repo: Annotated[str, typer.Argument(metavar="ORG/NAME", help="The model of the Hub; made where there is none.")],
+    private: Annotated[bool, typer.Option("--private", help="Make the repository a private one.")] = False,
+    revision: Annotated[
+        str | None, typer.Option("--revision", metavar="BRANCH", help="The branch. Default: main.")
+    ] = None,
+    message: Annotated[str | None, typer.Option("--message", metavar="TEXT", help="Of the commit.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Verify an output, and put it on the Hugging Face Hub with its model card."""
+    with reporting(as_json=as_json):
+        from mergegraph.cli.pushing import show_pushed
+
+        show_pushed(output, repo, private=private, revision=revision, message=message, as_json=as_json, quiet=quiet)
 
 
 @app.command()

@@ -16,6 +16,8 @@ from mergegraph.provenance.opening import OpenedOutput, is_output, is_unfinished
 from mergegraph.provenance.record import AnyProvenance, Conversion, Provenance
 from mergegraph.provenance.unfinished import recorded_tensors
 from mergegraph.tensors.checkpoint import Checkpoint, open_checkpoint
+from mergegraph.tensors.sources.hub_names import looks_like_id
+from mergegraph.tensors.sources.location import is_remote, restored
 from mergegraph.units import format_bytes, format_count
 
 _LABEL_WIDTH = 11
@@ -29,12 +31,18 @@ def show_info(path: Path, *, max_header_bytes: int, as_json: bool) -> None:
     elif is_output(path):
         _show(_of_output(open_output(path)), as_json)
     elif path.exists():
-        checkpoint = open_checkpoint(str(path), Path.cwd(), max_header_bytes=max_header_bytes)
-        if not as_json:
-            show_warnings(checkpoint.warnings)
-        _show(_of_model(checkpoint), as_json)
+        _show_model(str(path.absolute()) if looks_like_id(str(path)) else str(path), max_header_bytes, as_json)
+    elif is_remote(reference := restored(str(path))) or looks_like_id(reference):
+        _show_model(reference, max_header_bytes, as_json)
     else:
         open_output(path)
+
+
+def _show_model(reference: str, max_header_bytes: int, as_json: bool) -> None:
+    checkpoint = open_checkpoint(reference, Path.cwd(), max_header_bytes=max_header_bytes)
+    if not as_json:
+        show_warnings(checkpoint.warnings)
+    _show(_of_model(checkpoint), as_json)
 
 
 def show_statement(path: Path) -> None:

@@ -50,6 +50,9 @@ FixKnownFaults: TypeAlias = Annotated[
     bool,
     typer.Option("--fix-known-faults", help="Of a mergekit configuration: change what mergekit gets wrong."),
 ]
+Local: TypeAlias = Annotated[
+    bool, typer.Option("--local", help="Names such as org/name are folders here, not models of the Hub.")
+]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on stdout, one object a line.")]
 

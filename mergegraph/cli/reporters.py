@@ -19,6 +19,7 @@ from mergegraph.execute.memory import resident_bytes
 from mergegraph.execute.run import Report
 from mergegraph.plan.encode import plan_json
 from mergegraph.plan.plan import Plan
+from mergegraph.tensors.sources.traffic import traffic
 from mergegraph.units import format_bytes, format_count, format_seconds
 
 _JSON_SECONDS = 0.2
@@ -61,7 +62,7 @@ class JsonLines:
         if self._last_only:
             return
         outputs = [
-            {"node": o.node, "path": str(o.path), "tensors": len(o.tensors), "bytes": o.layout.file_bytes}
+            {"node": o.node, "path": o.place, "tensors": len(o.tensors), "bytes": o.layout.file_bytes}
             for o in plan.outputs
         ]
         whole = {name: value for name, value in plan_json(plan).items() if name not in ("expressions", "problems")}
@@ -102,7 +103,7 @@ def report_json(plan: Plan, report: Report) -> dict[str, object]:
     return {
         "kind": "done",
         "outputs": [
-            {"node": o.node, "path": str(o.path), "bytes": o.layout.file_bytes, "files": len(o.layout.files)}
+            {"node": o.node, "path": o.place, "bytes": o.layout.file_bytes, "files": len(o.layout.files)}
             for o in plan.outputs
         ],
         "already_done": list(report.already_done),
@@ -122,6 +123,7 @@ def report_json(plan: Plan, report: Report) -> dict[str, object]:
         "overflowed": dict(report.overflowed),
         "node_seconds": dict(report.node_seconds),
         "verified": report.verified,
+        "servers": {server: asdict(each) for server, each in traffic().items()},
         "warnings": [problem_json(problem) for problem in (*plan.warnings, *report.warnings)],
     }
 
@@ -131,7 +133,7 @@ def summary(plan: Plan, report: Report) -> Iterator[str]:
     for output in plan.outputs:
         size = f"{format_bytes(output.layout.file_bytes)} in {format_count(len(output.layout.files), 'file')}"
         complete = ", complete before this run" if output.node in report.already_done else ""
-        yield f"{output.node} -> {_short(output.path)}  {size}{complete}"
+        yield f"{output.node} -> {output.destination or _short(output.path)}  {size}{complete}"
     if len(report.already_done) == len(plan.outputs):
         yield "  nothing to do" + (", and every byte is as it was written" if report.verified else "")
         return
@@ -147,6 +149,7 @@ def summary(plan: Plan, report: Report) -> Iterator[str]:
         f"  memory {format_bytes(report.measured_bytes)} measured, of {format_bytes(report.reserved_bytes)} reserved + "
         f"{format_bytes(report.budget_bytes)} budget; tiles {format_bytes(report.pool_bytes)}"
     )
+    yield from traffic_lines()
     if report.verified:
         yield "  read back from disk: every byte is as it was computed"
     if report.device.name != "cpu":
@@ -158,6 +161,13 @@ def summary(plan: Plan, report: Report) -> Iterator[str]:
     warnings = len(plan.warnings) + len(report.warnings)
     if warnings:
         yield f"  {format_count(warnings, 'warning')}, above"
+
+
+def traffic_lines() -> Iterator[str]:
+    """What came from each server, headers of models and what was compared included."""
+    for server, each in sorted(traffic().items()):
+        again = f", {each.repeated:,} tried again" if each.repeated else ""
+        yield f"  {format_bytes(each.body_bytes)} from {server} in {format_count(each.requests, 'request')}{again}"
 
 
 def _device_summary(report: Report) -> Iterator[str]:

@@ -41,6 +41,8 @@ from mergegraph.stats.strengths import strengths_of
 from mergegraph.stats.summary import Grid, grid
 from mergegraph.tensors.checkpoint import Checkpoint, open_checkpoint
 from mergegraph.tensors.disk import replace_file
+from mergegraph.tensors.sources.hub_names import looks_like_id
+from mergegraph.tensors.sources.location import restored
 from mergegraph.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -184,7 +186,8 @@ def _plan(asked: Asked) -> Plan:
     if asked.sets:
         raise RecipeError(Problem("--set changes a recipe, and models were named.", fix="leave --set out"))
     named = _named(asked.sources, asked.base)
-    return plan_models(named, asked.base, budget_bytes=asked.budget_bytes, workers=asked.workers,
+    base = _reference(Path(asked.base)) if asked.base is not None else None
+    return plan_models(named, base, budget_bytes=asked.budget_bytes, workers=asked.workers,
                        max_header_bytes=asked.max_header_bytes)  # fmt: skip
 
 
@@ -209,7 +212,7 @@ def _base(asked: Asked, recipe: Recipe) -> str | Checkpoint | None:
     node = recipe.nodes.get(asked.base or "")
     if asked.base is None or (node is not None and isinstance(node.method, Load)):
         return asked.base
-    return open_checkpoint(asked.base, Path.cwd(), max_header_bytes=asked.max_header_bytes)
+    return open_checkpoint(_reference(Path(asked.base)), Path.cwd(), max_header_bytes=asked.max_header_bytes)
 
 
 def _named(paths: Sequence[Path], base: str | None) -> dict[str, str]:
@@ -218,7 +221,14 @@ def _named(paths: Sequence[Path], base: str | None) -> dict[str, str]:
     taken = [*names, *([model_name(base)] if base is not None else [])]
     if len(set(paths)) < len(paths):
         raise RecipeError(Problem("A model was named twice.", fix="name each once"))
-    return {name if taken.count(name) == 1 else str(path): str(path) for name, path in zip(names, paths, strict=True)}
+    return {
+        name if taken.count(name) == 1 else str(path): _reference(path) for name, path in zip(names, paths, strict=True)
+    }
+
+
+def _reference(path: Path) -> str:
+    """What stands here is meant, whatever its name looks like."""
+    return f"./{path}" if looks_like_id(str(path)) and path.exists() else restored(str(path))
 
 
 def _measured(planned: Plan, asked: Asked, *, shown: bool) -> Surveyed:

@@ -6,13 +6,14 @@ import json
 import re
 from collections.abc import Iterable
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mergegraph.errors import Problem, RunError, on_one_line, printable
 from mergegraph.plan.plan import InputFile, Output, Plan
+from mergegraph.tensors.sources.door import read_bytes
+from mergegraph.tensors.sources.location import name_of
 from mergegraph.walking import populations, reads
 
 
@@ -37,7 +38,7 @@ def copied_files(output: Output) -> Iterable[tuple[str, bytes]]:
         sources.append(("chat_template.jinja", output.sidecars.chat_template))
     for name, source in sources:
         try:
-            yield name, Path(source).read_bytes()
+            yield name, read_bytes(source)
         except OSError as error:
             fix = "put it back, or plan again without it"
             raise RunError(
@@ -54,7 +55,7 @@ def model_card(plan: Plan, output: Output) -> str:
         matter |= {"base_model": list(output.sidecars.base_models), "base_model_relation": relation}
     if output.sidecars.licence:
         matter["license"] = output.sidecars.licence
-    name = on_one_line(plan.name or output.path.name)
+    name = on_one_line(plan.name or name_of(output.place))
     recipe = printable(plan.recipe_text.rstrip())
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", recipe)), default=0))
     models = "\n".join(

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import xxhash
 
-from mergegraph.errors import Problem, RunError
+from mergegraph.errors import InputError, Problem, RunError
 from mergegraph.plan.plan import InputFile, Output
 from mergegraph.tensors.checksum import bytes_per_block
 from mergegraph.tensors.layout import FileLayout, Layout
 from mergegraph.tensors.local_file import opened
 from mergegraph.tensors.readback import Advance, Extent, ReadBack, in_threads, read_back, sha256_of
+from mergegraph.tensors.sources.digest import remote_sha256
+from mergegraph.tensors.sources.location import is_remote
 from mergegraph.tensors.writer import OutputFolder
 from mergegraph.units import format_count
 
@@ -115,6 +117,11 @@ def _problem(output: Output, fact: str, tensor: str = "") -> Problem:
 
 
 def _input_sha256(file: InputFile, advance: Advance) -> str:
+    if is_remote(file.path):
+        try:
+            return remote_sha256(file.path, file.identity, advance)
+        except InputError as error:
+            raise RunError(*error.problems) from error
     try:
         digest = sha256_of(file.path, advance)
         with opened(file.path) as now:

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from mergegraph.tensors.sources.retry import hurry
+
 _PAUSE_POLL_SECONDS = 0.1
 
 
@@ -45,6 +47,7 @@ class Control:
     def begin(self, pause_files: tuple[Path, ...]) -> None:
         """Ready for a run: an earlier failure is forgotten, and so is a pause that was left behind."""
         self._failed.clear()
+        hurry(False)
         for path in pause_files:
             path.unlink(missing_ok=True)
         self.pause_files = pause_files
@@ -52,6 +55,7 @@ class Control:
     def stop(self, signum: int = signal.SIGINT) -> None:
         self.signal = signum
         self._stop.set()
+        hurry(True)
 
     def fail(self) -> None:
         """A worker failed; the others end after their tile."""

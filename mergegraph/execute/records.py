@@ -16,6 +16,7 @@ from mergegraph.provenance.record import NOT_COMPUTED, Device, Input, Provenance
 from mergegraph.provenance.statement import statement
 from mergegraph.provenance.writing import beside_of, run_record, weights_of
 from mergegraph.tensors.completed import PROVENANCE, RUN_RECORD, STATEMENT
+from mergegraph.tensors.sources.location import is_remote
 from mergegraph.tensors.writer import OutputFolder, SmallFile
 
 
@@ -88,4 +89,5 @@ def provenance(
 def _input(file: InputFile, sha256: Mapping[str, str]) -> Input:
     name = Path(file.path).name
     digest = sha256.get(file.path, NOT_COMPUTED)
-    return Input(node=file.label, model=file.reference, file=name, bytes=file.file_bytes, sha256=digest)
+    source = file.path if is_remote(file.path) else ""
+    return Input(node=file.label, model=file.reference, file=name, bytes=file.file_bytes, sha256=digest, source=source)

@@ -14,6 +14,7 @@ from mergegraph.plan.plan import Output, Plan
 from mergegraph.provenance.opening import OpenedOutput, is_output, open_output
 from mergegraph.provenance.record import Provenance
 from mergegraph.tensors.completed import Completed, completed, damage
+from mergegraph.tensors.sources.hub_names import moved_commits
 from mergegraph.units import format_count
 
 
@@ -119,6 +120,9 @@ def _other_inputs(before: Mapping[str, str], wanted: Wanted) -> Iterator[str]:
     now = {file.path: file.identity for file in read_by(wanted.plan, wanted.output)}
     for path in (path for path in now if before.get(path, now[path]) != now[path]):
         yield f"{path} is another file than it was made from, or was written since"
-    moved = [path for path in now if path not in before]
+    commits = moved_commits(before, now)
+    if commits:
+        yield f"it was made from another commit of {commits[0]}"
+    moved = [] if commits else [path for path in now if path not in before]
     if before and moved:
         yield f"it was made from files elsewhere, not from {moved[0]}"

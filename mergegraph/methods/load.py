@@ -46,7 +46,11 @@ class Load(Method):
     example = "base: {op: load, model: ./models/base}"
 
     op: Literal["load"] = "load"
-    model: str = Field(min_length=1, description="a folder or a .safetensors file, relative to the recipe")
+    model: str = Field(
+        min_length=1,
+        description="a folder or a .safetensors file, relative to the recipe; org/name[@revision] of the Hub; hf://, "
+        "s3://, gs://, az://, https://",
+    )
     subfolder: str | None = Field(default=None, description="the folder inside the model that holds this component")
     rename: dict[str, str] = Field(default_factory=dict[str, str], description="{OLD_PREFIX: NEW_PREFIX} of names")
 

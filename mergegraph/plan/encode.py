@@ -184,7 +184,7 @@ def _output_json(output: Output, roots: Sequence[int]) -> dict[str, Any]:
     layout = output.layout
     return {
         "node": output.node,
-        "path": str(output.path),
+        "path": output.place,
         "space": output.space,
         "files": [{"name": file.name, "bytes": file.file_bytes} for file in layout.files],
         "tensors": [

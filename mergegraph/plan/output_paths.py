@@ -1,7 +1,11 @@
-"""Where outputs go, and what they may not touch: inputs, and each other."""
+"""Where outputs go, and what they may not touch: inputs, and each other.
+
+One that goes to an object store is made in a staging folder first, which is the same whenever the same is asked for.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -10,11 +14,12 @@ from pathlib import Path
 from mergegraph.errors import Location, Problem
 from mergegraph.graph import GraphNode
 from mergegraph.methods.save import Save
-from mergegraph.resolve import Resolved
+from mergegraph.resolve import Resolved, ResolvedNode
 from mergegraph.tensors.partial import is_partial
 
 _LONGEST_NAME = 240
 """Bytes; file systems take 255, and `.partial` is added."""
+_BUCKET = re.compile(r"(s3|gs|az):/{1,2}([^/?#]+/[^?#]*[^/?#][^?#]*)")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/.*")
 """With one slash as well: a path on the command line has lost its second."""
 
@@ -39,6 +44,9 @@ def output_paths(
         method = node.method
         assert isinstance(method, Save)
         wanted = str(output) if output is not None else method.path
+        if goal := _destination(wanted):
+            paths[name] = staging_folder(goal)
+            continue
         folder = Path.cwd() if output is not None else node.source.folder
         problem = "it is the folder that you are in" if output == Path() else _unusable(wanted, folder)
         if wanted and problem:
@@ -53,10 +61,35 @@ def output_paths(
     return paths
 
 
+def destinations(resolved: Resolved, output: Path | None) -> dict[str, str]:
+    """The URI of every save that goes to an object store."""
+    wanted: dict[str, str] = {}
+    for name in resolved.graph.saves:
+        method = resolved.nodes[name].node.method
+        assert isinstance(method, Save)
+        if goal := _destination(str(output) if output is not None else method.path):
+            wanted[name] = goal
+    return wanted
+
+
+def _destination(path: str) -> str:
+    """`s3://bucket/prefix`; "" for a folder of this machine. A path on the command line has lost a slash."""
+    matched = _BUCKET.fullmatch(path)
+    return f"{matched[1]}://{matched[2].strip('/')}" if matched else ""
+
+
+def staging_folder(destination: str) -> Path:
+    """Where an output is made before it goes to `destination`: below `MERGEGRAPH_STAGING`, or the user's cache."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - `~` of nobody stays
+    below = os.environ.get("MERGEGRAPH_STAGING") or f"{cache}/mergegraph/staging"
+    named = re.sub(r"[^\w.-]", "-", destination.rpartition("/")[2])[:80] or "output"
+    return Path(os.path.abspath(below)) / f"{named}-{hashlib.sha256(destination.encode()).hexdigest()[:8]}"  # noqa: PTH100
+
+
 def _unusable(path: str, folder: Path) -> str:
     """Why a path, relative to `folder`, can be no output's; empty for one that can be."""
     if _URL.fullmatch(path):
-        return "outputs are local folders"
+        return "outputs are local folders, or s3://BUCKET/PREFIX (gs://, az://); `mergegraph push` puts one on the Hub"
     if "\0" in path:
         return "it holds a NUL character"
     if any(len(os.fsencode(part)) > _LONGEST_NAME for part in Path(path).parts):
@@ -76,12 +109,7 @@ def _unusable(path: str, folder: Path) -> str:
 
 def overlaps(resolved: Resolved, paths: Mapping[str, Path]) -> Iterator[Problem]:
     """Outputs that would touch an input, or each other."""
-    inputs = {
-        (checkpoint.folder if checkpoint.is_folder else Path(checkpoint.files[0].path)).resolve(): node.node
-        for node in resolved.nodes.values()
-        if (checkpoint := node.checkpoint) is not None
-    }
-    inputs |= {node.adapter.folder.resolve(): node.node for node in resolved.nodes.values() if node.adapter is not None}
+    inputs = {place.resolve(): node.node for node in resolved.nodes.values() if (place := _read_from(node)) is not None}
     places = {name: path.resolve() for name, path in paths.items()}
     for name, path in paths.items():
         at = resolved.nodes[name].node.source.where(("path",))
@@ -95,6 +123,15 @@ def overlaps(resolved: Resolved, paths: Mapping[str, Path]) -> Iterator[Problem]
                     f'Two saves meet on disk: "{earlier}" and "{name}".', at=at, node=name,
                     why=f"{paths[earlier]} and {path}", fix="give one of them a `path:` beside the other's",
                 )  # fmt: skip
+
+
+def _read_from(node: ResolvedNode) -> Path | None:
+    """The folder or the file of this machine that a node reads."""
+    if node.adapter is not None:
+        return node.adapter.folder if isinstance(node.adapter.folder, Path) else None
+    if node.checkpoint is None or not isinstance(node.checkpoint.folder, Path):
+        return None
+    return node.checkpoint.folder if node.checkpoint.is_folder else Path(node.checkpoint.files[0].path)
 
 
 def _partial(path: Path) -> Path:

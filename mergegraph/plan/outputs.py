@@ -24,7 +24,7 @@ from mergegraph.plan.groups import (
     model_groups,
     output_tensor,
 )
-from mergegraph.plan.output_paths import output_paths, overlaps
+from mergegraph.plan.output_paths import destinations, output_paths, overlaps
 from mergegraph.plan.peft import peft_output
 from mergegraph.plan.plan import (
     InputFile,
@@ -66,8 +66,12 @@ def make_plan(
     found: list[Problem] = []
     paths = output_paths(resolved, output, found, may_lack_path=may_lack_path)
     found += overlaps(resolved, paths)
+    goals = destinations(resolved, output)
     outputs = tuple(
-        _output(resolved, resolved.nodes[name].node, paths.get(name, Path()), compiled.tables[name], found)
+        replace(
+            _output(resolved, resolved.nodes[name].node, paths.get(name, Path()), compiled.tables[name], found),
+            destination=goals.get(name, ""),
+        )
         for name in resolved.graph.saves
     )
     raise_errors(found, RecipeError)
@@ -89,7 +93,7 @@ def make_plan(
         gatherings=gathered,
         groups=groups,
         comparisons=compiled.comparisons,
-        projection=projection(groups, gathered, budget, workers or default_workers(groups)),
+        projection=projection(groups, gathered, budget, workers or default_workers(groups, inputs)),
         warnings=warnings,
         surveys=surveys,
     )
@@ -139,7 +143,7 @@ def plan_of_models(
         gatherings=(),
         groups=groups,
         comparisons=(),
-        projection=projection(groups, (), budget, workers or default_workers(groups)),
+        projection=projection(groups, (), budget, workers or default_workers(groups, inputs)),
         warnings=tuple([warning for checkpoint in checkpoints for warning in checkpoint.warnings]),
         surveys=(looked,),
     )

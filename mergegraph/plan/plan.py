@@ -21,6 +21,7 @@ from mergegraph.plan.memory import Projection
 from mergegraph.plan.projecting import too_large
 from mergegraph.plan.survey import Survey
 from mergegraph.tensors.layout import Layout
+from mergegraph.tensors.sources.location import is_remote
 
 NUMERIC_VERSION = 1
 """Changes when the engine would give other bytes for the same plan; part of every result id."""
@@ -58,7 +59,10 @@ class Sidecars:
 
 @dataclass(frozen=True)
 class Output:
-    """One save: where it goes, its tensors in storage order, how they lie in its files."""
+    """One save: where it goes, its tensors in storage order, how they lie in its files.
+
+    `destination` is the URI of an output that goes to an object store; `path` is where it is made before.
+    """
 
     node: str
     computed_by: str
@@ -68,6 +72,12 @@ class Output:
     tensors: tuple[OutputTensor, ...]
     layout: Layout
     sidecars: Sidecars
+    destination: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it is when it is done."""
+        return self.destination or str(self.path)
 
 
 @dataclass(frozen=True)
@@ -142,8 +152,11 @@ MOST_TILE_WORKERS = 8
 and 2.1."""
 
 
-def default_workers(groups: Iterable[Group]) -> int:
-    """One worker for each processor this process may use where whole matrices are computed, else few of them."""
+def default_workers(groups: Iterable[Group], inputs: Iterable[InputFile] = ()) -> int:
+    """One worker for each processor this process may use where whole matrices are computed, else few of them; as many
+    as wait well for servers, where inputs are there."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     has_matrices = any([group.computation.program.granularity == "matrix" for group in groups])
+    if any([is_remote(file.path) for file in inputs]):
+        return max(processors, MOST_TILE_WORKERS) if not has_matrices else processors
     return processors if has_matrices else min(processors, MOST_TILE_WORKERS)

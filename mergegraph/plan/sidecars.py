@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from mergegraph.alignment import moved_ids
 from mergegraph.dtypes import DType
@@ -24,7 +24,9 @@ from mergegraph.resolve import Resolved, ResolvedNode
 from mergegraph.tensors.checkpoint import Checkpoint
 from mergegraph.tensors.declared import front_matter
 from mergegraph.tensors.links import end_of, leads_nowhere, leads_out_of, target_of
-from mergegraph.tensors.local_file import opened, read_range
+from mergegraph.tensors.sources.door import opened, read_bytes, read_range, read_text
+from mergegraph.tensors.sources.hub_names import hub_ids
+from mergegraph.tensors.sources.place import Place, RemotePath, file_bytes_of
 from mergegraph.units import format_bytes
 
 TOKENIZER_FILES = (
@@ -32,6 +34,8 @@ TOKENIZER_FILES = (
     "spiece.model", "sentencepiece*.model", "chat_template*",
 )  # fmt: skip
 MODEL_FILES = ("generation_config.json", "*processor*.json", "*.py", "model_index.json", "scheduler_config.json")
+AnyPlace = TypeVar("AnyPlace", bound=Place)
+
 _STRUCTURE = ("tie_word_embeddings", "vocab_size", "hidden_size", "num_hidden_layers")
 """Keys that speak of the weights, which are the trunk's whoever gives the other files."""
 _COPIED_UP_TO = 256 << 20
@@ -82,7 +86,7 @@ def _written(
     settings = copies.get("generation_config.json")
     if files_from.aligned is not None and settings is not None:
         try:
-            document: Any = json.loads(Path(settings).read_text("utf-8"))
+            document: Any = json.loads(read_bytes(settings))
         except (OSError, ValueError, RecursionError):
             return
         if isinstance(document, dict):
@@ -158,19 +162,24 @@ def _listed(
             found.append(replace(left_out, at=save.at, node=save.name, model=checkpoint.reference))
 
 
-def matching_files(folder: Path, patterns: Sequence[str]) -> list[Path]:
+def matching_files(folder: AnyPlace, patterns: Sequence[str]) -> list[AnyPlace]:
     """What in a folder has one of these names, in the order of names; it need be no file."""
     return [
         path
-        for path in sorted(folder.iterdir())
+        for path in sorted(cast("Iterable[AnyPlace]", folder.iterdir()), key=lambda path: path.name)
         if any(fnmatch.fnmatchcase(path.name, pattern) for pattern in patterns)
     ]
 
 
-def not_copied(folder: Path, path: Path) -> Problem | None:
+def not_copied(folder: Place, path: Place) -> Problem | None:
     """The warning that `path` in a model's folder is not copied; None where it is one of its files, and not large."""
     why, fix = "", "put a copy of the file in its place"
-    if leads_nowhere(path):
+    if isinstance(folder, RemotePath) or isinstance(path, RemotePath):
+        if (file_bytes := file_bytes_of(path)) <= _COPIED_UP_TO:
+            return None
+        what, why = f"larger than {format_bytes(_COPIED_UP_TO)}", f"it has {format_bytes(file_bytes)}"
+        fix = "copy it to the output yourself"
+    elif leads_nowhere(path):
         what, why = "a link that leads nowhere", f"{path} {end_of(path)}"
     elif leads_out_of(folder, path):
         what = "a link to a file outside its model"
@@ -241,8 +250,11 @@ def _template_of(checkpoint: Checkpoint) -> object:
     try:
         path = checkpoint.folder / "chat_template.jinja"
         if path.is_file():
-            return path.read_text("utf-8")
-        with opened(str(checkpoint.folder / "tokenizer_config.json")) as file:
+            return read_text(path)
+        path = checkpoint.folder / "tokenizer_config.json"
+        if not path.is_file():
+            return None
+        with opened(str(path)) as file:
             settings: Any = json.loads(read_range(file, 0, _COPIED_UP_TO))
         return settings.get("chat_template")
     except (OSError, ValueError, AttributeError, RecursionError):
@@ -250,8 +262,5 @@ def _template_of(checkpoint: Checkpoint) -> object:
 
 
 def _hub_id(checkpoint: Checkpoint) -> str:
-    """`org/name` where the model lies in a Hub cache; only Hub ids may stand in a card's `base_model`."""
-    for part in checkpoint.folder.parts:
-        if part.startswith("models--") and part.count("--") == 2:
-            return part.removeprefix("models--").replace("--", "/")
-    return ""
+    """`org/name` where the model lies on the Hub or in its cache; only Hub ids may stand in a card's `base_model`."""
+    return next(iter(hub_ids(checkpoint.folder)), "")

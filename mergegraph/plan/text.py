@@ -27,7 +27,7 @@ def explain(plan: Plan) -> Iterator[str]:
     """One line for each output tensor: name, shape, dtype, and its formula with the resolved coefficients."""
     labels = _labels(plan)
     for output in plan.outputs:
-        yield f"{output.node} -> {output.path}"
+        yield f"{output.node} -> {output.place}"
         width = max(len(tensor.name) for tensor in output.tensors)
         for tensor in output.tensors:
             shape = f"{list(tensor.shape)} {tensor.dtype.torch_name or tensor.dtype.code}"
@@ -143,7 +143,7 @@ def _output_lines(output: Output, labels: Mapping[str, str]) -> Iterator[str]:
     copied = sum(tensor.is_copy for tensor in output.tensors)
     kinds = Counter(tensor.dtype.torch_name or tensor.dtype.code for tensor in output.tensors)
     yield ""
-    yield f"{output.node} -> {output.path}"
+    yield f"{output.node} -> {output.place}" + (f", made in {output.path}" if output.destination else "")
     yield (
         f"  {format_count(len(output.tensors), 'tensor')} ({', '.join(kinds)}), {copied:,} copied byte for byte; "
         f"{format_count(len(output.layout.files), 'file')}, {format_bytes(output.layout.file_bytes)}"

@@ -18,6 +18,7 @@ from mergegraph.provenance.statement import statement
 from mergegraph.provenance.verify import Tick, verify
 from mergegraph.tensors.local_file import opened
 from mergegraph.tensors.readback import Advance, in_threads, sha256_of
+from mergegraph.tensors.sources.location import is_remote
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,9 @@ def attest(path: Path, tick: Tick) -> Attested:
         Problem(
             f"{each.node}/{each.file} is stated without a digest.",
             model=each.model,
-            why="it is not where the run read it, or has changed since",
+            why="it is on a server, and nothing is fetched again: a run with --verify-output computes it"
+            if is_remote(each.source)
+            else "it is not where the run read it, or has changed since",
             severity="warning",
         )
         for each in missing
@@ -69,6 +72,8 @@ def _places(output: OpenedOutput) -> Iterator[tuple[int, tuple[str, str] | None]
 
 
 def _unchanged_sha256(path: str, identity: str, advance: Advance) -> str:
+    if is_remote(path):
+        return NOT_COMPUTED
     try:
         with opened(path) as before:
             if before.identity != identity:

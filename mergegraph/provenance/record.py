@@ -13,7 +13,15 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from mergegraph.tensors import strict_json
 
@@ -46,13 +54,20 @@ class Device(_Record):
 
 
 class Input(_Record):
-    """A file that was read: of the model that `node` loads and the recipe calls `model`."""
+    """A file that was read: of the model that `node` loads and the recipe calls `model`. `source`: where it lies, if
+    that is a server: on the Hub at a commit."""
 
     node: str
     model: str
     file: str
     bytes: Count
     sha256: Sha256 | Literal["not computed"]
+    source: str = ""
+
+    @model_serializer(mode="wrap")
+    def _written(self, plainly: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `source` where there is none."""
+        return {key: value for key, value in plainly(self).items() if key != "source" or value}
 
 
 class Weights(_Record):

@@ -20,6 +20,7 @@ from mergegraph.provenance.record import (
     json_bytes,
 )
 from mergegraph.tensors.completed import PROVENANCE
+from mergegraph.tensors.sources.hub_names import commit_of
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
@@ -84,8 +85,13 @@ def _pickled(read: PickledInput) -> dict[str, Any]:
 
 
 def _dependency(read: Input, sha256: str) -> dict[str, Any]:
-    """A file that was read. Its URI is relative to the recipe, as the recipe's own reference is."""
+    """A file that was read. Its URI is relative to the recipe, as the recipe's own reference is; of a file on a server,
+    where it lies."""
     of_folder = not read.model.endswith(".safetensors")
     place = f"{read.model.rstrip('/')}/{read.file}" if of_folder else read.model
-    described: dict[str, Any] = {"name": f"{read.node}/{read.file}", "uri": quote(place)}
-    return described if sha256 == NOT_COMPUTED else {**described, "digest": {"sha256": sha256}}
+    uri = quote(read.source, safe="/:@") if read.source else quote(place)
+    digest = {} if sha256 == NOT_COMPUTED else {"sha256": sha256}
+    if (commit := commit_of(read.source)) != "":
+        digest["gitCommit"] = commit
+    described: dict[str, Any] = {"name": f"{read.node}/{read.file}", "uri": uri}
+    return {**described, "digest": digest} if digest else described

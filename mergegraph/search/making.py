@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mergegraph.errors import Location
+from mergegraph.errors import InputError, Location, Problem
 from mergegraph.methods.linear import Soup
 from mergegraph.methods.load import Load
 from mergegraph.methods.save import Save
@@ -63,7 +63,7 @@ class Maker:
     def make(self, candidate: Candidate, *, cheap: bool) -> Made:
         """The candidate's folder. What a merge raises comes through."""
         if candidate.single:
-            path = find(candidate.single, self.folder, None)
+            path = _here(candidate.single, self.folder)
             if path.is_dir():
                 return Made(path)
         name = hashlib.sha256(candidate.label.encode()).hexdigest()[:16]
@@ -84,14 +84,14 @@ class Maker:
     def sources(self, candidate: Candidate) -> list[tuple[str, int]]:
         """The folders and weights that a soup is the average of: the model that is added, and the running average."""
         assert candidate.grown is not None
-        added = find(self.references[candidate.grown.added], self.folder, None)
+        added = _here(self.references[candidate.grown.added], self.folder)
         running = self.running(candidate.grown.before)
         return [(str(added), 1), (str(running), len(candidate.grown.before))]
 
     def running(self, members: tuple[str, ...]) -> Path:
         """The folder with the average of `members`: made from that of all but the last, where it is there."""
         if len(members) == 1:
-            return find(self.references[members[0]], self.folder, None)
+            return _here(self.references[members[0]], self.folder)
         place = self.place / RUNNING / hashlib.sha256(json.dumps(members).encode()).hexdigest()[:16]
         before = self.running(members[:-1])
         average = self._average(before, len(members) - 1, members[-1], dtype="float32")
@@ -130,6 +130,16 @@ def digest(folder: Path) -> str:
         return ""
     sums = {name: facts.get("xxh3_128") for name, facts in there.tensors.items()}
     return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()
+
+
+def _here(reference: str, folder: Path) -> Path:
+    """The folder or file of a model. InputError for one on a server: an evaluator opens what lies here."""
+    place = find(reference, folder)
+    if isinstance(place, Path):
+        return place
+    why = "a candidate is handed to an evaluator as a folder of this machine"
+    fix = "download it (`hf download org/name --local-dir models/name`), and write ./models/name"
+    raise InputError(Problem(f"A search takes no models of servers: {reference}.", why=why, fix=fix))
 
 
 def weights_bytes(folder: Path) -> int:

@@ -5,7 +5,6 @@ Opening one reads its header and its config. The delta of a module is `scaling Â
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,8 @@ from mergegraph.tensors.checkpoint import StoredFile
 from mergegraph.tensors.header import DEFAULT_HEADER_BYTES, Header, StoredTensor, parse_header
 from mergegraph.tensors.links import require_inside
 from mergegraph.tensors.missing import find
+from mergegraph.tensors.sources.location import shown
+from mergegraph.tensors.sources.place import Place, is_there
 from mergegraph.units import format_count
 
 CONFIG = "adapter_config.json"
@@ -66,7 +67,7 @@ class Adapter:
     along, which are not read."""
 
     reference: str
-    folder: Path
+    folder: Place
     files: tuple[StoredFile, ...]
     config: AdapterConfig
     factors: tuple[Factors, ...]
@@ -89,13 +90,13 @@ def open_adapter(reference: str, folder: Path, *, max_header_bytes: int = DEFAUL
         path = find(reference, folder)
         return _open(reference, path.parent if path.name == WEIGHTS else path, max_header_bytes)
     except InputError as error:
-        problems = [replace(problem, model=problem.model or reference) for problem in error.problems]
+        problems = [replace(problem, model=problem.model or shown(reference)) for problem in error.problems]
         raise InputError(*problems) from error.__cause__
 
 
-def _open(reference: str, folder: Path, max_header_bytes: int) -> Adapter:
+def _open(reference: str, folder: Place, max_header_bytes: int) -> Adapter:
     path = folder / WEIGHTS
-    if missing := [name for name in (CONFIG, WEIGHTS) if not os.path.lexists(folder / name)]:
+    if missing := [name for name in (CONFIG, WEIGHTS) if not is_there(folder / name)]:
         raise InputError(_incomplete(folder, missing[0]))
     for name in (CONFIG, WEIGHTS):
         require_inside(folder, folder / name)
@@ -107,7 +108,7 @@ def _open(reference: str, folder: Path, max_header_bytes: int) -> Adapter:
     return Adapter(reference, folder, (stored,), config, factors, MappingProxyType(copies), warnings)
 
 
-def _incomplete(folder: Path, missing: str) -> Problem:
+def _incomplete(folder: Place, missing: str) -> Problem:
     if (folder / "adapter_model.bin").is_file():
         return foreign.pickled(folder, "adapter_model.bin")
     has_model = folder.is_dir() and (folder / "config.json").is_file()

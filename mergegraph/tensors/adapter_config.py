@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 
 from mergegraph.errors import InputError, Location, Problem
 from mergegraph.tensors import strict_json
-from mergegraph.tensors.local_file import opened, read_range
+from mergegraph.tensors.sources.door import opened, read_range
 
 _MOST_BYTES = 10_000_000
 _AGAIN = "download it again, or save the adapter again with peft"

@@ -1,13 +1,13 @@
 """What a model reference holds: its files, tensors, configuration and space, read from headers alone.
 
-A checkpoint is a folder in the layout of transformers, diffusers or Mistral, or one .safetensors file.
+A checkpoint is a folder in the layout of transformers, diffusers or Mistral, or one .safetensors file; on this machine,
+on the Hub, or on another server.
 Opening one reads no weights; everything that is wrong with it is said at once.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,9 +21,11 @@ from mergegraph.tensors.block_scales import scaled_in_blocks, unquantised
 from mergegraph.tensors.header import DEFAULT_HEADER_BYTES, Header, StoredTensor, parse_header
 from mergegraph.tensors.index import Index, compare, disagreement, duplicates, read_index
 from mergegraph.tensors.links import require_inside
-from mergegraph.tensors.local_file import opened, read_range
 from mergegraph.tensors.missing import find
 from mergegraph.tensors.model_files import choose_files, shard_of
+from mergegraph.tensors.sources.door import opened, prepare, read_range
+from mergegraph.tensors.sources.location import shown
+from mergegraph.tensors.sources.place import Place, is_there
 from mergegraph.units import format_count
 
 SPACE_KEY = "mergegraph.space"
@@ -37,7 +39,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file of a checkpoint. `identity` is `file:<dev>,<ino>,<size>,<mtime_ns>` when its header was read."""
+    """A file of a checkpoint. `path` is a path or the location on a server; `identity` says which file it was when its
+    header was read: `file:<dev>,<ino>,<size>,<mtime_ns>`, `hf:…`, `https:…`, `s3:…`."""
 
     path: str
     file_bytes: int
@@ -52,7 +55,7 @@ class Checkpoint:
     """
 
     reference: str
-    folder: Path
+    folder: Place
     is_folder: bool
     files: tuple[StoredFile, ...]
     tensors: Mapping[str, StoredTensor]
@@ -91,7 +94,7 @@ class _Findings:
             return None
 
 
-def _open_folder(reference: str, folder: Path, max_header_bytes: int) -> Checkpoint:
+def _open_folder(reference: str, folder: Place, max_header_bytes: int) -> Checkpoint:
     findings = _Findings()
     names = _names(folder)
     chosen = choose_files(folder, names)
@@ -109,7 +112,7 @@ def _open_folder(reference: str, folder: Path, max_header_bytes: int) -> Checkpo
     return _checkpoint(reference, folder, True, headers, findings)
 
 
-def _open_file(reference: str, path: Path, max_header_bytes: int) -> Checkpoint:
+def _open_file(reference: str, path: Place, max_header_bytes: int) -> Checkpoint:
     if path.name.startswith("adapter_model."):
         raise InputError(foreign.adapter(path.parent))
     if foreign.is_pickled_weights(path.name):
@@ -128,11 +131,12 @@ def _open_file(reference: str, path: Path, max_header_bytes: int) -> Checkpoint:
 
 
 def _checkpoint(
-    reference: str, folder: Path, is_folder: bool, headers: Mapping[str, Header], findings: _Findings
+    reference: str, folder: Place, is_folder: bool, headers: Mapping[str, Header], findings: _Findings
 ) -> Checkpoint:
     """The record, once every part is found good. InputError with all problems otherwise."""
     tensors = {name: tensor for header in headers.values() for name, tensor in header.tensors.items()}
-    config = findings.attempt(_read_config, folder) or {}
+    # A server that gives no header is not asked for more.
+    config = findings.attempt(_read_config, folder) or {} if headers or isinstance(folder, Path) else {}
     quantised = foreign.quantised(config, tensors)
     if quantised and not findings.problems and (folded := scaled_in_blocks(tensors, config)) is not None:
         tensors, config, quantised = folded, unquantised(config), None
@@ -155,16 +159,17 @@ def _checkpoint(
     )
 
 
-def _index(folder: Path, name: str, max_bytes: int) -> Index:
+def _index(folder: Place, name: str, max_bytes: int) -> Index:
     require_inside(folder, folder / name)
     return read_index(folder / name, max_bytes)
 
 
 def _headers(
-    folder: Path, files: Iterable[str], index: Index | None, max_header_bytes: int, findings: _Findings
+    folder: Place, files: Iterable[str], index: Index | None, max_header_bytes: int, findings: _Findings
 ) -> dict[str, Header]:
     """The headers of all files that can be read, by file name."""
     headers: dict[str, Header] = {}
+    prepare(str(folder / name) for name in files)
     for name in files:
         header = findings.attempt(_header, folder, name, index, max_header_bytes)
         if header:
@@ -172,9 +177,9 @@ def _headers(
     return headers
 
 
-def _header(folder: Path, name: str, index: Index | None, max_header_bytes: int) -> Header:
+def _header(folder: Place, name: str, index: Index | None, max_header_bytes: int) -> Header:
     path = folder / name
-    if not os.path.lexists(path):
+    if not is_there(path):
         held = sum(file == name for file in index.weight_map.values()) if index else 0
         why = f"{index.path.name} says that it holds {format_count(held, 'tensor')}" if index else ""
         raise InputError(Problem(f"{path} is missing.", why=why, fix="download the missing file"))
@@ -190,7 +195,7 @@ def _twice(
     return [disagreement(index, sharded, header, single)] if header else []
 
 
-def _left_unread(folder: Path, names: list[str]) -> list[Problem]:
+def _left_unread(folder: Place, names: list[str]) -> list[Problem]:
     if not names:
         return []
     shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
@@ -198,9 +203,9 @@ def _left_unread(folder: Path, names: list[str]) -> list[Problem]:
     return [Problem(f"{folder} holds files that are not read: {shown}.", why=why, severity="warning")]
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def _read_config(folder: Place) -> dict[str, Any]:
     path = folder / "config.json"
-    if not os.path.lexists(path):
+    if not is_there(path):
         return {}
     require_inside(folder, path)
     try:
@@ -233,7 +238,7 @@ def _space(headers: Mapping[str, Header]) -> Space:
     return "delta" if said == {"delta"} else "weights"
 
 
-def _names(folder: Path) -> list[str]:
+def _names(folder: Place) -> list[str]:
     try:
         return [entry.name for entry in folder.iterdir()]
     except OSError as error:
@@ -242,4 +247,4 @@ def _names(folder: Path) -> list[str]:
 
 
 def _of_model(reference: str, problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    return tuple(replace(problem, model=problem.model or reference) for problem in problems)
+    return tuple(replace(problem, model=problem.model or shown(reference)) for problem in problems)

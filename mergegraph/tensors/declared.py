@@ -5,22 +5,24 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, cast
 
 import yaml
+
+from mergegraph.tensors.sources.door import read_text
+from mergegraph.tensors.sources.place import Place, file_bytes_of
 
 _CARD_LENGTH = 65_536
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _MOST_CONFIG_BYTES = 1_000_000
 
 
-def front_matter(folder: Path) -> dict[str, Any]:
+def front_matter(folder: Place) -> dict[str, Any]:
     """The front matter of a folder's README.md; {} where it has none that can be read."""
     path = folder / "README.md"
     if not path.is_file():
         return {}
-    matter = re.match(r"---\r?\n(.*?)\r?\n---", path.read_text("utf-8", errors="replace")[:_CARD_LENGTH], re.DOTALL)
+    matter = re.match(r"---\r?\n(.*?)\r?\n---", read_text(path, "replace")[:_CARD_LENGTH], re.DOTALL)
     try:
         values: Any = yaml.safe_load(matter[1]) if matter else {}
     except yaml.YAMLError:
@@ -28,7 +30,7 @@ def front_matter(folder: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", values) if isinstance(values, dict) else {}
 
 
-def declared_bases(folder: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
+def declared_bases(folder: Place, config: Mapping[str, Any]) -> tuple[str, ...]:
     """The models that a folder names as its base, as written: in its card, its config, its adapter's config.
 
     `_name_or_path` counts where it is a Hub id; mostly it is a folder on the machine that trained the model.
@@ -56,12 +58,12 @@ def _last_part(name: str) -> str:
     return name.partition("@")[0].rstrip("/").rpartition("/")[2].lower()
 
 
-def _adapter_config(folder: Path) -> Mapping[str, Any]:
+def _adapter_config(folder: Place) -> Mapping[str, Any]:
     path = folder / "adapter_config.json"
     try:
-        if not path.is_file() or path.stat().st_size > _MOST_CONFIG_BYTES:
+        if not path.is_file() or file_bytes_of(path) > _MOST_CONFIG_BYTES:
             return {}
-        config: Any = json.loads(path.read_text("utf-8"))
+        config: Any = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError):
         return {}
     return cast("dict[str, Any]", config) if isinstance(config, dict) else {}

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from mergegraph.errors import Problem
-from mergegraph.tensors.local_file import opened, read_range
+from mergegraph.tensors.sources.door import opened, read_range
+from mergegraph.tensors.sources.location import is_remote
+from mergegraph.tensors.sources.place import Place, RemotePath
 
 PICKLED_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _TRAINING_STATE = ("optimizer", "scheduler", "training_args", "rng_state", "scaler", "random_states")
@@ -34,7 +36,9 @@ def recognise(first_bytes: bytes, path: str) -> tuple[str, str] | None:
     """What the file at `path` is that is no safetensors file, and the fix; None when its first bytes say nothing."""
     start = first_bytes.lstrip() if first_bytes.lstrip()[:1] == b"<" else first_bytes
     found = next(((what, fix) for magic, what, fix in _HINTS if start.startswith(magic)), None)
-    return (found[0], convert_command(Path(path))) if found and found[1] is _CONVERT else found
+    if found is None or found[1] is not _CONVERT:
+        return found
+    return found[0], convert_command(Path(path)) if not is_remote(path) else f"download it, then: {_CONVERT} FILE"
 
 
 def recognise_binary(first_bytes: bytes, path: str) -> tuple[str, str] | None:
@@ -50,7 +54,7 @@ def is_pickled_weights(name: str) -> bool:
     return name.lower().endswith(PICKLED_SUFFIXES) and not name.startswith(_TRAINING_STATE)
 
 
-def pickled(path: Path, name: str = "") -> Problem:
+def pickled(path: Place, name: str = "") -> Problem:
     """Weights are there, but pickled by their name: the file `path`, or in the folder `path` the file `name` and maybe
     others. What else the first bytes say it is."""
     file = path / name if name else path
@@ -63,7 +67,7 @@ def pickled(path: Path, name: str = "") -> Problem:
     )
 
 
-def not_pickled(file: Path) -> Problem | None:
+def not_pickled(file: Place) -> Problem | None:
     """What has the name of a pickled file and is something else; None where the first bytes do not say so."""
     try:
         with opened(str(file)) as start:
@@ -75,8 +79,10 @@ def not_pickled(file: Path) -> Problem | None:
     return Problem(f"{file} has the name of a pickled checkpoint, but {found[0]}.", fix=found[1])
 
 
-def convert_command(path: Path) -> str:
+def convert_command(path: Place) -> str:
     """What to type for a safetensors folder in place of a pickled file or folder."""
+    if isinstance(path, RemotePath):
+        return f"download it, then: {shlex.join([*_CONVERT.split(), 'FOLDER', '-o', 'FOLDER-safetensors'])}"
     return shlex.join([*_CONVERT.split(), str(path), "-o", str(converted_path(path))])
 
 
@@ -96,7 +102,7 @@ def gguf(path: str) -> Problem:
     )
 
 
-def adapter(folder: Path) -> Problem:
+def adapter(folder: Place) -> Problem:
     """`folder` holds what was trained on top of a model, without the model."""
     base = _base_of(folder)
     return Problem(
@@ -158,10 +164,13 @@ def _by_names(names: Iterable[str]) -> tuple[str, str]:
     return "", ""
 
 
-def _base_of(folder: Path) -> str:
+def _base_of(folder: Place) -> str:
     """What adapter_config.json names as the base; empty when it does not."""
+    path = folder / "adapter_config.json"
+    if not path.is_file():
+        return ""
     try:
-        with opened(str(folder / "adapter_config.json")) as file:
+        with opened(str(path)) as file:
             config: object = json.loads(read_range(file, 0, _MOST_CONFIG_BYTES))
     except (OSError, ValueError, RecursionError):
         return ""

@@ -22,7 +22,8 @@ from mergegraph.dtypes import BY_CODE, DType
 from mergegraph.errors import InputError, Problem
 from mergegraph.tensors import strict_json
 from mergegraph.tensors.foreign import recognise
-from mergegraph.tensors.local_file import LocalFile, opened, read_range
+from mergegraph.tensors.local_file import LocalFile
+from mergegraph.tensors.sources.door import RemoteFile, opened, read_range
 from mergegraph.views import BlockScale
 
 DEFAULT_HEADER_BYTES = 25_000_000
@@ -43,7 +44,7 @@ _DAMAGED_FIX = "download or copy it again, and compare its size and checksum wit
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """One tensor of a file. `offset` counts from the start of the file; `nbytes` bytes are the tensor's."""
+    """One tensor of the file at `path`. `offset` counts from the start of the file; `nbytes` bytes are the tensor's."""
 
     path: str
     name: str
@@ -103,7 +104,7 @@ def parse_header(path: str, max_header_bytes: int = DEFAULT_HEADER_BYTES) -> Hea
     return Header(by_name, metadata, data_offset, file.file_bytes, file.identity, _unknown_keys(path, entries))
 
 
-def _header_text(file: LocalFile, max_bytes: int) -> bytes:
+def _header_text(file: LocalFile | RemoteFile, max_bytes: int) -> bytes:
     """The header's bytes, after its length has been compared with the cap and the file."""
     first_bytes = read_range(file, 0, 64)
     if file.file_bytes < 8 or len(first_bytes) < 8:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from mergegraph.errors import InputError, Problem
 from mergegraph.tensors import strict_json
 from mergegraph.tensors.header import DEFAULT_HEADER_BYTES, Header, StoredTensor, too_long
-from mergegraph.tensors.local_file import opened, read_range
 from mergegraph.tensors.missing import leads_out
+from mergegraph.tensors.sources.door import opened, read_range
+from mergegraph.tensors.sources.place import Place
 from mergegraph.units import format_count
 
 MOST_INDEX_BYTES = 100_000_000
@@ -25,7 +25,7 @@ _SHOWN_NAMES = 3
 class Index:
     """`weight_map`: tensor name to file name. `total_size` is unchecked: it is often wrong in the wild."""
 
-    path: Path
+    path: Place
     weight_map: Mapping[str, str]
     total_size: object
 
@@ -34,7 +34,7 @@ class Index:
         return tuple(sorted(set(self.weight_map.values())))
 
 
-def read_index(path: Path, max_bytes: int = DEFAULT_HEADER_BYTES) -> Index:
+def read_index(path: Place, max_bytes: int = DEFAULT_HEADER_BYTES) -> Index:
     """At most `max_bytes` are read. InputError unless it maps tensor names to safetensors files inside its folder."""
     try:
         parsed: object = strict_json.parse(_index_bytes(path, max_bytes), floats=True)
@@ -90,7 +90,7 @@ def duplicates(headers: Mapping[str, Header]) -> list[Problem]:
     return problems
 
 
-def _index_bytes(path: Path, max_bytes: int) -> bytes:
+def _index_bytes(path: Place, max_bytes: int) -> bytes:
     with opened(str(path)) as file:
         if file.file_bytes > MOST_INDEX_BYTES:
             raise ValueError(f"it has {file.file_bytes:,} bytes, at most {MOST_INDEX_BYTES:,} are read")
@@ -99,7 +99,7 @@ def _index_bytes(path: Path, max_bytes: int) -> bytes:
         return read_range(file, 0, file.file_bytes)
 
 
-def _weight_map(path: Path, value: object) -> dict[str, str]:
+def _weight_map(path: Place, value: object) -> dict[str, str]:
     entries = cast("dict[str, object]", value) if isinstance(value, dict) else {}
     if not entries or not all(isinstance(file, str) for file in entries.values()):
         why = "its weight_map should be an object that gives each tensor's file"
@@ -115,7 +115,7 @@ def _is_shard_name(file: str) -> bool:
     return file.endswith(".safetensors") and "\0" not in file and not leads_out(file)
 
 
-def _bad_file_name(path: Path, file: str) -> Problem:
+def _bad_file_name(path: Place, file: str) -> Problem:
     return Problem(
         f'{path} names the file "{file[:200]}".',
         why="an index may only name .safetensors files inside its own folder",

@@ -15,6 +15,7 @@ from mergegraph.tensors.checksum import bytes_per_block, file_checksum
 from mergegraph.tensors.completed import Completed, completed
 from mergegraph.tensors.journal import JournalContents, Record, read_journal
 from mergegraph.tensors.layout import Layout
+from mergegraph.tensors.sources.hub_names import moved_commits
 
 JOURNAL = "journal"
 
@@ -57,7 +58,8 @@ def kept_records(partial: Path, layout: Layout, header: Record, overwrite: bool)
             Problem(
                 f"{partial} holds another output, which is not finished.",
                 why=difference,
-                fix="--overwrite to begin again in its place, or write to another path",
+                fix="--overwrite to begin again in its place, or write to another path"
+                + (", or name the old commit" if "commit of" in difference else ""),
             )
         )
     if not _is_laid_out(partial, layout):
@@ -91,7 +93,8 @@ def _difference(found: Record, wanted: Record) -> str:
 def _changed_inputs(found: object, wanted: object) -> list[str]:
     """The files that both were made from, and that are no longer what they were."""
     before, now = (cast("dict[str, object]", each) if isinstance(each, dict) else {} for each in (found, wanted))
-    return [path for path in now if before.get(path, now[path]) != now[path]]
+    changed = [path for path in now if before.get(path, now[path]) != now[path]]
+    return changed + [f"commit of {moved}" for moved in moved_commits(before, now)]
 
 
 def _is_laid_out(partial: Path, layout: Layout) -> bool:

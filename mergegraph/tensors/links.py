@@ -10,11 +10,14 @@ import shlex
 from pathlib import Path
 
 from mergegraph.errors import InputError, Problem
+from mergegraph.tensors.sources.place import Place
 
 
-def require_inside(folder: Path, path: Path) -> None:
+def require_inside(folder: Place, path: Place) -> None:
     """InputError for a link that leads out of `folder`, unless it leads into the Hub's cache; and for one that leads
-    nowhere."""
+    nowhere. Servers have no links."""
+    if not isinstance(folder, Path) or not isinstance(path, Path):
+        return
     if leads_nowhere(path):
         raise InputError(nowhere(path))
     if leads_out_of(folder, path):

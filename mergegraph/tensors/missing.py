@@ -1,32 +1,31 @@
-"""Where a model reference leads on this machine, and what to say when it leads nowhere.
+"""Where a model reference leads, and what to say when it leads nowhere on this machine.
 
-A reference is a path: absolute, from `~`, or relative to the recipe's folder. Downloads nothing.
+A reference is a path (absolute, from `~`, or relative to the recipe's folder), an id of the Hub, or a URI; see
+`sources/references.py`. Downloads nothing.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shlex
 from pathlib import Path, PureWindowsPath
 from urllib.parse import unquote
 
 from mergegraph.errors import InputError, Problem, did_you_mean
 from mergegraph.tensors.links import end_of
+from mergegraph.tensors.sources.place import Place
+from mergegraph.tensors.sources.references import remote_place
 
-_REMOTE = re.compile(r"(?P<scheme>hf|s3|gs|az|abfs|https?)://(?P<rest>.*)")
-_HUB_ID = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/(?P<name>[\w.-]+))(?:@(?P<revision>[\w./-]+))?")
 
-
-def find(reference: str, folder: Path, subfolder: str | None = None) -> Path:
-    """The folder or file that `reference` names, absolute. InputError when there is none."""
+def find(reference: str, folder: Path, subfolder: str | None = None) -> Place:
+    """The folder or file that `reference` names: absolute, or a place on a server. InputError when there is none."""
     if not reference.strip():
         raise InputError(Problem("A model reference is empty.", fix="write the path of a model's folder"))
     if reference.startswith("file:"):
         raise InputError(_file_url(reference))
-    remote = _REMOTE.fullmatch(reference)
-    if remote:
-        raise InputError(_remote(reference, remote["scheme"], remote["rest"]))
+    remote = remote_place(reference, folder, _inside(subfolder) if subfolder else None)
+    if remote is not None:
+        return remote
     path = _tidy(folder.absolute() / _expanded(reference) / _inside(subfolder or "."))
     if not path.exists():
         raise InputError(_nowhere(reference, path))
@@ -71,31 +70,14 @@ def _nowhere(reference: str, path: Path) -> Problem:
         why = f"{base} is there; the adapter on top of it ({adapter}) is another folder"
         fix = "name the model here, and the adapter in a node {op: lora, adapter: …, base: …}"
         return Problem(fact, why=why, fix=fix)
-    hub = _HUB_ID.fullmatch(reference)
     parent, name = _first_missing(path)
     siblings = [entry for entry in _names(parent) if not entry.startswith(".")]
-    near = did_you_mean(name, siblings, f"in {parent}")
-    if hub is None or near.startswith("Did you mean"):
-        return Problem(fact, why=why, fix=near)
-    why = f"{why}; mergegraph reads local folders here, and does not download from the Hub"
-    return Problem(fact, why=why, fix=_download(hub))
-
-
-def _remote(reference: str, scheme: str, rest: str) -> Problem:
-    hub = _HUB_ID.fullmatch(rest) if scheme == "hf" else None
-    fix = _download(hub) if hub else "download it, and write the path of its folder"
-    return Problem(f'"{reference}" is not a local path; mergegraph reads local folders here.', fix=fix)
+    return Problem(fact, why=why, fix=did_you_mean(name, siblings, f"in {parent}"))
 
 
 def _file_url(reference: str) -> Problem:
     plain = re.sub("^/{2,}", "/", unquote(reference.removeprefix("file:")))
     return Problem(f'"{reference}" is a URL; mergegraph takes plain paths.', fix=f"write {plain}")
-
-
-def _download(hub: re.Match[str]) -> str:
-    revision = f" --revision {shlex.quote(hub['revision'])}" if hub["revision"] else ""
-    place = f"models/{hub['name']}"
-    return f"hf download {hub['id']}{revision} --local-dir {place}\nand write {place} instead"
 
 
 def _first_missing(path: Path) -> tuple[Path, str]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from mergegraph.errors import InputError, Problem
 from mergegraph.tensors import foreign
+from mergegraph.tensors.sources.place import Place
 
 _STEMS = ("model", "diffusion_pytorch_model", "consolidated")
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
@@ -32,7 +32,7 @@ class ModelFiles:
     others: tuple[str, ...] = ()
 
 
-def choose_files(folder: Path, names: Sequence[str]) -> ModelFiles:
+def choose_files(folder: Place, names: Sequence[str]) -> ModelFiles:
     """`names`: what `folder` holds. InputError when no model is there, or none can be told from another."""
     weights = sorted(name for name in names if name.endswith(".safetensors") and not name.startswith("adapter_"))
     for stem in _STEMS:
@@ -52,7 +52,7 @@ def shard_of(name: str) -> tuple[int, int] | None:
     return (int(matched["number"]), int(matched["count"])) if matched else None
 
 
-def _of_stem(folder: Path, stem: str, names: Sequence[str], weights: list[str]) -> ModelFiles | None:
+def _of_stem(folder: Place, stem: str, names: Sequence[str], weights: list[str]) -> ModelFiles | None:
     index, single = f"{stem}.safetensors.index.json", f"{stem}.safetensors"
     others = _others(weights)
     if index in names:
@@ -69,7 +69,7 @@ def _others(weights: list[str]) -> tuple[str, ...]:
     return tuple(name for name in weights if not name.startswith(copies))
 
 
-def _complete(folder: Path, stem: str, shards: list[str]) -> tuple[str, ...]:
+def _complete(folder: Place, stem: str, shards: list[str]) -> tuple[str, ...]:
     """A set of shards can be read without its index if every one is there."""
     counts = {found[1] for name in shards if (found := shard_of(name))}
     if len(counts) > 1:
@@ -83,7 +83,7 @@ def _complete(folder: Path, stem: str, shards: list[str]) -> tuple[str, ...]:
     return tuple(wanted)
 
 
-def _several(folder: Path, weights: list[str]) -> Problem:
+def _several(folder: Place, weights: list[str]) -> Problem:
     return Problem(
         f"{folder} holds {len(weights)} safetensors files that are not one model by their names.",
         why=f"there are {', '.join(weights[:_SHOWN_NAMES])}; no index or model.safetensors says which belong together",
@@ -91,7 +91,7 @@ def _several(folder: Path, weights: list[str]) -> Problem:
     )
 
 
-def _no_weights(folder: Path, names: list[str]) -> Problem:
+def _no_weights(folder: Place, names: list[str]) -> Problem:
     if "adapter_config.json" in names or any(name.startswith("adapter_model.") for name in names):
         return foreign.adapter(folder)
     pickle = next((name for name in names if foreign.is_pickled_weights(name)), None)

@@ -1,7 +1,8 @@
 """Reads byte ranges of the planned input files into the caller's buffers, from any number of threads.
 
-Opens each file once, when it is first needed, and refuses one that is no longer the file that was planned.
-Knows nothing of tensors. Never maps a file: a mapped file that somebody truncates kills the process.
+Opens each file once, when it is first needed, and refuses one that is no longer the file that was planned. A file of a
+server is read by its source, which pins it. Knows nothing of tensors. Never maps a file: a mapped file that somebody
+truncates kills the process.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from collections.abc import Mapping
 from threading import Lock
 from types import TracebackType
 
-from mergegraph.errors import Problem, RunError
+from mergegraph.errors import InputError, Problem, RunError
 from mergegraph.tensors.local_file import LocalFile, identity_now, open_local
+from mergegraph.tensors.sources.door import planned_source
+from mergegraph.tensors.sources.location import is_remote
+from mergegraph.tensors.sources.source import RangeSource
 
 AHEAD_BYTES = 16 << 20
 """So much of a file is asked for before it is read, so that the disk works while tiles are computed."""
@@ -31,12 +35,16 @@ class FileReader:
     def __init__(self, identities: Mapping[str, str]) -> None:
         self._identities = dict(identities)
         self._files: dict[str, LocalFile] = {}
+        self._sources: dict[str, RangeSource] = {}
         self._asked: dict[str, tuple[int, int]] = {}
         self._lock = Lock()
         self._closed = False
 
     def read_into(self, path: str, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` (contiguous, writable) from byte `offset` of `path`. All of it, or RunError."""
+        if is_remote(path):
+            self._read_remote(path, offset, buffer.cast("B"))
+            return
         file = self._files.get(path) or self._open(path)
         wanted = buffer.cast("B")
         self._read_ahead(file, offset, offset + len(wanted))
@@ -50,6 +58,13 @@ class FileReader:
             if count == 0:
                 raise RunError(_short(path, offset, len(wanted), done))
             done += count
+
+    def _read_remote(self, path: str, offset: int, buffer: memoryview) -> None:
+        try:
+            source = self._sources.get(path) or self._open_remote(path)
+            source.read_into(offset, buffer)
+        except InputError as error:
+            raise RunError(*error.problems) from error.__cause__
 
     def _read_ahead(self, file: LocalFile, begin: int, end: int) -> None:
         """Ask the kernel for what follows, in steps of half of `AHEAD_BYTES`."""
@@ -92,6 +107,15 @@ class FileReader:
                 self._files[path] = _open_planned(path, self._identities[path])
             return self._files[path]
 
+    def _open_remote(self, path: str) -> RangeSource:
+        with self._lock:
+            if path not in self._sources:
+                source = planned_source(path, self._identities[path])
+                if source.identity != self._identities[path]:
+                    raise RunError(_replaced(path, self._identities[path], source.identity))
+                self._sources[path] = source
+            return self._sources[path]
+
 
 def _open_planned(path: str, identity: str) -> LocalFile:
     try:
@@ -110,6 +134,14 @@ def _changed(path: str, planned: str, now: str) -> Problem:
     return Problem(
         f"{path} has changed since it was planned.",
         why=f"it was {planned}, it is {now} (device, inode, bytes, time of the last change in ns)",
+        fix="run the same command again with --overwrite: it begins again with the file as it is now",
+    )
+
+
+def _replaced(path: str, planned: str, now: str) -> Problem:
+    return Problem(
+        f"{path} has changed since it was planned.",
+        why=f"it was {planned}, it is {now}",
         fix="run the same command again with --overwrite: it begins again with the file as it is now",
     )
 

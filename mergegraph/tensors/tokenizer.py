@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
+
+from mergegraph.tensors.sources.door import read_bytes, read_text
+from mergegraph.tensors.sources.place import Place, RemotePath, file_bytes_of
 
 _ROWS_SHOWN = 3
 _PARSED = ("tokenizer.json", "vocab.json", "vocab.txt")
@@ -27,7 +29,7 @@ class Difference:
     is_certain: bool
 
 
-def read_tokens(folder: Path) -> dict[str, int]:
+def read_tokens(folder: Place) -> dict[str, int]:
     """Token text → row, added tokens included; {} for a folder without a tokenizer in a form that is known."""
     for name in _PARSED:
         if (folder / name).is_file():
@@ -36,7 +38,7 @@ def read_tokens(folder: Path) -> dict[str, int]:
     return {}
 
 
-def vocabulary_difference(ours: Path, theirs: Path) -> Difference | None:
+def vocabulary_difference(ours: Place, theirs: Place) -> Difference | None:
     """How the vocabularies of two folders differ, with the first rows; None where they agree or one has none."""
     for name in _PARSED:
         one, other = ours / name, theirs / name
@@ -68,17 +70,20 @@ def tokens_difference(ours: Tokens, theirs: Tokens) -> Difference | None:
     return Difference(f"{sizes}, {len(rows):,} rows differ: {shown}", is_certain=True)
 
 
-def _equal(one: Path, other: Path) -> bool:
+def _equal(one: Place, other: Place) -> bool:
     """Whether two files hold the same bytes; two that are not there do."""
     if not (one.is_file() and other.is_file()):
         return one.is_file() == other.is_file()
-    return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
+    if isinstance(one, RemotePath) and isinstance(other, RemotePath) and one.entry == other.entry:
+        # Servers name the content; what they name alike is not fetched.
+        return bool(one.entry and one.entry.content) or read_bytes(str(one)) == read_bytes(str(other))
+    return file_bytes_of(one) == file_bytes_of(other) and read_bytes(str(one)) == read_bytes(str(other))
 
 
-def _tokens(path: Path) -> dict[str, int]:
+def _tokens(path: Place) -> dict[str, int]:
     """Token text → row, added tokens included. A file in an unknown form counts as having none."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         return _listed(text.removesuffix("\n").split("\n")) if path.suffix == ".txt" else _of_json(json.loads(text))
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return {}

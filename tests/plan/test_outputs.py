@@ -87,7 +87,8 @@ UNUSABLE = [
     ("a link to the root", "to_root", "it is the root"),
     ("links in a circle", "circle", "its links lead in a circle"),
     ("the Hub", "hf://org/name", "outputs are local folders"),
-    ("an object store", "s3://bucket/name", "outputs are local folders"),
+    ("a bucket itself", "s3://bucket", "outputs are local folders"),
+    ("a web server", "https://host/name", "outputs are local folders"),
     ("a URL of a file", "file:///tmp/x", "outputs are local folders"),
     ("where another is written", "x.partial", "names that end in .partial are those of outputs that are not finished"),
     ("inside such a folder", "x.partial/y", "names that end in .partial are those of outputs that are not finished"),
@@ -104,7 +105,7 @@ def test_a_path_that_can_be_no_output_is_refused(why: str, path: str, fact: str,
 
 
 def test_the_path_of_the_command_is_no_url_and_not_empty(models: Path) -> None:
-    assert "outputs are local folders" in refusal(models, ONE, output=Path("s3://bucket/name"))
+    assert "outputs are local folders" in refusal(models, ONE, output=Path("https://host/name"))
     assert "the folder that you are in" in refusal(models, ONE, output=Path())
 
 

@@ -15,16 +15,18 @@ from mergegraph.tensors.checkpoint import open_checkpoint
 from tests.tensors.stored_files import INDEX, refusal, said, save, save_sharded
 
 NOWHERE = [
-    ("models/lama", ["Did you mean llama?"], "one letter is missing"),
+    ("models/lama", ["did you mean ./models/llama, which is here?"], "one letter is missing"),
+    ("./models/lama", ["Did you mean llama?"], "one letter of a path is missing"),
     ("./moddels/llama", ["Did you mean models?"], "a folder above it is misspelt"),
     ("./zzz", ["in ", "models"], "nothing is near: what there is"),
-    ("org/name", ["local folders here", "hf download org/name --local-dir models/name"], "an id of the Hub"),
-    ("org/name@v1", ["hf download org/name --revision v1 --local-dir models/name"], "an id with a revision"),
-    ("hf://org/name@v1", ["hf download org/name --revision v1"], "a Hub address"),
-    ("s3://bucket/model", ["not a local path", "download it"], "an object store"),
+    ("org/name", ["HF_HUB_OFFLINE forbids", "hf download org/name"], "an id of the Hub, offline"),
+    ("org/name@v1", ["hf download org/name --revision v1"], "an id with a revision, offline"),
+    ("hf://org/name@v1", ["hf download org/name --revision v1"], "a Hub address, offline"),
+    ("hf://name", ["names no owner", "hf://org/name"], "a Hub address without an owner"),
+    ("models/llama", ["may be a folder here", "write ./models/llama", "hf://models/llama"], "an id that is a folder"),
     ("file:///models/a%20b", ["is a URL", "write /models/a b"], "a URL of a file"),
-    ("models/circle", ["is a link that leads back to itself", "correct the link"], "links in a circle"),
-    ("models/llama+lora", ["lora", "another folder", "op: lora"], "an adapter on top"),
+    ("./models/circle", ["is a link that leads back to itself", "correct the link"], "links in a circle"),
+    ("./models/llama+lora", ["lora", "another folder", "op: lora"], "an adapter on top"),
     ("~nobody-of-this-name/m", ["looked for"], "a home that does not exist"),
     ("", ["is empty"], "no reference at all"),
 ]

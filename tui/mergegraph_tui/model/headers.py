@@ -10,6 +10,7 @@ from typing import TypeAlias
 from mergegraph.errors import InputError
 from mergegraph.tensors.checkpoint import Checkpoint, open_checkpoint
 from mergegraph.tensors.missing import find
+from mergegraph.tensors.sources.place import RemotePath
 
 _MOST = 64
 
@@ -46,6 +47,9 @@ def _identity(reference: str, folder: Path, subfolder: str | None) -> _Identity:
     looked at."""
     try:
         path = find(reference, folder, subfolder)
+        if isinstance(path, RemotePath):
+            # On the Hub it names a commit. Other servers are not asked again at every key.
+            return ((path.location, 0, 0, 0, 0),)
         files = [Path(entry.path) for entry in os.scandir(path)] if path.is_dir() else [path]
         found = [(file, file.stat()) for file in files if file.exists()]
     except (InputError, OSError, ValueError):

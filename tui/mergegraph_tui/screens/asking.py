@@ -11,6 +11,8 @@ from textual.screen import ModalScreen
 
 from mergegraph.errors import InputError, Problem
 from mergegraph.tensors.missing import find
+from mergegraph.tensors.sources.hub_names import looks_like_id
+from mergegraph.tensors.sources.location import is_remote
 from mergegraph_tui.dialogs.add_node import AddNode
 from mergegraph_tui.dialogs.pick import Choices, PickDialog
 from mergegraph_tui.dialogs.pick_model import PickModel
@@ -103,7 +105,11 @@ class Asking(PlaceScreen):
 
 
 def _place(reference: str, folder: Path) -> Path | None:
+    """Where a model lies on this machine; None for any other. Servers are not asked."""
+    if is_remote(reference) or looks_like_id(reference):
+        return None
     try:
-        return find(reference, folder)
+        place = find(reference, folder)
     except InputError:
         return None
+    return place if isinstance(place, Path) else None

@@ -1,0 +1,156 @@
+"""Objects of S3: read by ranges of one version, and written so that nothing half-done is seen."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mergegraph.errors import InputError, OutputError, RunError
+from mergegraph.tensors.checkpoint import open_checkpoint
+from mergegraph.tensors.completed import PROVENANCE, RUN_RECORD
+from mergegraph.tensors.sources import objects, uploads
+from mergegraph.tensors.sources.objects import missing_extra, store_of
+from mergegraph.tensors.sources.traffic import traffic
+from mergegraph.tensors.sources.uploads import deliver, part_bytes, result_id_at, standing_at
+from tests.tensors.sources.object_server import SECRET, environment, serving
+from tests.tensors.sources.test_hub import read_all
+from tests.tiny_models import llama_tensors, write_model
+
+pytest.importorskip("moto", reason="moto's server stands in for S3")
+obstore: Any = pytest.importorskip("obstore", reason="obstore reads object stores")
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Generator[str]:
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """`s3://…`, new and empty."""
+    from urllib.request import Request, urlopen
+
+    for name, value in environment(endpoint).items():
+        monkeypatch.setenv(name, value)
+    objects._stores.clear()
+    name = f"b{uuid.uuid4().hex[:12]}"
+    with urlopen(Request(f"{endpoint}/{name}", method="PUT")):
+        return f"s3://{name}"
+
+
+def put(bucket: str, folder: Path, prefix: str) -> None:
+    for path in folder.iterdir():
+        obstore.put(store_of(bucket), f"{prefix}/{path.name}", path.read_bytes())
+
+
+def test_a_model_is_read_by_ranges_and_counted(bucket: str, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m", llama_tensors(), config={"model_type": "llama"}, shards=2)
+    put(bucket, folder, "models/one")
+    before = traffic().get(bucket)
+    assert before is None
+    checkpoint = open_checkpoint(f"{bucket}/models/one/", tmp_path)
+    contents = read_all(checkpoint)
+    assert contents == read_all(open_checkpoint(str(folder), tmp_path))
+    small = sum((folder / name).stat().st_size for name in ("config.json", "model.safetensors.index.json"))
+    headers = sum(file.file_bytes for file in checkpoint.files)
+    assert traffic()[bucket].body_bytes == small + headers + sum(map(len, contents.values()))
+    assert all(file.identity.startswith(f"s3:{file.path.removeprefix('s3://')}:etag=") for file in checkpoint.files)
+
+
+def test_an_object_that_was_replaced_is_noticed(bucket: str, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m", llama_tensors(seed=1))
+    put(bucket, folder, "m")
+    checkpoint = open_checkpoint(f"{bucket}/m/model.safetensors", tmp_path)
+    put(bucket, write_model(tmp_path / "n", llama_tensors(seed=2)), "m")
+    with pytest.raises(RunError, match=r"has changed since it was planned\.(?s:.)*--overwrite"):
+        read_all(checkpoint)
+
+
+REFUSED = [
+    ("{bucket}/nothing", "has no .safetensors file", "an empty prefix"),
+    ("{bucket}/x.safetensors", "there is no such object", "no such object"),
+    ("s3://no-such-bucket-here/m", "there is no such bucket", "no such bucket"),
+]
+
+
+@pytest.mark.parametrize(("reference", "said", "_reason"), REFUSED, ids=[row[2] for row in REFUSED])
+def test_what_is_not_there(bucket: str, tmp_path: Path, reference: str, said: str, _reason: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        open_checkpoint(reference.format(bucket=bucket), tmp_path)
+    assert SECRET not in str(caught.value)
+
+
+def test_without_the_extra_the_command_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def absent(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(objects, "import_module", absent)
+    objects._stores.clear()
+    with pytest.raises(InputError) as caught:
+        open_checkpoint("gs://bucket/model", tmp_path)
+    assert caught.value.problems[0].fix == missing_extra("").fix == 'pip install "mergegraph[cloud]"'
+
+
+class TestDelivering:
+    @pytest.fixture
+    def output(self, tmp_path: Path) -> Path:
+        """A folder as a run leaves it; the first file takes three parts."""
+        folder = tmp_path / "out"
+        folder.mkdir()
+        (folder / "model-00001-of-00002.safetensors").write_bytes(os.urandom((17 << 20) + 5))
+        (folder / "model-00002-of-00002.safetensors").write_bytes(os.urandom(1000))
+        (folder / "model.safetensors.index.json").write_text("{}")
+        (folder / RUN_RECORD).write_text(json.dumps({"result_id": "r1"}))
+        (folder / PROVENANCE).write_text("{}")
+        return folder
+
+    def test_all_is_there_and_as_it_was(self, bucket: str, output: Path) -> None:
+        deliver(output, f"{bucket}/o", overwrite=False, tick=lambda: None)
+        store = store_of(bucket)
+        for path in output.iterdir():
+            assert bytes(obstore.get(store, f"o/{path.name}").bytes()) == path.read_bytes()
+        assert obstore.head(store, "o/model-00001-of-00002.safetensors")["e_tag"].strip('"').endswith("-3")
+        names = standing_at(f"{bucket}/o")
+        assert result_id_at(f"{bucket}/o", names) == "r1"
+
+    def test_what_is_there_is_not_sent_again(self, bucket: str, output: Path) -> None:
+        (output / PROVENANCE).rename(output / "kept")
+        deliver(output, f"{bucket}/o", overwrite=False, tick=lambda: None)
+        assert result_id_at(f"{bucket}/o", standing_at(f"{bucket}/o")) == "", "without its record it is not finished"
+        (output / "kept").rename(output / PROVENANCE)
+        before = traffic()[bucket].requests
+        deliver(output, f"{bucket}/o", overwrite=False, tick=lambda: None)
+        assert traffic()[bucket].requests - before == 2, "a listing, and the record"
+
+    def test_the_record_comes_last_and_is_never_replaced_unasked(
+        self, bucket: str, output: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        order = [path.name for path in uploads._ordered(list(output.iterdir()))]
+        assert order[-3:] == ["model.safetensors.index.json", RUN_RECORD, PROVENANCE]
+        listed = standing_at(f"{bucket}/o")
+        obstore.put(store_of(bucket), f"o/{PROVENANCE}", b"another run's")
+        monkeypatch.setattr(uploads, "standing_at", lambda destination: listed)
+        with pytest.raises(OutputError, match="another run finished it"):
+            deliver(output, f"{bucket}/o", overwrite=False, tick=lambda: None)
+
+    def test_overwriting_removes_what_is_no_part_of_it(self, bucket: str, output: Path) -> None:
+        deliver(output, f"{bucket}/o", overwrite=False, tick=lambda: None)
+        obstore.put(store_of(bucket), "o/notes.txt", b"mine")
+        (output / "model-00002-of-00002.safetensors").rename(output / "model-00003-of-00003.safetensors")
+        deliver(output, f"{bucket}/o", overwrite=True, tick=lambda: None)
+        names = standing_at(f"{bucket}/o").keys()
+        assert "model-00002-of-00002.safetensors" not in names
+        assert {"notes.txt", PROVENANCE, "model-00003-of-00003.safetensors"} <= names
+
+
+@pytest.mark.parametrize("file_bytes", [0, 5 << 20, 72 << 30, 73 << 30, 5 << 40])
+def test_a_file_has_at_most_ten_thousand_parts_of_five_mebibytes_or_more(file_bytes: int) -> None:
+    assert part_bytes(file_bytes) >= 5 << 20
+    assert -(-file_bytes // part_bytes(file_bytes)) <= 10_000
