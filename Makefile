@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo search-demo test crash check format clean
+.PHONY: demo search-demo test crash cluster check format clean
 
 demo: $(READY)                ## merge real checkpoints and print what came out
 	$(BIN)/mergegraph demo
@@ -18,6 +18,9 @@ test: $(READY) check          ## everything that CI runs
 
 crash: $(READY)               ## the long crash tests: 200 kills, power cuts (as root), the writers they must find
 	$(BIN)/python -m pytest -n 2 -m crash tests/crash
+
+cluster: $(READY)             ## the long cluster tests: 20 workers and 10 drivers of a Ray cluster killed, a host cut off (as root)
+	$(BIN)/python -m pytest -n 0 -m crash tests/cluster
 
 check: $(READY)               ## format, lint, import contracts, types
 	$(BIN)/ruff format --check .

@@ -25,6 +25,7 @@ from mergegraph.cli.options import (
     budget_bytes,
     device_name,
     one_of,
+    share_of,
 )
 from mergegraph.cli.reporting import reporting
 from mergegraph.cli.source import recipe_from_expression, recipe_from_file
@@ -93,6 +94,18 @@ def run(
     stats: Annotated[
         bool, typer.Option("--stats", help="Measure every tensor in the same pass: stats.json beside the output.")
     ] = False,
+    shards: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Make only the I-th of N parts of the output files; `finalize` ends it."),
+    ] = None,
+    executor: Annotated[
+        str, typer.Option(metavar="threads|ray", help="Who computes: this process, or the workers of a Ray cluster.")
+    ] = "threads",
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT|auto", help="The Ray cluster. Default: a new one on this machine alone."),
+    ] = None,
+    gpus: Annotated[float, typer.Option(min=0, metavar="N", help="Devices that each Ray worker takes.")] = 0,
     local: Local = False,
     download: Annotated[
         bool, typer.Option("--download", help="Put what is read of the Hub into its cache, and check the sha256.")
@@ -104,6 +117,8 @@ def run(
     with reporting(as_json=as_json), accessing(local=local):
         device = _for_stats(device) if stats else device
         device = device_name(device)
+        share = share_of(shards, stats=stats) if shards is not None else None
+        one_of("--executor", executor, ("threads", "ray"))
         budgeted, device_budgeted = budget_bytes(budget), budget_bytes(device_budget, "--device-budget")
         if expression is None:
             source = recipe_from_file(_given(recipe), sets or (), sweeps or (), fix_known_faults=fix_known_faults)
@@ -127,6 +142,21 @@ def run(
             from mergegraph.tensors.sources.downloads import download_inputs
 
             download_inputs({file.path: file.identity for file in planned.inputs})
+        if executor == "ray":
+            from mergegraph.cli.clustering import Clustering, run_on_cluster
+
+            clustering = Clustering(
+                address, threads or 0, gpus, device, device_budgeted, overwrite=overwrite,
+                allow_non_finite=allow_non_finite, verify_output=verify_output,
+            )  # fmt: skip
+            run_on_cluster(planned, clustering, as_json=as_json, quiet=quiet)
+            return
+        if share is not None:
+            from mergegraph.cli.sharding import Making, make_share
+
+            making = Making(share, device, device_budgeted, overwrite=overwrite, allow_non_finite=allow_non_finite)
+            make_share(planned, making, as_json=as_json, quiet=quiet)
+            return
         execute_plan(
             planned,
             as_json=as_json,
@@ -139,6 +169,47 @@ def run(
             device=device,
             device_budget_bytes=device_budgeted,
         )
+
+
+@app.command()
+def finalize(
+    recipe: RecipeFile,
+    output: Output = None,
+    device: Device = "auto",
+    sets: Sets = None,
+    sweeps: Sweeps = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    allow_non_finite: Annotated[
+        bool, typer.Option("--allow-non-finite", help="Accept parts that hold NaN and Inf.")
+    ] = False,
+    allow_unrelated: AllowUnrelated = False,
+    max_header_mb: MaxHeader = 25,
+    fix_known_faults: FixKnownFaults = False,
+    no_read_back: Annotated[
+        bool, typer.Option("--no-read-back", help="Believe the parts' records: compare lengths and headers only.")
+    ] = False,
+    verify_output: Annotated[
+        bool, typer.Option("--verify-output", help="Compute the sha256 of every file before publishing.")
+    ] = False,
+    local: Local = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put together what `run --shards` made on one machine or many: check every shard, and publish the outputs."""
+    with reporting(as_json=as_json), accessing(local=local):
+        device = device_name(device)
+        source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
+        from mergegraph.cli.sharding import Finishing, put_together
+        from mergegraph.pipeline import plan as make_plan
+
+        planned = make_plan(
+            source, output=output, allow_unrelated=allow_unrelated, max_header_bytes=max_header_mb * 1_000_000
+        )
+        finishing = Finishing(
+            device, overwrite=overwrite, allow_non_finite=allow_non_finite, reads_back=not no_read_back,
+            verify_output=verify_output,
+        )  # fmt: skip
+        put_together(planned, finishing, as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -172,6 +243,16 @@ def plan(
     max_header_mb: MaxHeader = 25,
     fix_known_faults: FixKnownFaults = False,
     explain: Annotated[bool, typer.Option("--explain", help="Every tensor with its formula and numbers.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Also how long up to N workers of a cluster would take.")
+    ] = None,
+    bandwidth: Annotated[
+        str, typer.Option(metavar="SIZE", help="Of each worker to and from the storage, a second.")
+    ] = "1GB",
+    storage: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Of the storage for all workers, a second. Default: no limit.")
+    ] = None,
+    price: Annotated[float, typer.Option(metavar="P", min=0, help="Of a worker, an hour.")] = 0.0,
     local: Local = False,
     as_json: Json = False,
 ) -> None:
@@ -191,6 +272,13 @@ def plan(
             max_header_bytes=max_header_mb * 1_000_000,
         )
         show_plan(planned, explained=explain, as_json=as_json)
+        if workers is not None:
+            from mergegraph.cli.simulating import show_simulated
+            from mergegraph.plan.simulate import Machine
+
+            pace = budget_bytes(bandwidth, "--bandwidth") or 1
+            machine = Machine(pace, threads or 4, price=price)
+            show_simulated(planned, workers, machine, budget_bytes(storage, "--storage"), as_json=as_json)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from mergegraph.errors import Location, Problem, RecipeError
+from mergegraph.plan.share import Share
 from mergegraph.units import parse_bytes
 
 RecipeFile: TypeAlias = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
@@ -79,3 +80,17 @@ def one_of(option: str, value: str | None, known: tuple[str, ...]) -> None:
     if value is not None and value not in known:
         fix = f"{option} {', '.join(known[:-1])} or {known[-1]}"
         raise RecipeError(Problem(f'{option} has no "{value}".', Location(f"{option} {value}"), fix=fix))
+
+
+def share_of(text: str, *, stats: bool) -> Share:
+    """The part that `--shards I/N` means. RecipeError for anything else, or where a part cannot do what is asked."""
+    at = Location(f"--shards {text}")
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    number, count = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= number <= count:
+        why = "parts count from 1: an index I that counts from 0 is $((I + 1))" if found else ""
+        raise RecipeError(Problem(f'"{text}" is no part of a whole.', at, why=why, fix="--shards 1/8, up to 8/8"))
+    if stats:
+        why = "statistics are of whole outputs, and a part sees some tensors of them"
+        raise RecipeError(Problem("--shards keeps no statistics.", at, why=why, fix="mergegraph stats RECIPE"))
+    return Share(number, count)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from mergegraph.execute.script import functions
+import torch
+
+from mergegraph.execute.script import functions, unoptimised
 from mergegraph.plan.memory import DIRECT_STRIDE
 
 RUN_ELEMENTS = 65_536
@@ -277,6 +279,7 @@ first where all are zero; elements where any is not zero; Σ τ³, Σ τ⁴ (n e
 Σ of squared rounding, elements rounded away."""
 
 _unit: Any = None
+_WARM_ELEMENTS = 2 * CHUNK
 
 
 def compiled() -> Any:
@@ -285,3 +288,18 @@ def compiled() -> Any:
     if _unit is None:
         _unit = functions(SOURCE)
     return _unit
+
+
+def warm_up() -> None:
+    """Count a few elements, so that what torch and the functions set up is there before anything is measured."""
+    places = torch.zeros(0, dtype=torch.int32)
+    for dtype, words in ((torch.float32, torch.int32), (torch.float64, torch.int64)):
+        rows = torch.linspace(-1, 1, 3 * _WARM_ELEMENTS, dtype=dtype).view(3, -1)
+        room = torch.empty(3 * _WARM_ELEMENTS, dtype=dtype)
+        bins = torch.zeros(2, 2 * 2_048 if dtype == torch.float64 else 2 * (TINY + 256), dtype=torch.int64)
+        with unoptimised():
+            compiled().look_at_tile(
+                list(rows.unbind(0)), RUN_ELEMENTS, rows.view(-1).clone(), room, room.view(words), bins,
+                torch.zeros(1, 5, 3, dtype=torch.float64), rows[0, :0], places, 0, 1, 1.0, _WARM_ELEMENTS, True, True,
+                1, 0.0, 0.0,
+            )  # fmt: skip

@@ -19,8 +19,9 @@ from torch import Tensor
 from mergegraph.execute.counting import PIECE_ELEMENTS, PIECE_NUMBERS, RUN_ELEMENTS, compiled
 from mergegraph.execute.measured import Measured, Numbers, Runs, record_of
 from mergegraph.execute.reduce import Scratch
-from mergegraph.execute.sampling import Samples, chosen_of, places_of, stride_of
-from mergegraph.plan.memory import DIRECT_STRIDE
+from mergegraph.execute.sampling import Samples, chosen_of, places_of
+from mergegraph.execute.script import unoptimised
+from mergegraph.plan.memory import DIRECT_STRIDE, sample_stride
 from mergegraph.statistic import Found
 from mergegraph.stats.record import TensorRecord
 
@@ -50,7 +51,7 @@ class Measure:
 
     def __init__(self, of: Measured) -> None:
         self.of = of
-        self.stride = stride_of(of.elements) if of.is_sampled else 1
+        self.stride = sample_stride(of.elements) if of.is_sampled else 1
         self.places = places_of(self.stride) if self.stride > 1 else torch.empty(0, dtype=torch.int32)
         self.width = _piece(of.rows)
         self.tolerance = _DOUBLE if of.is_double else _SINGLE
@@ -78,10 +79,11 @@ class Measure:
         scratch.forget()
         first_run, elements = run_count(start, leaf), tiles[0].numel()
         tile = self.tile(run_count(elements, leaf))
-        found = compiled().look_at_tile(
-            list(tiles), leaf, scratch.both.view(tiles[0].dtype), *tile.tensors, self.like, self.places, first_run,
-            self.stride, self.of.ceiling, self.width, *self.of.has, self.of.limit, self.tolerance,
-        )  # fmt: skip
+        with unoptimised():
+            found = compiled().look_at_tile(
+                list(tiles), leaf, scratch.both.view(tiles[0].dtype), *tile.tensors, self.like, self.places, first_run,
+                self.stride, self.of.ceiling, self.width, *self.of.has, self.of.limit, self.tolerance,
+            )  # fmt: skip
         results = iter(found)
         for number, length in enumerate(_runs(elements, leaf), first_run):
             self.take_run(number, length, results, leaf)
@@ -121,7 +123,7 @@ class Measure:
         """All runs of a tile were computed."""
         of = run_count(self.of.elements, leaf)
         products, rows = _numbers(tile.products), self.of.rows
-        self._products.add(first_run, of, products[:, :rows].reshape(len(products), -1))
+        self._products.add(first_run, of, products[:, :rows].reshape(-1, rows * rows))
         if self.stride > DIRECT_STRIDE:
             self._count_sample(tile.room, first_run, _runs(elements, leaf), of)
         with self._lock:
@@ -142,9 +144,10 @@ class Measure:
         of = -(-runs // self._samples.together)
         for number, whole in self._samples.add(first_run, runs, sizes, sample):
             room, words, bins = self._room()
-            sums, largest = compiled().count_sample(
-                whole, room, words, bins, self.like, self.width, *self.of.has, self.of.limit, self.tolerance
-            )
+            with unoptimised():
+                sums, largest = compiled().count_sample(
+                    whole, room, words, bins, self.like, self.width, *self.of.has, self.of.limit, self.tolerance
+                )
             self._take(number, of, sums, largest)
             with self._lock:
                 self._counted += whole.shape[1]

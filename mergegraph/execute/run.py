@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 
 from mergegraph.errors import Interrupted, OutputError, Problem, RunError
+from mergegraph.execute import counting
 from mergegraph.execute.card import read_by, sidecar_contents
 from mergegraph.execute.committing import Committer
 from mergegraph.execute.compare import compare_uncomputed
@@ -74,6 +75,8 @@ def _run(running: Running, started: float) -> Report:
     remaining = plan.without(tuple(running.already))
     require_space(remaining.outputs)
     warm_up()
+    if plan.surveys:
+        counting.warm_up()
     devices = options.devices
     if devices:
         remaining = devices.prepare(remaining)

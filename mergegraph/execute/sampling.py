@@ -17,17 +17,7 @@ from torch import Tensor
 
 from mergegraph.execute.counting import PIECE_ELEMENTS, RUN_ELEMENTS
 from mergegraph.execute.noise import MIXED
-from mergegraph.plan.memory import DIRECT_STRIDE, LEAST_SAMPLE, STRIDES_KEPT
-
-_LARGEST_STRIDE = 512
-
-
-def stride_of(elements: int) -> int:
-    """One in so many elements is counted: at least `LEAST_SAMPLE` of them, or all."""
-    stride = 1
-    while stride < _LARGEST_STRIDE and elements >= 2 * stride * LEAST_SAMPLE:
-        stride *= 2
-    return stride
+from mergegraph.plan.memory import DIRECT_STRIDE, STRIDES_KEPT
 
 
 def chosen_of(run: int, length: int, stride: int) -> int:

@@ -217,7 +217,7 @@ def runner(script: Script, given: Buffers, start: int, step: int) -> Runner:
     numbers = (_mixed(), scalars, script.floats, script.integers, script.keys, script.counting, script.tensors, start)
 
     def run(first: int, last: int) -> Counts:
-        with _unoptimised():
+        with unoptimised():
             return function(*buffers, *numbers, first, last, step)
 
     return run
@@ -242,8 +242,9 @@ def _jit(name: str) -> Any:
     return getattr(getattr(torch, "jit", None), name, None)
 
 
-def _unoptimised() -> AbstractContextManager[None]:
-    """Nothing here can be fused: to look for it takes 30 ms for each text and thread, and as much memory again."""
+def unoptimised() -> AbstractContextManager[None]:
+    """Calls inside run as they are written. Nothing here can be fused: to look for it takes 30 ms for each text and
+    thread, and as much memory again."""
     context = _jit("optimized_execution")
     return context(False) if context else nullcontext()
 

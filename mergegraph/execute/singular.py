@@ -123,3 +123,8 @@ def overlap(one: Tensor, other: Tensor, directions: int) -> float:
     """‖Aᵀ B‖² / k of the first k columns."""
     product = one[:, :directions].T @ other[:, :directions]
     return _rounded(min(float(product.to(torch.float64).square().sum()) / directions, 1.0))
+
+
+def warm_up() -> None:
+    """Factorise a small matrix: the first one takes in the libraries for it."""
+    leading(_test_matrix(256, 128))

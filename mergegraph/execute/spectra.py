@@ -19,6 +19,7 @@ from mergegraph.execute.control import Control
 from mergegraph.execute.evaluate import evaluate
 from mergegraph.execute.finished import Finished
 from mergegraph.execute.jobs import Job
+from mergegraph.execute.memory import give_back
 from mergegraph.execute.reduce import Scratch
 from mergegraph.execute.singular import Leading, leading, overlap
 from mergegraph.execute.views import Source
@@ -56,6 +57,7 @@ def with_spectra(
     """The records with singular values; those that were found, where `control` stops. `advance` is told of bytes that
     are done, `tick` called ten times a second."""
     found: dict[tuple[int, int], Spectral] = {}
+    give_back()
     room = _Room(planned.budget_bytes)
 
     def perform(matrix: Matrix) -> None:
@@ -65,6 +67,7 @@ def with_spectra(
             with room.taken(matrix.nbytes, control):
                 record = records[matrix.place[0]].tensors[matrix.place[1]]
                 found[matrix.place] = _spectral(matrix, record, source, control, shared)
+                give_back()
             advance(matrix.read_bytes)
         except _Stopped:
             return

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mergegraph.errors import Interrupted, Problem
+from mergegraph.execute import counting, singular
 from mergegraph.execute.control import Control, stop_on_signals
 from mergegraph.execute.events import Progress, Publisher
 from mergegraph.execute.executors.threads import threads
@@ -64,6 +65,9 @@ def survey_plan(
     publisher, control = publisher or Publisher(), control or Control()
     with refusals_as_problems(plan.projection.pool_bytes), stop_on_signals(control), heap_set_aside():
         warm_up()
+        counting.warm_up()
+        if spectra:
+            singular.warm_up()
         reserved = resident_bytes()
         with FileReader({file.path: file.identity for file in plan.inputs}) as reader:
             more = spectra.read_bytes if spectra else 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +17,7 @@ from torch import Tensor
 from mergegraph.errors import Problem, RunError
 from mergegraph.execute.accumulators import accumulator
 from mergegraph.execute.arena import WorkerMemory, new_storage
+from mergegraph.execute.destination import Destination
 from mergegraph.execute.evaluate import evaluate
 from mergegraph.execute.events import Progress, Publisher, TensorDone
 from mergegraph.execute.finished import Finished
@@ -35,7 +36,6 @@ from mergegraph.plan.plan import Output, Plan
 from mergegraph.plan.program import Computation, computation
 from mergegraph.statistic import Found
 from mergegraph.tensors.checksum import BLOCK_ELEMENTS, block_digests, bytes_per_block, tensor_checksum
-from mergegraph.tensors.writer import OutputFolder
 
 _ZEROS = 1 << 20
 """Padding is written in pieces of this many bytes."""
@@ -54,18 +54,20 @@ class Todo:
 class Work:
     """What a run has to do. Tiles are handed out once, in the plan's order; results may arrive in any.
 
-    `allow_non_finite`: NaN and Inf in computed tensors are counted instead of refused.
+    `allow_non_finite`: NaN and Inf in computed tensors are counted instead of refused. `populations`: statistics of
+    whole models that are known already.
     """
 
     def __init__(
         self,
         plan: Plan,
-        folders: Sequence[OutputFolder],
+        folders: Sequence[Destination],
         source: Source,
         publisher: Publisher,
         *,
         allow_non_finite: bool = False,
         every_element: bool = False,
+        populations: Mapping[Stat, Found] | None = None,
     ) -> None:
         self.plan, self.folders, self.source, self.publisher = plan, folders, WithMeans(source), publisher
         self.allow_non_finite = allow_non_finite
@@ -73,7 +75,7 @@ class Work:
         self._nonfinite: Counter[Place] = Counter()
         self._overflowed: Counter[Place] = Counter()
         self._times, self._makers = NodeTimes(may_look=has_room_to_look(plan)), MakersOf(plan)
-        self.populations: dict[Stat, Found] = {}
+        self.populations = dict(populations or {})
         self._digests: dict[Place, dict[int, bytes | None]] = {}
         self._elements_left: dict[Place, int] = {}
         self._lock = threading.Lock()
@@ -108,14 +110,20 @@ class Work:
     def stages(self) -> Iterator[Stage]:
         """What workers perform, in order: every pass over the populations, then the tensors that are not on disk."""
         if any(self.unfinished()):
-            for gathering in self.plan.gatherings:
-                stat = gathering.stat
-                found = accumulator(stat.kind, stat.parameters)
-                sampling = self._sampling(gathering, found)
-                while stat not in self.populations:
-                    yield self._members(gathering, found, sampling), partial(self._gathered, stat, found)
-                    sampling = None
+            yield from self.gatherings()
         yield self._groups(), lambda: None
+
+    def gatherings(self) -> Iterator[Stage]:
+        """Every pass over the populations whose statistics are not known yet."""
+        for gathering in self.plan.gatherings:
+            stat = gathering.stat
+            if stat in self.populations:
+                continue
+            found = accumulator(stat.kind, stat.parameters)
+            sampling = self._sampling(gathering, found)
+            while stat not in self.populations:
+                yield self._members(gathering, found, sampling), partial(self._gathered, stat, found)
+                sampling = None
 
     def _sampling(self, gathering: Gathering, found: Accumulator) -> Sampling | None:
         """How a population is sampled first: its members as one long tensor, where none needs a pass of its own."""
@@ -182,7 +190,8 @@ class Work:
         tensors = [self.tensor(place) for members, _ in groups for place in members]
         copied = sum(tensor.is_copy for tensor in tensors)
         read_bytes = sum(bytes_read(self._computation(members, group)) for members, group in groups)
-        read_bytes += sum(x.passes * bytes_read(work) for x in self.plan.gatherings if groups for work, _ in x.members)
+        unknown = [each for each in self.plan.gatherings if groups and each.stat not in self.populations]
+        read_bytes += sum(each.passes * bytes_read(work) for each in unknown for work, _ in each.members)
         write_bytes = sum(tensor.element_count * tensor.dtype.bits // 8 for tensor in tensors)
         return Todo(len(tensors) - copied, copied, read_bytes, write_bytes)
 
@@ -254,7 +263,7 @@ class Work:
             self._tensor_done(place, output, tensor, folder)
         self._advance(output, tensor, finished.content.nbytes, left == 0)
 
-    def _tensor_done(self, place: Place, output: Output, tensor: OutputTensor, folder: OutputFolder) -> None:
+    def _tensor_done(self, place: Place, output: Output, tensor: OutputTensor, folder: Destination) -> None:
         with self._lock:
             collected = self._digests.pop(place)
             del self._elements_left[place]
@@ -265,7 +274,7 @@ class Work:
         folder.tensor_done(tensor.name, checksum, **self._facts(place))
         self.publisher.emit(TensorDone(output.node, tensor.name, checksum))
 
-    def _pad(self, output: Output, tensor: OutputTensor, folder: OutputFolder) -> int:
+    def _pad(self, output: Output, tensor: OutputTensor, folder: Destination) -> int:
         """Write the rows of zeros that follow a tensor's own. How many bytes they are."""
         start, end = tensor.element_count * tensor.dtype.bits // 8, output.layout.specs[tensor.name].nbytes
         for offset in range(start, end, _ZEROS):
@@ -334,6 +343,6 @@ class NonFinite(RunError):
         super().__init__(Problem(f"{tensor.name} is not finite.", tensor=tensor.name))
 
 
-def bytes_on_disk(folder: OutputFolder, output: Output) -> int:
+def bytes_on_disk(folder: Destination, output: Output) -> int:
     """Bytes of the tensors that an earlier run left on disk."""
     return sum(output.layout.specs[name].nbytes for name in folder.finished)

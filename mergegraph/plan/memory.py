@@ -35,6 +35,15 @@ LEAST_SAMPLE = 16_384
 """So many elements of a tensor are counted at least, or all: a share of one half is then known to 0.4 percent."""
 DIRECT_STRIDE = 32
 """Where one element in so many is counted, or more, a run's sample is counted by itself: from here on with others."""
+LOOK_BYTES = 1 << 20
+"""What a compiled pass takes more where it measures: the text of all that is counted is part of it."""
+COUNTING_BYTES = 1 << 20
+"""What torch takes for itself while a worker counts a piece of a sample."""
+_RECORD_BYTES = 2 << 10
+"""Of one row of a tensor: some 20 exponents, and sums; 1.2 KB measured."""
+_COUNTED_TOGETHER = 4_096
+"""Elements of the samples of several runs that are counted together."""
+_LARGEST_STRIDE = 512
 PLACES_BYTES = 4 * CHUNK_ELEMENTS
 """Which elements are counted, for one stride; `STRIDES_KEPT` of them are kept."""
 STRIDES_KEPT = 4
@@ -123,10 +132,12 @@ def piece_bytes(program: Program) -> int:
     return max(needed, default=0)
 
 
-def text_bytes(programs: Iterable[Program]) -> int:
-    """What the compiled passes of programs in pieces take, for all workers together."""
+def text_bytes(programs: Iterable[Program], measured: Iterable[Program] = ()) -> int:
+    """What the compiled passes of programs in pieces take, for all workers together. `measured`: those of them that
+    statistics are taken of."""
     passes = {(each.passes[index]) for each in programs if each.in_pieces for index in range(len(each.passes))}
-    return TEXT_BYTES * min(len(passes), TEXTS_KEPT)
+    looks = {each.passes[-1] for each in measured if each.in_pieces}
+    return TEXT_BYTES * min(len(passes), TEXTS_KEPT) + LOOK_BYTES * min(len(looks), TEXTS_KEPT)
 
 
 def histogram_bytes(program: Program) -> int:
@@ -137,11 +148,27 @@ def histogram_bytes(program: Program) -> int:
     return HISTOGRAM_BYTES * max(fed, default=0)
 
 
-def measure_bytes(rows: int, *, double: bool) -> int:
-    """What the statistics of a tensor are counted in until it is finished: exponents, and the sums of runs that are
-    not added up yet."""
-    exponents = 16 * (2_048 if double else 256) * rows
-    return exponents + 2 * RUNS_TOGETHER * (8 * (rows * rows + rows) + _ARRAY_BYTES)
+def sample_stride(elements: int) -> int:
+    """One in so many elements of a tensor is counted: at least `LEAST_SAMPLE` of them, or all."""
+    stride = 1
+    while stride < _LARGEST_STRIDE and elements >= 2 * stride * LEAST_SAMPLE:
+        stride *= 2
+    return stride
+
+
+def measure_bytes(rows: int, elements: int, *, double: bool) -> int:
+    """What the statistics of a tensor are counted in until it is finished: exponents, the sums of runs that are not
+    added up yet, and the sample of a tile, with what waits for that of its neighbours."""
+    exponents = 16 * (2_048 if double else 279) * rows
+    stride = sample_stride(elements)
+    sample = min(TILE_ELEMENTS, elements) // stride + 2 * _COUNTED_TOGETHER if stride > DIRECT_STRIDE else 0
+    sums = 2 * RUNS_TOGETHER * (8 * (rows * rows + 2 * rows) + _ARRAY_BYTES)
+    return exponents + sums + sample * rows * (8 if double else 4)
+
+
+def record_bytes(rows: int) -> int:
+    """What is kept of a tensor when it is finished: its record, most of it exponents."""
+    return _RECORD_BYTES * rows
 
 
 def project(

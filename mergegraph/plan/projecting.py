@@ -12,11 +12,16 @@ from mergegraph.plan.extent import Extent
 from mergegraph.plan.groups import Gathering, Group, Grouped
 from mergegraph.plan.memory import (
     BLOCK_ELEMENTS,
+    COUNTING_BYTES,
     HISTOGRAM_BYTES,
+    PLACES_BYTES,
+    STRIDES_KEPT,
     Projection,
     histogram_bytes,
     measure_bytes,
     project,
+    record_bytes,
+    sample_stride,
     text_bytes,
     tile_shape,
     with_special,
@@ -36,8 +41,9 @@ def projection(groups: Sequence[Group], gathered: Sequence[Gathering], budget_by
     plain = [(program, extent) for program, extent in sized if program.granularity == "element"]
     special = {(program, extent) for program, extent in sized if program.granularity != "element"}
     programs = {program for program, _ in sized}
-    shared = _shared_bytes(programs, gathered, workers) + text_bytes(programs)
-    shared += max((_measures_bytes(group) for group in groups), default=0) * (workers + 1)
+    measured = {group.computation.program for group in groups if group.measured}
+    shared = _shared_bytes(programs, gathered, workers) + text_bytes(programs, measured)
+    shared += _statistics_bytes(groups, workers)
     projected = project(
         tile_shape({program for program, _ in plain}),
         budget_bytes,
@@ -80,13 +86,26 @@ def _shared_bytes(programs: Iterable[Program], gathered: Sequence[Gathering], wo
     return each * (workers + 1) + populations
 
 
-def _measures_bytes(group: Group) -> int:
-    """What the statistics of a group's tensors are counted in."""
-    if not group.measured:
+def _statistics_bytes(groups: Sequence[Group], workers: int) -> int:
+    """What statistics are counted in, a group for each worker and one more, what that takes beside it, which elements
+    are counted, and the records of all tensors."""
+    measured = [(group, _rows(group)) for group in groups if group.measured]
+    if not measured:
         return 0
+    counted_in = [
+        sum([measure_bytes(each, group.extent.elements, double=group.computation.program.double) for each in rows])
+        for group, rows in measured
+    ]
+    strides = {sample_stride(group.extent.elements) for group, _ in measured} - {1}
+    places = PLACES_BYTES * min(len(strides), STRIDES_KEPT)
+    records = sum([record_bytes(each) for _, rows in measured for each in rows])
+    return max(counted_in) * (workers + 1) + COUNTING_BYTES * workers + places + records
+
+
+def _rows(group: Group) -> list[int]:
+    """How many rows each look has at a group's tensors."""
     program = group.computation.program
-    looks = [x for x in program.passes[-1] if isinstance(x, Reduce) and x.stat >= program.given]
-    return sum([measure_bytes(len(step.sources), double=program.double) for step in looks])
+    return [len(x.sources) for x in program.passes[-1] if isinstance(x, Reduce) and x.stat >= program.given]
 
 
 def histogram_bytes_of(gathering: Gathering) -> int:

@@ -16,7 +16,7 @@ from mergegraph.expr import Expr, Product, Read, linear
 from mergegraph.plan.extent import Extent, extent
 from mergegraph.plan.groups import Place
 from mergegraph.plan.groups import read_bytes as bytes_read
-from mergegraph.plan.memory import WORKER_BYTES, histogram_bytes, tile_shape
+from mergegraph.plan.memory import WORKER_BYTES, histogram_bytes, record_bytes, tile_shape
 from mergegraph.plan.plan import Plan
 from mergegraph.plan.program import Computation, computation, granularity_of
 from mergegraph.plan.projecting import workspace_bytes
@@ -28,7 +28,7 @@ from mergegraph.walking import reads, walk_parts
 
 BLOCK_ELEMENTS = 1 << 20
 """Of the matrix so many elements, or one row, are converted to float64 at a time."""
-PACKED_BYTES = 4 << 20
+PACKED_BYTES = 8 << 20
 """What products of matrices take for themselves."""
 _SINGLE, _DOUBLE = 4, 8
 _FACTORS = 4
@@ -96,7 +96,8 @@ def plan_spectra(plan: Plan) -> Spectra:
     """Of all tensors that the plan measures."""
     matrices: list[Matrix] = []
     skipped: dict[Place, str] = {}
-    budget = plan.projection.budget_bytes
+    kept = sum([record_bytes(len(looked.feed)) for survey in plan.surveys for looked in survey.tensors])
+    budget = plan.projection.budget_bytes - kept
     for index, survey in enumerate(plan.surveys):
         for number, looked in enumerate(survey.tensors):
             place = index, number
@@ -107,7 +108,7 @@ def plan_spectra(plan: Plan) -> Spectra:
                 continue
             matrix = _matrix(place, looked)
             if matrix.nbytes > budget:
-                skipped[place] = _too_large(matrix.nbytes, budget)
+                skipped[place] = _too_large(matrix.nbytes, kept, budget)
             else:
                 matrices.append(matrix)
     return Spectra(tuple(matrices), skipped, plan.projection.workers, budget)
@@ -119,10 +120,10 @@ def _no_matrix(shape: tuple[int, ...]) -> str:
     return "" if shape[0] and shape[1] else "it has no elements"
 
 
-def _too_large(nbytes: int, budget: int) -> str:
+def _too_large(nbytes: int, kept: int, budget: int) -> str:
     return (
-        f"its singular values take {format_bytes(nbytes)}, and the budget is {format_bytes(budget)}: "
-        f"--budget {-(-nbytes // 2**20)}MiB"
+        f"its singular values take {format_bytes(nbytes)}, and of the budget {format_bytes(max(budget, 0))} are free: "
+        f"--budget {-(-(nbytes + kept) // 2**20)}MiB"
     )
 
 

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from mergegraph.stats.measures import BASE
+from mergegraph.stats.at import BASE
 from mergegraph.stats.metrics import METRICS, Metric, Missing, Subject, subjects
 from mergegraph.stats.pooling import sums
 from mergegraph.stats.record import Record, Spectral, TensorRecord

@@ -7,17 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mergegraph.stats import energy, gram
-from mergegraph.stats.measures import (
-    At,
-    NoValue,
-    base_energy,
-    both,
-    changed,
-    residual,
-    result,
-    some,
-    std,
-)
+from mergegraph.stats.at import At, NoValue, base_energy, both, changed, result, some
+from mergegraph.stats.measures import std
+from mergegraph.stats.outcomes import residual
 
 ROUNDING = {
     name: 2.0**-digits / math.sqrt(12.0) / 1.36
@@ -131,6 +123,8 @@ def normal_density_floor(expected: float) -> Callable[[At], Floor]:
 
     def floor(at: At) -> Floor:
         found = energy.density(at.change, at.tensor.elements, wanted)
-        return Floor(expected, (found.highest - found.lowest) / 2 if found else 0.0)
+        if found is None:
+            raise NoValue("there is no density")
+        return Floor(expected, (found.highest - found.lowest) / 2)
 
     return floor

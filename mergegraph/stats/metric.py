@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from mergegraph.stats.at import At, NoValue
 from mergegraph.stats.floors import Floor
-from mergegraph.stats.measures import At, NoValue
 from mergegraph.stats.record import Record, TensorRecord
 
 Per = Literal["tensor", "change", "source", "pair", "ordered pair", "models"]

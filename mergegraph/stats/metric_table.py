@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from mergegraph.stats import floors, measures, spectral, thinning
+from mergegraph.stats import floors, measures, outcomes, spectral, thinning
+from mergegraph.stats.at import BASE, At
 from mergegraph.stats.energy import NORMAL_90, NORMAL_99
-from mergegraph.stats.measures import BASE, At
 from mergegraph.stats.metric import Metric
 
 TABLE: Final = (
@@ -108,28 +108,28 @@ TABLE: Final = (
     Metric(
         "retention", "retention", "source", "number", "⟨τ*, τ_i⟩ / ‖τ_i‖²",
         "How much of a source's change is in the result: 1 all, 0 nothing, above 1 amplified.",
-        "far", measures.retention, floors.retention_floor, "0 ± ‖τ*‖ / (‖τ_i‖ √n)",
+        "far", outcomes.retention, floors.retention_floor, "0 ± ‖τ*‖ / (‖τ_i‖ √n)",
     ),
     Metric(
         "attribution", "attribution", "source", "number", "c of the least squares τ* ≈ Σ c_i τ_i, c = G⁻¹g",
         "The strength of each source that explains the result best.",
-        "far", measures.attribution, floors.attribution_floor, "0 ± its standard error",
+        "far", outcomes.attribution, floors.attribution_floor, "0 ± its standard error",
     ),
     Metric("residual", "residual share", "tensor", "share", "‖τ* − Σ c_i τ_i‖² / ‖τ*‖²",
-           "The part of the result that no strengths explain: 0 for a linear merge.", "high", measures.residual),
+           "The part of the result that no strengths explain: 0 for a linear merge.", "high", outcomes.residual),
     Metric("shrinkage", "length of the result", "tensor", "number", "‖τ*‖ / mean_i ‖τ_i‖",
-           "An average of k unrelated changes has 1/√k, of equal ones 1.", "low", measures.shrinkage),
+           "An average of k unrelated changes has 1/√k, of equal ones 1.", "low", outcomes.shrinkage),
     Metric("outside_hull", "outside the inputs", "tensor", "share", "#{W* outside [min_i W_i, max_i W_i]} / n",
-           "Elements that went beyond what any input (or the base) has.", "high", measures.outside_hull),
+           "Elements that went beyond what any input (or the base) has.", "high", outcomes.outside_hull),
     Metric(
         "cast_loss", "cast loss", "tensor", "share", "‖cast(W*) − W*‖ / ‖τ*‖",
         "How much of the change rounding to the dtype costs.",
-        "high", measures.cast_loss, floors.cast_floor, "rounding of the dtype · ‖W*‖ / ‖τ*‖",
+        "high", outcomes.cast_loss, floors.cast_floor, "rounding of the dtype · ‖W*‖ / ‖τ*‖",
     ),
     Metric("rounded_away", "rounded away", "tensor", "share", "#{cast(W*) = cast(W0), τ* ≠ 0} / #{τ* ≠ 0}",
-           "Elements that the merge moved and rounding moved back.", "high", measures.rounded_away),
+           "Elements that the merge moved and rounding moved back.", "high", outcomes.rounded_away),
     Metric("overflowed", "beyond the dtype", "tensor", "count", "#{W* is finite and its dtype cannot hold it}",
-           "Any at all is damage: they became infinite, or the largest number.", "high", measures.overflowed),
+           "Any at all is damage: they became infinite, or the largest number.", "high", outcomes.overflowed),
     Metric(
         "spectral_norm", "spectral norm", "change", "number", "σ₁, the largest singular value of τ",
         "How far the change can move the output for an input of length 1.",

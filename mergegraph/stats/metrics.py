@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import combinations, permutations
 
-from mergegraph.stats.measures import BASE
+from mergegraph.stats.at import BASE
 from mergegraph.stats.metric import Metric, Missing, Per, Subject, Unit, Value, shown
 from mergegraph.stats.metric_table import TABLE
 from mergegraph.stats.record import Record

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from mergegraph.stats.at import At, NoValue, changed, some
 from mergegraph.stats.floors import Floor
-from mergegraph.stats.measures import At, NoValue, changed, rms, some
+from mergegraph.stats.measures import rms
 from mergegraph.stats.record import Overlap, Spectral, Spectrum, TensorRecord
 
 DIRECTIONS = 32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mergegraph.stats.measures import At, NoValue, changed
+from mergegraph.stats.at import At, NoValue, changed
 from mergegraph.stats.record import Forecast, Mass, Thinned
 
 

@@ -28,6 +28,8 @@ from mergegraph.units import format_bytes, format_count
 
 LOCK = "lock"
 PROGRESS = "progress.json"
+ATTEMPTS = "attempts"
+"""Where workers that share an output write its files; see `attempts.py`."""
 PAUSE = "pause"
 """Made by whoever wants the run to wait."""
 
@@ -59,14 +61,12 @@ def claim(
     final = Path(os.path.abspath(path))  # noqa: PTH100
     assert not is_partial(final), f"{final} is where another output is written"
     partial = final.parent / f"{final.name}.partial"
-    header = {
-        "format": 1, "result_id": result_id, "engine": engine, "plan": plan_sha256, "layout": layout.digest(),
-        "inputs": dict(inputs),
-    }  # fmt: skip
+    header = journal_header(layout, result_id=result_id, engine=engine, plan_sha256=plan_sha256, inputs=inputs)
     boot_marks: list[Record] = [] if sync else [{"boot": boot_id()}]
     with _failing_as_output(partial, layout), ExitStack() as undo:
         refuse_existing(final, overwrite)
-        _require_space(partial, layout)
+        # What an earlier partial run holds is reused, so it counts as free.
+        require_space(partial, layout.file_bytes, held=allocated_bytes(partial))
         parents = _make_parents(partial.parent, undo, sync)
         lock = _enter(partial, result_id, overwrite, undo)
         records = kept_records(partial, layout, header, overwrite)
@@ -81,6 +81,16 @@ def claim(
             sync_path(partial)
         undo.pop_all()
     return Claim(final, partial, lock, journal, _by_tensor(kept, layout), resumed, parents)
+
+
+def journal_header(
+    layout: Layout, *, result_id: str, engine: str, plan_sha256: str, inputs: Mapping[str, str]
+) -> Record:
+    """What the first line of an output's journal says: of which result, laid out how, it is."""
+    return {
+        "format": 1, "result_id": result_id, "engine": engine, "plan": plan_sha256, "layout": layout.digest(),
+        "inputs": dict(inputs),
+    }  # fmt: skip
 
 
 def is_partial(path: Path) -> bool:
@@ -145,15 +155,15 @@ def _failing_as_output(partial: Path, layout: Layout) -> Generator[None]:
         ) from error
 
 
-def _require_space(partial: Path, layout: Layout) -> None:
-    """Refuse before anything is made. What an earlier partial run holds is reused, so it counts as free."""
-    available = free_bytes(partial) + allocated_bytes(partial)
-    if layout.file_bytes > available:
+def require_space(partial: Path, needed: int, held: int = 0) -> None:
+    """DoesNotFit before anything is made where `needed` bytes are more than what is free and what is `held` already."""
+    available = free_bytes(partial) + held
+    if needed > available:
         raise DoesNotFit(
             Problem(
-                f"The output takes {format_bytes(layout.file_bytes)}; {format_bytes(available)} are free.",
+                f"The output takes {format_bytes(needed)}; {format_bytes(available)} are free.",
                 why=f"at {partial.parent}",
-                fix=f"free {format_bytes(layout.file_bytes - available)} there, or write to another disk",
+                fix=f"free {format_bytes(needed - available)} there, or write to another disk",
             )
         )
 
@@ -191,10 +201,25 @@ def _refuse_foreign(partial: Path, result_id: str, overwrite: bool) -> None:
     made_here = completed_result_id(partial)
     if not names or _is_partial_output(partial, names) or made_here == result_id or (made_here and LOCK in names):
         return
+    if ATTEMPTS in names and names <= {ATTEMPTS, LOCK}:
+        raise OutputError(
+            Problem(
+                f"{partial} holds shards that workers made of this output, or of another.",
+                why="they are put together once all are there",
+                fix=f"mergegraph finalize RECIPE, or begin again: rm -r {partial}",
+            )
+        )
     if not (overwrite and _is_model_or_empty(partial)):
+        refuse_others(partial, names)
+
+
+def refuse_others(partial: Path, names: set[str]) -> None:
+    """OutputError when a partial folder holds `names`, which no run has put there."""
+    if names:
         raise OutputError(
             Problem(
                 f"{partial} exists and is not a partial output of mergegraph.",
+                why=f"it holds {', '.join(sorted(names)[:5])}",
                 fix="remove or rename it, or write to another path",
             )
         )

@@ -12,8 +12,8 @@ from torch import Tensor
 from mergegraph.execute.measured import Measured
 from mergegraph.execute.measuring import Measure
 from mergegraph.execute.reduce import Scratch
-from mergegraph.execute.sampling import chosen_of, stride_of
-from mergegraph.plan.memory import LEAST_SAMPLE
+from mergegraph.execute.sampling import chosen_of
+from mergegraph.plan.memory import LEAST_SAMPLE, sample_stride
 from mergegraph.stats.record import TensorRecord
 
 RUN = 65_536
@@ -134,7 +134,7 @@ def test_rows_that_end_anywhere_are_cut_alike(leaves: int) -> None:
     ],
 )
 def test_a_large_tensor_is_sampled(elements: int, wanted: int, why: str) -> None:
-    assert stride_of(elements) == wanted, why
+    assert sample_stride(elements) == wanted, why
 
 
 def test_a_sample_tells_what_all_elements_tell() -> None:
@@ -203,7 +203,7 @@ def test_every_place_of_a_stratum_is_chosen_alike() -> None:
         row[first::stride] = 1.0
         found = measured(Measured("w", "float32", (elements,), 1, False, None), [row])
         counts.append(elements - found.changes[0].zeros)
-    assert stride_of(elements) == stride
+    assert sample_stride(elements) == stride
     chance = elements / stride
     assert all(abs(count - chance) < 4.5 * (chance * stride) ** 0.5 for count in counts), counts
 
@@ -213,7 +213,7 @@ def test_what_is_counted_is_what_was_chosen(leaf: int) -> None:
     """Of rows that end anywhere too: `counted` is what sums are scaled by."""
     elements = 40 * leaf + 77
     found = measured(described(elements, k=1), [torch.ones(elements)] * 3, 16 * leaf, leaf)
-    assert found.counted == pytest.approx(elements / stride_of(elements), rel=0.01)
+    assert found.counted == pytest.approx(elements / sample_stride(elements), rel=0.01)
     assert found.changes[0].total == pytest.approx(elements, rel=1e-12)
     assert sum(count for count, _ in found.changes[0].exponents.values()) == elements
     assert [chosen_of(run, 10_000, 4) for run in range(4)] == [2_500] * 4

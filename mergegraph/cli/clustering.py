@@ -1,0 +1,111 @@
+"""`run --executor ray`: workers of a cluster make the shards, this process puts them together."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from mergegraph.cli.checking import show_warnings
+from mergegraph.cli.sharding import Finishing, put_together
+from mergegraph.cli.terminal import note, say, say_json
+from mergegraph.cluster.driver import Asked, Progress, drive
+from mergegraph.cluster.ray_pool import ray_pool
+from mergegraph.execute.devices import devices_for
+from mergegraph.execute.sharing import refuse_standing
+from mergegraph.plan.plan import Plan
+from mergegraph.units import format_bytes, format_count, format_seconds
+
+_MOST_THREADS = 4
+"""Of a worker, unless asked: more workers of a few threads use a node better than one of many."""
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """How the cluster is used; `threads` 0 is a few of a worker's node."""
+
+    address: str | None
+    threads: int
+    gpus: float
+    device: str
+    device_budget_bytes: int | None
+    overwrite: bool
+    allow_non_finite: bool
+    verify_output: bool
+
+
+def run_on_cluster(plan: Plan, clustering: Clustering, *, as_json: bool, quiet: bool) -> None:
+    """Make every shard on the cluster, then adopt and publish them here."""
+    show_warnings(plan.warnings)
+    plan.validate()
+    devices = devices_for(clustering.device) if clustering.device.startswith("cuda") else None
+    kind = devices.kind if devices else "cpu"
+    if not clustering.overwrite:
+        refuse_standing(plan, kind)
+    threads = clustering.threads or min(_MOST_THREADS, os.cpu_count() or 1)
+    began = time.monotonic()
+    asked = Asked(threads, clustering.device, kind, clustering.device_budget_bytes, clustering.allow_non_finite)
+    with ExitStack() as stack:
+        pool = stack.enter_context(
+            ray_pool(
+                clustering.address,
+                threads=threads,
+                gpus=clustering.gpus,
+                budget_bytes=plan.projection.pool_bytes,
+            )
+        )
+        telling = _Telling(quiet=quiet or as_json or not sys.stderr.isatty())
+        made = drive(plan, pool, asked, on_tick=telling.tick)
+    if as_json:
+        say_json(_json(made, time.monotonic() - began))
+    elif not quiet:
+        say(*_summary(made, time.monotonic() - began))
+    finishing = Finishing(
+        clustering.device, overwrite=clustering.overwrite, allow_non_finite=clustering.allow_non_finite,
+        reads_back=True, verify_output=clustering.verify_output,
+    )  # fmt: skip
+    put_together(plan, finishing, as_json=as_json, quiet=quiet)
+
+
+class _Telling:
+    """A line each time a shard is done."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet, self._said = quiet, -1
+
+    def tick(self, progress: Progress) -> None:
+        if not self._quiet and progress.done != self._said:
+            self._said = progress.done
+            note(f"{progress.done + progress.already} of {progress.total} shards, {progress.running} running")
+
+
+def _json(made: Progress, seconds: float) -> dict[str, object]:
+    return {
+        "kind": "shards done",
+        "shards": made.total,
+        "made": made.done,
+        "already": made.already,
+        "tried_again": sum(made.again.values()),
+        "second_attempts": made.second,
+        "read_bytes": made.read_bytes,
+        "write_bytes": made.write_bytes,
+        "measured_bytes": made.measured_bytes,
+        "hosts": dict(made.hosts),
+        "seconds": seconds,
+    }
+
+
+def _summary(made: Progress, seconds: float) -> list[str]:
+    """What the cluster did."""
+    found = f"; {made.already} were complete before" if made.already else ""
+    lines = [f"{format_count(made.done, 'shard')} on {format_count(len(made.hosts), 'host')}{found}"]
+    megabytes = made.write_bytes / max(seconds, 1e-9) / 1e6
+    lines.append(
+        f"  {format_seconds(seconds)}, {megabytes:,.0f} MB/s written; read {format_bytes(made.read_bytes)}; "
+        f"the largest worker held {format_bytes(made.measured_bytes)}"
+    )
+    if made.again or made.second:
+        lines.append(f"  tried again {sum(made.again.values())} times; {made.second} second attempts")
+    return lines

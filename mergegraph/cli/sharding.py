@@ -1,0 +1,118 @@
+"""`run --shards` and `finalize`: parts of an output, made by several machines and put together at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+
+from mergegraph.cli.checking import show_warnings
+from mergegraph.cli.reporters import reporter
+from mergegraph.cli.running import execute_plan
+from mergegraph.cli.terminal import say, say_json
+from mergegraph.errors import problem_json
+from mergegraph.execute.adopting import adopt
+from mergegraph.execute.devices import devices_for
+from mergegraph.execute.events import Publisher
+from mergegraph.execute.running import Options
+from mergegraph.execute.sharing import PartReport, make_part, part_of, refuse_standing
+from mergegraph.plan.plan import Plan
+from mergegraph.plan.shards import shards_of
+from mergegraph.plan.share import Share
+from mergegraph.units import format_bytes, format_count, format_seconds
+
+
+@dataclass(frozen=True)
+class Making:
+    """How a part is made."""
+
+    share: Share
+    device: str
+    device_budget_bytes: int | None
+    overwrite: bool
+    allow_non_finite: bool
+
+
+@dataclass(frozen=True)
+class Finishing:
+    """How parts are put together. `device` is what they were computed on."""
+
+    device: str
+    overwrite: bool
+    allow_non_finite: bool
+    reads_back: bool
+    verify_output: bool
+
+
+def make_share(plan: Plan, making: Making, *, as_json: bool, quiet: bool) -> None:
+    """Make one part and say what was made. Raises what `make_part` raises."""
+    devices = devices_for(making.device, making.device_budget_bytes)
+    kind = devices.kind if devices else "cpu"
+    done = () if making.overwrite else refuse_standing(plan, kind)
+    chosen = [shard for shard in making.share.of(shards_of(plan)) if plan.outputs[shard.output].node not in done]
+    part = part_of(plan, chosen, kind, {"part": str(making.share)})
+    publisher = Publisher()
+    with ExitStack() as stack:
+        telling = reporter(stack, as_json=as_json, quiet=quiet)
+        telling.planned(part.plan)
+        options = Options(
+            allow_non_finite=making.allow_non_finite,
+            devices=devices,
+            on_tick=lambda: telling.tick(publisher.progress),
+        )
+        report = make_part(part, options, publisher)
+    if as_json:
+        say_json(_report_json(plan, report))
+    elif not quiet:
+        say(*_summary(part.plan, making.share, report))
+
+
+def put_together(plan: Plan, finishing: Finishing, *, as_json: bool, quiet: bool) -> None:
+    """Adopt every shard and publish. OutputError when some are missing, or are not as they were written."""
+    devices = devices_for(finishing.device)
+    kind = devices.kind if devices else "cpu"
+    if not finishing.overwrite:
+        refuse_standing(plan, kind)
+    warnings = adopt(plan, kind=kind, reads_back=finishing.reads_back)
+    show_warnings(warnings)
+    execute_plan(
+        plan, as_json=as_json, quiet=quiet, overwrite=finishing.overwrite, sync=True,
+        allow_non_finite=finishing.allow_non_finite, strict_integers=False, verify_output=finishing.verify_output,
+        device=finishing.device, device_budget_bytes=None,
+    )  # fmt: skip
+
+
+def _report_json(plan: Plan, report: PartReport) -> dict[str, object]:
+    return {
+        "kind": "part done",
+        "made": {node: list(files) for node, files in report.made.items()},
+        "already": {node: list(files) for node, files in report.already.items()},
+        "tensors": report.tensors,
+        "seconds": report.seconds,
+        "read_bytes": report.read_bytes,
+        "write_bytes": report.write_bytes,
+        "reserved_bytes": report.reserved_bytes,
+        "budget_bytes": report.budget_bytes,
+        "measured_bytes": report.measured_bytes,
+        "device": asdict(report.device),
+        "nonfinite": dict(report.nonfinite),
+        "warnings": [problem_json(problem) for problem in plan.warnings],
+    }
+
+
+def _summary(part: Plan, share: Share, report: PartReport) -> Iterator[str]:
+    """Which files were made, how long it took, and what comes next."""
+    made = sum([len(files) for files in report.made.values()])
+    already = sum([len(files) for files in report.already.values()])
+    found = f"; {format_count(already, 'shard')} were complete before" if already else ""
+    yield f"part {share}: {format_count(made, 'shard')}, {format_count(report.tensors, 'tensor')}{found}"
+    for output in part.outputs:
+        yield f"  {output.node} -> {output.path}.partial/attempts"
+    megabytes = report.write_bytes / max(report.seconds, 1e-9) / 1e6
+    pace = f", {megabytes:,.0f} MB/s written" if megabytes >= 1 else ""
+    yield f"  {format_seconds(report.seconds)}{pace}; read {format_bytes(report.read_bytes)}"
+    yield (
+        f"  memory {format_bytes(report.measured_bytes)} measured, of {format_bytes(report.reserved_bytes)} reserved + "
+        f"{format_bytes(report.budget_bytes)} budget"
+    )
+    yield "  when every part is done: mergegraph finalize RECIPE"

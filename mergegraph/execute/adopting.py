@@ -1,0 +1,222 @@
+"""Shards that workers made are put together: one attempt at each file gets the file's name, and a journal says so.
+
+What is left of a run then is to finish it: `run` finds every tensor on disk, and publishes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mergegraph.errors import Location, OutputError, Problem, raise_errors
+from mergegraph.execute.card import read_by
+from mergegraph.execute.engine import engine_and_torch
+from mergegraph.execute.identity import Identity, identified, shard_key
+from mergegraph.execute.standing import Wanted, is_done
+from mergegraph.plan.plan import Output, Plan
+from mergegraph.plan.shards import Shard
+from mergegraph.tensors.attempts import Attempt, Key, attempts_in
+from mergegraph.tensors.checksum import bytes_per_block, file_checksum
+from mergegraph.tensors.disk import sync_path
+from mergegraph.tensors.journal import Journal
+from mergegraph.tensors.kept import JOURNAL, working_path
+from mergegraph.tensors.layout import FileLayout, Layout
+from mergegraph.tensors.lock import FolderLock
+from mergegraph.tensors.partial import LOCK, journal_header
+from mergegraph.units import format_count
+
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is there of an output: nothing to do, or an attempt at each file, or none at some. `others`: the keys of
+    attempts that are of another plan, other inputs or another engine."""
+
+    output: Output
+    is_done: bool
+    attempts: Mapping[int, Attempt]
+    others: tuple[Key, ...]
+    key: Key
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Files without a complete attempt."""
+        return () if self.is_done else tuple(
+            [index for index in range(len(self.output.layout.files)) if index not in self.attempts]
+        )  # fmt: skip
+
+
+def partial_of(output: Output) -> Path:
+    return output.path.with_name(f"{output.path.name}.partial")
+
+
+def standings(plan: Plan, kind: str = "cpu") -> list[Standing]:
+    """How far the workers have come with each output."""
+    return [_standing(plan, output, kind) for output in plan.outputs]
+
+
+def missing_shards(found: Sequence[Standing]) -> tuple[Shard, ...]:
+    """The shards that nobody has completed."""
+    return tuple([Shard(index, file) for index, each in enumerate(found) for file in each.missing])
+
+
+def _standing(plan: Plan, output: Output, kind: str) -> Standing:
+    key = shard_key(plan, output, kind)
+    if is_done(Wanted(plan, output, identified(plan, output, kind), kind), allow_non_finite=True):
+        return Standing(output, True, {}, (), key)
+    partial, layout = partial_of(output), output.layout
+    there = attempts_in(partial)
+    ours: dict[int, Attempt] = {}
+    for attempt in there:
+        for index, file in enumerate(layout.files):
+            if attempt.file == file.name and attempt.key == key and _data(partial, layout, index, attempt):
+                ours[index] = attempt
+    others = tuple([attempt.key for attempt in there if attempt.key != key])
+    return Standing(output, False, ours, others, key)
+
+
+def _data(partial: Path, layout: Layout, index: int, attempt: Attempt) -> Path | None:
+    """Where the bytes of an attempt lie: under its own name, or under the file's, where a finisher was stopped."""
+    return next((path for path in (attempt.data, working_path(partial, layout, index)) if path.is_file()), None)
+
+
+def adopt(
+    plan: Plan,
+    *,
+    kind: str = "cpu",
+    reads_back: bool = True,
+    tick: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Problem, ...]:
+    """Give every output that is not complete its files and a journal. OutputError for all shards that are missing, of
+    another result, or not as they were written; nothing is renamed then. Returns warnings.
+
+    `reads_back`: compare every checksum with the bytes on disk. `tick`: is told the bytes that were read, of all.
+    """
+    found = standings(plan, kind)
+    raise_errors([problem for each in found for problem in _unready(each)], OutputError)
+    waiting = [each for each in found if not each.is_done]
+    total = sum([file.file_bytes for each in waiting for file in each.output.layout.files])
+    locks = [FolderLock.take(partial_of(each.output) / LOCK) for each in waiting]
+    try:
+        if reads_back:
+            _check(waiting, lambda done: tick(done, total))
+        for each in waiting:
+            _put_together(plan, each, identified(plan, each.output, kind), kind)
+    finally:
+        for lock in locks:
+            lock.release()
+    return tuple([warning for each in waiting for warning in _mixed(each)])
+
+
+def _check(waiting: Sequence[Standing], read: Callable[[int], None]) -> None:
+    """OutputError naming every file that is not as its record says."""
+    problems: list[Problem] = []
+    done = 0
+    for each in waiting:
+        for index, attempt in each.attempts.items():
+            file, path = (
+                each.output.layout.files[index],
+                _data(partial_of(each.output), each.output.layout, index, attempt),
+            )
+            assert path is not None, f"{attempt.data} was there a moment ago"
+            if broken := _broken(path, each.output.layout, file, attempt):
+                problems.append(_damaged(path, attempt, broken, each.output.at))
+            done += file.file_bytes
+            read(done)
+    raise_errors(problems, OutputError)
+
+
+def _broken(path: Path, layout: Layout, file: FileLayout, attempt: Attempt) -> str:
+    """In what a file differs from its record; empty where it does not."""
+    with path.open("rb") as stored:
+        held = os.fstat(stored.fileno()).st_size
+        if held != file.file_bytes:
+            return f"it has {held:,} of {file.file_bytes:,} bytes"
+        if stored.read(len(file.header)) != file.header:
+            return "its header is another"
+        said = {str(record["tensor"]): record["checksum"] for record in attempt.tensors}
+        for name, offset in file.offsets.items():
+            spec = layout.specs[name]
+            if file_checksum(stored.fileno(), offset, spec.nbytes, bytes_per_block(spec.dtype)) != said.get(name):
+                return f"{name} has another checksum"
+    return ""
+
+
+def _put_together(plan: Plan, standing: Standing, identity: Identity, kind: str) -> None:
+    """Names first, then the journal: who is stopped between the two finds the files by their records again."""
+    output, partial = standing.output, partial_of(standing.output)
+    layout = output.layout
+    for index, attempt in standing.attempts.items():
+        if attempt.data.exists():
+            attempt.data.replace(working_path(partial, layout, index))
+    sync_path(partial)
+    header = journal_header(
+        layout,
+        result_id=identity.result_id,
+        engine=f"{engine_and_torch()} on {kind}",
+        plan_sha256=identity.plan_sha256,
+        inputs={file.path: file.identity for file in read_by(plan, output)},
+    )
+    records = [record for _, attempt in sorted(standing.attempts.items()) for record in attempt.tensors]
+    Journal.create(partial / JOURNAL, header, records).close()
+    sync_path(partial)
+
+
+def _unready(standing: Standing) -> Iterator[Problem]:
+    """What keeps an output from being put together."""
+    missing = standing.missing
+    if not missing:
+        return
+    output = standing.output
+    files = output.layout.files
+    names = ", ".join([files[index].name for index in missing[:_SHOWN]]) + (", …" if len(missing) > _SHOWN else "")
+    why = f"not complete in {partial_of(output)}: {names}"
+    if standing.others:
+        why += f"\n{format_count(len(standing.others), 'other')} there cannot be used: " + _difference(standing)
+    be = "is" if len(missing) == 1 else "are"
+    yield Problem(
+        f"{len(missing)} of {format_count(len(files), 'shard')} of {output.path} {be} missing.",
+        at=output.at,
+        node=output.node,
+        why=why,
+        fix=f"run the parts that did not end: mergegraph run RECIPE --shards {missing[0] + 1}/{len(files)}, …"
+        if standing.attempts else f"mergegraph run RECIPE --shards 1/{len(files)}, and so on",
+    )  # fmt: skip
+
+
+def _difference(standing: Standing) -> str:
+    """In what attempts differ that are not of this result, what explains most first."""
+    told = {
+        "engine": "another engine made them",
+        "plan": "they are of another recipe or seed",
+        "layout": "their files are laid out in another way",
+        "inputs": "they were made from other inputs, or from ones that changed since",
+    }
+    other = standing.others[0]
+    return next((text for name, text in told.items() if other.get(name) != standing.key[name]), "of another version")
+
+
+def _damaged(path: Path, attempt: Attempt, broken: str, at: Location) -> Problem:
+    return Problem(
+        f"{attempt.file} is not as it was written: {broken}.",
+        at=at,
+        why=f"{attempt.facts.get('host', 'a worker')} wrote {path}",
+        fix=f"rm {path} {path}.json\nand run that part again",
+    )
+
+
+def _mixed(standing: Standing) -> Iterator[Problem]:
+    """A warning where processors of several kinds took part: they may differ in the last bit of a value."""
+    kinds = sorted({str(attempt.facts.get("capability", "")) for attempt in standing.attempts.values()})
+    if len(kinds) > 1:
+        yield Problem(
+            f"{standing.output.path} was computed by processors of several kinds.",
+            at=standing.output.at,
+            why=f"{', '.join(kinds)}; sums may differ in their last bit between them, so another run on one of them "
+            "may give other bytes",
+            fix="use nodes of one kind where the same bytes are wanted again",
+            severity="warning",
+        )
