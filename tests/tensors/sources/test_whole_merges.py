@@ -228,6 +228,15 @@ class TestABucket:
         monkeypatch.setenv("MERGEGRAPH_STAGING", str(tmp_path / "staging"))
         return "s3://out"
 
+    def test_several_machines_need_a_folder_that_all_of_them_see(
+        self, bucket: str, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        monkeypatch.delenv("MERGEGRAPH_STAGING")
+        there = recipe(tmp_path, *map(str, models), out=f"{bucket}/models/blend")
+        assert main(["run", str(there), "--shards", "1/2"]) == 2
+        assert "export MERGEGRAPH_STAGING=FOLDER" in capsys.readouterr().err
+
     def test_an_output_is_put_there_and_not_made_twice(
         self, bucket: str, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
