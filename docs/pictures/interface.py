@@ -63,6 +63,7 @@ SHOTS = [
     *(Shot("finding", stop, MIDDLE) for stop in ("help", "open")),
     *(Shot("statistics", stop, MIDDLE) for stop in ("rule", "curve", "compare")),
     Shot("run", "run-failed", MIDDLE),
+    Shot("search", "search", SMALL), Shot("search", "search", MIDDLE), Shot("search", "search-line", MIDDLE),
     Shot("edit", "edit", MIDDLE, "light"),
 ]  # fmt: skip
 
