@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from mergegraph.execute import run as running
 from mergegraph.search import making
 from mergegraph.search.run import FOUND
 from tests import tiny_models
 from tests.cli.tiny_models import tensors, write_model
 from tests.search.searches import entries, run, write_search
+from tests.tiny_adapters import matrices, write_adapter
 
 ALWAYS = "import json\ndef score(model, split):\n    return {'loss': 1.0}\n"
 
@@ -40,7 +40,6 @@ def test_every_step_merges_two_models_and_no_more(tmp_path: Path, monkeypatch: p
 
 
 def test_a_search_goes_on_from_the_running_average_that_is_there(tmp_path: Path) -> None:
-    assert running.Options is not None
     (tmp_path / "always.py").write_text(ALWAYS)
     fields = {"evaluator": {"python": "always:score"}}
     run(write_search(tmp_path, limits={"evaluations": 6}, **fields))
@@ -74,6 +73,18 @@ def test_models_of_other_dtypes_are_evaluated_from_their_own_recipes(tmp_path: P
     result = run(write_search(tmp_path, candidates=["./mixed/*"], evaluator=evaluator))
     assert result.label == "a + b + c"
     assert not any(entry["proposal"] for entry in entries(tmp_path, "evaluated"))
+
+
+@pytest.mark.parametrize("takes", ["folder", "tensors"])
+def test_a_base_with_its_adapter_may_be_a_candidate(tmp_path: Path, takes: str) -> None:
+    modules = {"model.layers.0.mlp.up_proj": (8, 8)}
+    write_adapter(tmp_path / "lora", matrices(modules), target_modules=["up_proj"], lora_alpha=0.01)
+    (tmp_path / "always.py").write_text(ALWAYS)
+    candidates = ["./models/a+./lora", "./models/b", "./models/c"]
+    result = run(write_search(tmp_path, candidates=candidates, evaluator={"python": "always:score", "takes": takes}))
+    assert result.label.count("+") == 2, "all three"
+    assert result.recipe is not None
+    assert "lora" in result.recipe.read_text()
 
 
 def test_a_found_recipe_of_unrelated_models_says_how_it_runs(tmp_path: Path) -> None:
