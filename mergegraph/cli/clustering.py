@@ -15,6 +15,7 @@ from mergegraph.cluster.driver import Asked, Progress, drive
 from mergegraph.cluster.ray_pool import ray_pool
 from mergegraph.execute.devices import devices_for
 from mergegraph.execute.sharing import refuse_standing
+from mergegraph.plan.output_paths import require_shared_staging
 from mergegraph.plan.plan import Plan
 from mergegraph.units import format_bytes, format_count, format_seconds
 
@@ -40,6 +41,8 @@ def run_on_cluster(plan: Plan, clustering: Clustering, *, as_json: bool, quiet: 
     """Make every shard on the cluster, then adopt and publish them here."""
     show_warnings(plan.warnings)
     plan.validate()
+    if clustering.address is not None:
+        require_shared_staging(plan.outputs)
     devices = devices_for(clustering.device) if clustering.device.startswith("cuda") else None
     kind = devices.kind if devices else "cpu"
     if not clustering.overwrite:

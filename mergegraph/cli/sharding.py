@@ -16,6 +16,7 @@ from mergegraph.execute.devices import devices_for
 from mergegraph.execute.events import Publisher
 from mergegraph.execute.running import Options
 from mergegraph.execute.sharing import PartReport, make_part, part_of, refuse_standing
+from mergegraph.plan.output_paths import require_shared_staging
 from mergegraph.plan.plan import Plan
 from mergegraph.plan.shards import shards_of
 from mergegraph.plan.share import Share
@@ -46,6 +47,7 @@ class Finishing:
 
 def make_share(plan: Plan, making: Making, *, as_json: bool, quiet: bool) -> None:
     """Make one part and say what was made. Raises what `make_part` raises."""
+    require_shared_staging(plan.outputs)
     devices = devices_for(making.device, making.device_budget_bytes)
     kind = devices.kind if devices else "cpu"
     done = () if making.overwrite else refuse_standing(plan, kind)

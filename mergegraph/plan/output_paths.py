@@ -8,18 +8,20 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from mergegraph.errors import Location, Problem
+from mergegraph.errors import Location, Problem, RecipeError
 from mergegraph.graph import GraphNode
 from mergegraph.methods.save import Save
+from mergegraph.plan.plan import Output
 from mergegraph.resolve import Resolved, ResolvedNode
 from mergegraph.tensors.partial import is_partial
 
 _LONGEST_NAME = 240
 """Bytes; file systems take 255, and `.partial` is added."""
 _BUCKET = re.compile(r"(s3|gs|az):/{1,2}([^/?#]+/[^?#]*[^/?#][^?#]*)")
+STAGING = "MERGEGRAPH_STAGING"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/.*")
 """With one slash as well: a path on the command line has lost its second."""
 
@@ -81,9 +83,19 @@ def _destination(path: str) -> str:
 def staging_folder(destination: str) -> Path:
     """Where an output is made before it goes to `destination`: below `MERGEGRAPH_STAGING`, or the user's cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - `~` of nobody stays
-    below = os.environ.get("MERGEGRAPH_STAGING") or f"{cache}/mergegraph/staging"
+    below = os.environ.get(STAGING) or f"{cache}/mergegraph/staging"
     named = re.sub(r"[^\w.-]", "-", destination.rpartition("/")[2])[:80] or "output"
     return Path(os.path.abspath(below)) / f"{named}-{hashlib.sha256(destination.encode()).hexdigest()[:8]}"  # noqa: PTH100
+
+
+def require_shared_staging(outputs: Iterable[Output]) -> None:
+    """RecipeError where several machines are to make an output of a bucket, and no folder that all of them see is set."""
+    for output in outputs:
+        if output.destination and not os.environ.get(STAGING):
+            why = f"it is put together in {output.path.parent}, which is another folder on every machine"
+            fix = f"export {STAGING}=FOLDER, one that every machine sees, the same for `run` and `finalize`"
+            fact = f"Several machines cannot make {output.destination} as it is."
+            raise RecipeError(Problem(fact, at=output.at, node=output.node, why=why, fix=fix))
 
 
 def _unusable(path: str, folder: Path) -> str:

@@ -15,7 +15,7 @@ from mergegraph.errors import InputError, RunError
 from mergegraph.tensors.checkpoint import open_checkpoint
 from mergegraph.tensors.sources.location import is_remote, joined, name_of, parent_of, shown
 from mergegraph.tensors.sources.pieces import in_pieces
-from mergegraph.tensors.sources.retry import asked_to_wait
+from mergegraph.tensors.sources.retry import GaveUp, Passing, asked_to_wait, hurry, retrying
 from tests.tensors.sources.object_server import free_port
 from tests.tensors.sources.test_hub import read_all
 from tests.tiny_models import llama_tensors, write_model
@@ -176,6 +176,19 @@ WAITS = [
     ({"Retry-After": "soon"}, None, "no number"),
     ({}, None, "nothing is said"),
 ]
+
+
+def test_whoever_wants_to_stop_waits_for_nobody() -> None:
+    def attempt() -> None:
+        raise Passing("it answered 503", 300.0)
+
+    hurry(True)
+    try:
+        with pytest.raises(GaveUp) as caught:
+            retrying("host", attempt)
+    finally:
+        hurry(False)
+    assert caught.value.tries == 1
 
 
 @pytest.mark.parametrize(("headers", "seconds", "_reason"), WAITS, ids=[row[2] for row in WAITS])

@@ -131,6 +131,19 @@ def test_a_branch_that_moved_is_explained_and_the_old_commit_goes_on(
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["resumed"] > 0
 
 
+def test_a_model_of_the_hub_is_looked_at(
+    hub_server: HubServer, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(["info", "org/base", "--json"]) == 0
+    assert main(["info", "hf:/org/base", "--json"]) == 0, "a path has lost a slash"
+    one, other = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert one["tensors"] == other["tensors"] != []
+    assert main(["stats", "org/code", "--base", "org/base", "-q", "--csv", "changes.csv"]) == 0
+    assert "lm_head.weight" in (tmp_path / "changes.csv").read_text()
+
+
 class TestDownloading:
     def test_what_is_read_goes_to_the_cache(
         self, hub_server: HubServer, models: tuple[Path, Path], tmp_path: Path
@@ -214,6 +227,15 @@ class TestABucket:
         pytest.importorskip("obstore", reason="obstore writes to object stores")
         monkeypatch.setenv("MERGEGRAPH_STAGING", str(tmp_path / "staging"))
         return "s3://out"
+
+    def test_several_machines_need_a_folder_that_all_of_them_see(
+        self, bucket: str, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        monkeypatch.delenv("MERGEGRAPH_STAGING")
+        there = recipe(tmp_path, *map(str, models), out=f"{bucket}/models/blend")
+        assert main(["run", str(there), "--shards", "1/2"]) == 2
+        assert "export MERGEGRAPH_STAGING=FOLDER" in capsys.readouterr().err
 
     def test_an_output_is_put_there_and_not_made_twice(
         self, bucket: str, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
