@@ -13,11 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-<<<<<<< HEAD
 from mergegraph.errors import InputError, Location, Problem
-=======
-from mergegraph.errors import InputError, Location
->>>>>>> search8
 from mergegraph.methods.linear import Soup
 from mergegraph.methods.load import Load
 from mergegraph.methods.save import Save
@@ -91,34 +87,20 @@ class Maker:
     def sources(self, candidate: Candidate) -> list[tuple[str, int]]:
         """The folders and weights that a soup is the average of: the running average, and the model that is added."""
         assert candidate.grown is not None
-<<<<<<< HEAD
-        added = _here(self.references[candidate.grown.added], self.folder)
-        running = self.running(candidate.grown.before)
-        return [(str(added), 1), (str(running), len(candidate.grown.before))]
-=======
         before = candidate.grown.before
-        added = find(self.references[candidate.grown.added], self.folder, None)
+        added = _here(self.references[candidate.grown.added], self.folder)
         return [(str(self.running(before)), len(before)), (str(added), 1)]
->>>>>>> search8
 
     def running(self, members: tuple[str, ...]) -> Path:
         """The folder with the average of `members`, made from the longest beginning of them that is there."""
         if len(members) == 1:
-<<<<<<< HEAD
             return _here(self.references[members[0]], self.folder)
-        place = self.place / RUNNING / hashlib.sha256(json.dumps(members).encode()).hexdigest()[:16]
-        before = self.running(members[:-1])
-        average = self._average(before, len(members) - 1, members[-1], dtype="float32")
-        self.run(average, place)
-=======
-            return find(self.references[members[0]], self.folder, None)
         places = {count: self._running_place(members[:count]) for count in range(2, len(members) + 1)}
         made = max((count for count, place in places.items() if completed(place) is not None), default=1)
-        before = places.get(made) or find(self.references[members[0]], self.folder, None)
+        before = places.get(made) or _here(self.references[members[0]], self.folder)
         for count in range(made + 1, len(members) + 1):
             self.run(self._average(before, count - 1, members[count - 1], dtype="float32"), places[count])
             before = places[count]
->>>>>>> search8
         for other in (self.place / RUNNING).iterdir():
             if other != before:
                 delete(other)
