@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import html
+import re
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,7 @@ STYLE = f"""<style>
 body {{ margin: 0; }}
 pre {{ margin: 0; font: {FONT_PIXELS}px/{ROW_PIXELS}px "DejaVu Sans Mono"; letter-spacing: -0.031px; }}
 pre + pre {{ position: absolute; top: 0; }}
+i {{ display: inline-block; width: {COLUMN_PIXELS}px; font-style: normal; letter-spacing: 0; }}
 </style>"""
 
 
@@ -63,6 +65,7 @@ SHOTS = [
     *(Shot("finding", stop, MIDDLE) for stop in ("help", "open")),
     *(Shot("statistics", stop, MIDDLE) for stop in ("rule", "curve", "compare")),
     Shot("run", "run-failed", MIDDLE),
+    Shot("search", "search", SMALL), Shot("search", "search", MIDDLE), Shot("search", "search-line", MIDDLE),
     Shot("edit", "edit", MIDDLE, "light"),
 ]  # fmt: skip
 
@@ -93,7 +96,9 @@ def _spans(row: list[Segment], *, is_ground: bool) -> Iterator[str]:
         line = "underline" if style.underline else "none"
         look = f"color:transparent;background:{back}" if is_ground else f"color:{front};text-decoration:{line}"
         look += f";font-weight:{weight}"
-        yield f'<span style="{look}">{html.escape(text)}</span>'
+        # Dots of lines come from another font, whose letters are not as wide.
+        shown = re.sub("[\u2800-\u28ff]", lambda found: f"<i>{found[0]}</i>", html.escape(text))
+        yield f'<span style="{look}">{shown}</span>'
 
 
 def pages(shots: list[Shot], folder: Path) -> dict[str, str]:

@@ -323,7 +323,7 @@ def watch(
 @app.command()
 def tui(
     recipe: Annotated[
-        Path | None, typer.Argument(metavar="[RECIPE]", help="The recipe; with --attach an output.")
+        Path | None, typer.Argument(metavar="[RECIPE]", help="The recipe or search; with --attach an output.")
     ] = None,
     attach: Annotated[
         bool, typer.Option("--attach", help="Show a run that goes on; the newest, or that of OUTPUT.")
@@ -441,6 +441,9 @@ def search(
     png: Annotated[
         Path | None, typer.Option("--png", metavar="FILE", help="Draw the plots; needs mergegraph[search].")
     ] = None,
+    retry_rejected: Annotated[
+        bool, typer.Option("--retry-rejected", help="Ask again where the evaluator crashed or took too long.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -448,7 +451,7 @@ def search(
     with reporting(as_json=as_json):
         from mergegraph.cli.searching import show_search
 
-        show_search(file, output, png, as_json=as_json, quiet=quiet)
+        show_search(file, output, png, retry_rejected=retry_rejected, as_json=as_json, quiet=quiet)
 
 
 @app.command("import")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergegraph.cli.terminal import note, say, say_json
-from mergegraph.errors import MergegraphError
+from mergegraph.errors import Location, MergegraphError, OutputError, Problem
 from mergegraph.search.document import load_search
 from mergegraph.search.driver import Tell
 from mergegraph.search.ledger import Entry, read_ledger
@@ -27,15 +27,21 @@ REPORT = "report.html"
 _ROWS = 12
 
 
-def show_search(file: Path, output: Path | None, png: Path | None, *, as_json: bool, quiet: bool) -> None:
+def show_search(
+    file: Path, output: Path | None, png: Path | None, *, retry_rejected: bool, as_json: bool, quiet: bool
+) -> None:
     """Run the search and say what it found. The report lies beside its ledger."""
     loaded = load_search(file)
     if png is not None:
         require_matplotlib()
+        if not png.absolute().parent.is_dir():
+            raise OutputError(
+                Problem(f"There is no folder {png.parent}.", Location("--png"), fix=f"mkdir {png.parent}")
+            )
     place = loaded.place(output)
     try:
         with _telling(as_json=as_json, quiet=quiet) as tell:
-            result = run_search(loaded, output, tell, lambda problem: note(str(problem)))
+            result = run_search(loaded, output, tell, _silent if quiet else _warn, retry_rejected=retry_rejected)
     except MergegraphError:
         if read_ledger(place):
             _write_report(place)
@@ -43,11 +49,19 @@ def show_search(file: Path, output: Path | None, png: Path | None, *, as_json: b
     summary = _write_report(place)
     if png is not None:
         write_picture(summary, png)
-    if not as_json:
+    if not as_json and not quiet:
         say(*lines(summary))
         if result.recipe is not None:
-            say(f"  recipe    mergegraph run {place / result.recipe.name}")
+            say(f"  recipe    {result.command}")
         say(f"  report    {place / REPORT}")
+
+
+def _warn(problem: Problem) -> None:
+    note(str(problem))
+
+
+def _silent(problem: Problem) -> None:
+    """`--quiet`: errors alone are said."""
 
 
 def _write_report(place: Path) -> Summary:

@@ -89,7 +89,7 @@ def staging_folder(destination: str) -> Path:
 
 
 def require_shared_staging(outputs: Iterable[Output]) -> None:
-    """RecipeError where several machines are to make an output of a bucket, and no folder that all see is named."""
+    """RecipeError where machines are to make an output of a bucket together, and no folder that all see is set."""
     for output in outputs:
         if output.destination and not os.environ.get(STAGING):
             why = f"it is put together in {output.path.parent}, which is another folder on every machine"

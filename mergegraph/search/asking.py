@@ -26,11 +26,12 @@ _KILL_SECONDS = 10
 
 
 class Failed(Exception):
-    """There is no answer; the message is the reason. `is_timeout`: a longer timeout may give one."""
+    """There is no answer; the message is the reason. `is_timeout`: a longer timeout may give one;
+    `is_about_evaluator`: no model would."""
 
-    def __init__(self, reason: str, *, is_timeout: bool = False) -> None:
+    def __init__(self, reason: str, *, is_timeout: bool = False, is_about_evaluator: bool = False) -> None:
         super().__init__(reason)
-        self.is_timeout = is_timeout
+        self.is_timeout, self.is_about_evaluator = is_timeout, is_about_evaluator
 
 
 class Worker:
@@ -50,8 +51,10 @@ class Worker:
             stdin.flush()
         line = self._line(process, deadline, timeout_seconds)
         answer: dict[str, Any] = json.loads(line)
+        if answer.get("leaves_processes"):
+            self.kill()
         if "failed" in answer:
-            raise Failed(str(answer["failed"]))
+            raise Failed(str(answer["failed"]), is_about_evaluator=bool(answer.get("is_about_evaluator")))
         return answer["result"]
 
     def _line(self, process: subprocess.Popen[bytes], deadline: float, timeout_seconds: float) -> bytes:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from statistics import fmean
 
 from mergegraph.search.candidates import Asking, Candidate, Chosen, Spent
 from mergegraph.search.outcome import Outcome
 from mergegraph.search.predictions import Predictions, averaged, direction, majority
 from mergegraph.search.scoring import Rule, standard_error
+
+_SAME = 1e-2
 
 
 @dataclass(frozen=True)
@@ -56,23 +57,39 @@ def mean_row(name: str, members: Sequence[Outcome]) -> Row | None:
 
 
 def ensemble(name: str, members: Sequence[str], outcomes: Mapping[str, Outcome]) -> list[Row]:
-    """Probabilities averaged, and a vote, of the members whose names match; nothing without predictions of two."""
-    chosen = [each for key, each in outcomes.items() if any(fnmatchcase(key, pattern) for pattern in members)]
-    if len(chosen) < 2:
-        return []
-    slices = [part for part in chosen[0].predictions if all(part in each.predictions for each in chosen)]
+    """Probabilities averaged, and a vote, of all members; a row without numbers says why there is none."""
+    chosen = [outcomes[member] for member in members if member in outcomes]
     cost = Outcome(seconds=sum(e.seconds for e in chosen), model_bytes=sum(e.model_bytes for e in chosen))
+    absent = [member for member in members if member not in outcomes]
+    slices = (
+        [part for part in chosen[0].predictions if all(part in each.predictions for each in chosen)] if chosen else []
+    )
+    if absent or not slices:
+        why = f"{', '.join(absent)} could not be evaluated" if absent else "the evaluator gives no predictions"
+        return [Row(name, replace(cost, rejected=why), "ensemble")]
     mean, vote = dict[str, Predictions](), dict[str, Predictions]()
-    for part in slices:
-        predictions = [each.predictions[part] for each in chosen]
-        mean[part], vote[part] = averaged(predictions), majority(predictions)
-    if not slices:
-        return []
+    try:
+        for part in slices:
+            predictions = [each.predictions[part] for each in chosen]
+            mean[part], vote[part] = averaged(predictions), majority(predictions)
+    except ValueError as error:
+        return [Row(name, replace(cost, rejected=str(error)), "ensemble")]
+    wanted = [metric for metric in ("accuracy", "loss", "calibration_error") if _is_derived(metric, chosen[0])]
     return [
-        Row(f"{name}, averaged", _from_predictions(mean, cost, ("accuracy", "loss", "calibration_error")), "ensemble"),
+        Row(f"{name}, averaged", _from_predictions(mean, cost, wanted), "ensemble"),
         # A vote has no probabilities to be calibrated.
-        Row(f"{name}, vote", _from_predictions(vote, cost, ("accuracy",)), "ensemble"),
+        Row(f"{name}, vote", _from_predictions(vote, cost, [m for m in wanted if m == "accuracy"]), "ensemble"),
     ]
+
+
+def _is_derived(metric: str, member: Outcome) -> bool:
+    """Whether the evaluator's metric of that name is what follows from its predictions: percent, not a fraction."""
+    for part, predictions in member.predictions.items():
+        value = predictions.metrics()[metric][0]
+        said = member.metrics.get(f"{metric}@{part}" if part else metric, value)
+        if abs(said - value) > _SAME * max(1.0, abs(value)):
+            return False
+    return True
 
 
 def _from_predictions(predictions: Mapping[str, Predictions], cost: Outcome, wanted: Sequence[str]) -> Outcome:
@@ -121,9 +138,7 @@ def _changes(row: Row, base: Outcome, rule: Rule) -> list[dict[str, object]]:
 
 
 def _badness(change: Mapping[str, object]) -> float:
-    """Gain in standard errors where they are known, else as a share of the number it is held against."""
-    gain, error, against = (change[key] for key in ("gain", "error", "against"))
+    """The gain as a share of the number it is held against: one measure for every metric."""
+    gain, against = change["gain"], change["against"]
     assert isinstance(gain, float) and isinstance(against, float)  # noqa: PT018
-    if isinstance(error, float) and error > 0:
-        return gain / error
     return gain / abs(against) if against else gain

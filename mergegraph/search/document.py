@@ -6,8 +6,9 @@ Models and recipes that it names are not opened here; `mergegraph.search.prepari
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mergegraph.errors import Location, Problem, RecipeError, did_you_mean, raise_errors
@@ -17,6 +18,8 @@ from mergegraph.recipe.scalars import Value
 from mergegraph.recipe.validate import read_described, shown
 from mergegraph.search.evaluators import problems
 from mergegraph.search.kinds import KINDS, Search
+
+_NAMED = re.compile(r"`(\w+)")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,11 @@ class Loaded:
     @property
     def name(self) -> str:
         return self.search.name or Path(self.document.file).stem
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.folder / Path(self.document.file).name
 
     def where(self, *path: str | int) -> Location:
         return self.document.where(path)
@@ -50,11 +58,20 @@ def load_search(path: Path) -> Loaded:
     kind = _kind(document, top)
     read = read_described(kind, dict(top), document.where)
     if isinstance(read, tuple):
-        raise RecipeError(*document.problems, *_in_order(read))
+        raise RecipeError(*document.problems, *_in_order(tuple(_placed(problem, document) for problem in read)))
     folder = path.absolute().parent
     found = [*document.problems, *problems(read.evaluator, read.splits, document, folder)]
     raise_errors(found, RecipeError)
     return Loaded(read, document, folder)
+
+
+def is_search(path: Path) -> bool:
+    """Whether the file at `path` is meant as a search; one that cannot be read is none."""
+    try:
+        value = read_file(path, str(path)).value
+    except RecipeError:
+        return False
+    return isinstance(value, dict) and "search" in value and "nodes" not in value
 
 
 def _mapping(document: Document) -> Mapping[str, Value]:
@@ -84,6 +101,14 @@ def _kind(document: Document, top: Mapping[str, Value]) -> type[Search]:
             )
         )
     return KINDS[said]
+
+
+def _placed(problem: Problem, document: Document) -> Problem:
+    """What is said of several fields together is at the line of the one that it names first."""
+    named = _NAMED.match(problem.fact)
+    if named is None or (problem.at is not None and problem.at != document.where(())):
+        return problem
+    return replace(problem, at=document.where((named[1],)))
 
 
 def _in_order(found: tuple[Problem, ...]) -> Iterator[Problem]:

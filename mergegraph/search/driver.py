@@ -10,43 +10,50 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from mergegraph.errors import MergegraphError, RunError
-from mergegraph.search.asking import Failed, Worker
+from mergegraph.errors import DoesNotFit, InputError, Problem, RecipeError, RunError
+from mergegraph.search.asking import LOG, Failed, Worker
 from mergegraph.search.candidates import Candidate, Decision, Spent
 from mergegraph.search.document import Loaded
-from mergegraph.search.ledger import Entry, Ledger
+from mergegraph.search.known import Known
+from mergegraph.search.ledger import Entry, Ledger, spent
 from mergegraph.search.making import Made, Maker, weights_bytes
 from mergegraph.search.outcome import BadResult, Outcome, read_outcome
-from mergegraph.search.predictions import read_predictions
 from mergegraph.search.scoring import Rule
-from mergegraph.tensors.disk import delete, replace_file
+from mergegraph.tensors.disk import delete
 from mergegraph.units import parse_bytes
 
-RESULTS = "results"
 _KEPT_BYTES = 512 << 20
 """So much of the models an evaluator that takes tensors keeps in memory, where the search names no budget."""
 
 Tell = Callable[[Entry], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An evaluation that the strategy asked for. `reason`: why it was rejected; `seconds` with the making."""
+
+    label: str
+    reason: str
+    seconds: float
+
+
 @dataclass
 class Driver:
-    """One search under way. `tell` hears every entry of the ledger, those that were there at the start too."""
+    """One search under way. `tell` hears every entry of the ledger."""
 
     loaded: Loaded
     ledger: Ledger
     maker: Maker
     worker: Worker
     rule: Rule
-    evaluator: str
+    known: Known
     tell: Tell
-    known: dict[str, Entry] = field(default_factory=dict[str, Entry])
-    asked: dict[str, float] = field(default_factory=dict[str, float])
-    """The keys that the strategy has asked for on the selection split, with the seconds each took."""
+    asked: dict[str, Asked] = field(default_factory=dict[str, Asked])
+    """What the strategy has asked for on the selection split, by key."""
     used: set[str] = field(default_factory=set[str])
     """The keys that the ledger says this search has used."""
     evaluated: int = 0
@@ -59,8 +66,7 @@ class Driver:
         self.recall()
 
     def recall(self) -> None:
-        """Take from the ledger what it says of this search, and every evaluation."""
-        self.known = {entry["key"]: entry for entry in self.ledger.of("evaluated")}
+        """Take from the ledger what it says of this search."""
         current = self.ledger.current()
         self.used = {entry["key"] for entry in current if entry["event"] in ("evaluated", "reused")}
         self.decided = {
@@ -72,23 +78,30 @@ class Driver:
     def outcome(self, candidate: Candidate, *, cheap: bool = False) -> Outcome:
         """How good it is on the selection split. Spent when the limits of the search are reached."""
         cheap = cheap and candidate.grown is not None
-        key = self.key(candidate, self.loaded.search.splits[0], cheap=cheap)
+        split = self.loaded.search.splits[0]
+        try:
+            key, refused = self.key(candidate, split, cheap=cheap), ""
+        except (RecipeError, InputError, DoesNotFit) as error:
+            refused = f"the merge is refused: {error.problems[0].fact}"
+            key = _hashed("refused", candidate.label, refused, split)
         if key not in self.asked:
             self._require_left()
-        split = self.loaded.search.splits[0]
-        outcome = self._known(key)
-        if outcome is None:
-            outcome = self._evaluate(key, candidate, split, cheap=cheap)
+        raw = self.known.outcome(key)
+        if raw is None and refused:
+            raw = self._keep(key, Outcome(rejected=refused), _facts(candidate, split, cheap=cheap), made_seconds=0.0)
+        elif raw is None:
+            raw = self._evaluate(key, candidate, split, cheap=cheap, most_seconds=self._seconds_left())
         elif key not in self.used:
             self.append("reused", key=key, label=candidate.label, split=split)
+        outcome, entry = self.rule.judged(raw), self.known.entries[key]
         self.used.add(key)
-        self.asked[key] = self.known[key]["seconds"] + self.known[key]["made_seconds"]
+        self.asked[key] = Asked(candidate.label, outcome.rejected, spent(entry))
         return outcome
 
-    def on_split(self, candidate: Candidate, split: str, made: Made | None = None) -> Outcome:
-        """How good it is on `split`, whatever the limits. `made`: where its model lies already."""
+    def on_split(self, candidate: Candidate, split: str, made: Made) -> Outcome:
+        """How good it is on `split`, whatever the limits and whichever metrics it has there. `made`: its model."""
         key = self.key(candidate, split, cheap=False)
-        return self._known(key) or self._evaluate(key, candidate, split, cheap=False, made=made)
+        return self.known.outcome(key) or self._evaluate(key, candidate, split, cheap=False, made=made)
 
     def decide(self, decision: Decision) -> None:
         """Keep it, unless it is kept already."""
@@ -112,137 +125,110 @@ class Driver:
         if candidate.label not in self._ids:
             self._ids[candidate.label] = self.maker.recipe_id(candidate.recipe)
         recipe = ("running:" if cheap else "") + self._ids[candidate.label]
-        return hashlib.sha256(json.dumps([recipe, self.evaluator, split]).encode()).hexdigest()[:32]
+        return _hashed(recipe, self.known.evaluator, split)
 
     def _require_left(self) -> None:
         limits = self.loaded.search.limits
         if limits.evaluations is not None and len(self.asked) >= limits.evaluations:
             raise Spent(f"{limits.evaluations} evaluations, as limits.evaluations allows")
-        if limits.hours is not None and sum(self.asked.values()) >= 3600 * limits.hours:
-            raise Spent(f"{limits.hours:g} hours, as limits.hours allows")
+        left = self._seconds_left()
+        if left is not None and left <= 0:
+            raise self._out_of_time()
 
-    def _known(self, key: str) -> Outcome | None:
-        """What the ledger says; None where it says nothing, or only that another time was not enough, and where
-        somebody deleted the results that it names."""
-        entry = self.known.get(key)
-        timeout = self.loaded.search.evaluator.timeout_seconds
-        if entry is None or (entry["timeout"] is not None and entry["timeout"] != timeout):
-            return None
-        if entry["details"] and not (self.ledger.folder / entry["details"]).is_file():
-            return None
-        return self._outcome(entry)
+    def _seconds_left(self) -> float | None:
+        hours = self.loaded.search.limits.hours
+        return None if hours is None else 3600 * hours - sum(asked.seconds for asked in self.asked.values())
 
-    def _outcome(self, entry: Entry) -> Outcome:
-        file = self.ledger.folder / entry["details"]
-        details: dict[str, Any] = json.loads(file.read_bytes()) if entry["details"] else {}
-        return Outcome(
-            entry["metrics"],
-            details.get("examples", {}),
-            {name: read_predictions(each) for name, each in details.get("predictions", {}).items()},
-            entry["reason"],
-            entry["seconds"],
-            entry["model_bytes"],
-        )
+    def _out_of_time(self) -> Spent:
+        return Spent(f"{self.loaded.search.limits.hours:g} hours, as limits.hours allows")
 
     def _evaluate(
-        self, key: str, candidate: Candidate, split: str, *, cheap: bool, made: Made | None = None
-    ) -> Outcome:
+        self, key: str, candidate: Candidate, split: str, *, cheap: bool, made: Made | None = None,
+        most_seconds: float | None = None,
+    ) -> Outcome:  # fmt: skip
+        """Make it, ask, and keep what was said. `most_seconds`: when the search is over, whatever was said by then."""
         self.append("started", key=key, label=candidate.label, split=split)
         began = time.monotonic()
-        lazily = cheap and self.loaded.search.evaluator.takes == "tensors"
+        facts = _facts(candidate, split, cheap=cheap)
         try:
-            if lazily:
-                sources = self.maker.sources(candidate)
-                made = Made(Path(sources[0][0]))
-            else:
-                made = made or self.maker.make(candidate, cheap=cheap)
-                sources = [(str(made.folder), 1)]
+            made, sources = self._made(candidate, made, cheap=cheap)
         except RunError as error:
-            return self._keep(key, candidate, split, Outcome(rejected=_merge_failed(error)), None, began=began)
+            rejected = Outcome(rejected=f"the merge failed: {error.problems[0].fact}")
+            return self._keep(key, rejected, facts, made_seconds=time.monotonic() - began)
+        facts["digest"] = made.digest
         try:
-            if made.digest and (same := self._same_bytes(made.digest, split)):
-                outcome = self._outcome(same)
-                return self._keep(key, candidate, split, outcome, made, began=began, same_as=same["label"])
+            if made.digest and (same := self.known.same_bytes(made.digest, split)):
+                facts["same_as"] = same[0]["label"]
+                return self._keep(key, same[1], facts, made_seconds=time.monotonic() - began)
             made_seconds = time.monotonic() - began
-            outcome, timeout = self._asked_worker(key, made, sources, split)
-            return self._keep(
-                key, candidate, split, outcome, made, began=began, made_seconds=made_seconds, timeout=timeout
-            )
+            left = None if most_seconds is None else most_seconds - made_seconds
+            outcome, facts["timeout"] = self._asked_worker(key, made, sources, split, left)
+            return self._keep(key, outcome, facts, made_seconds=made_seconds)
         finally:
             if made.is_own:
                 delete(made.folder)
 
+    def _made(self, candidate: Candidate, made: Made | None, *, cheap: bool) -> tuple[Made, list[tuple[str, int]]]:
+        """Where it lies, and the folders with weights that an evaluator which takes tensors gets."""
+        if cheap and self.loaded.search.evaluator.takes == "tensors":
+            sources = self.maker.sources(candidate)
+            return Made(Path(sources[0][0])), sources
+        made = made or self.maker.make(candidate, cheap=cheap)
+        return made, [(str(made.folder), 1)]
+
     def _asked_worker(
-        self, key: str, made: Made, sources: list[tuple[str, int]], split: str
+        self, key: str, made: Made, sources: list[tuple[str, int]], split: str, left: float | None
     ) -> tuple[Outcome, float | None]:
-        """The outcome, and the timeout where it was too short."""
-        search = self.loaded.search
+        """The outcome, and the timeout where it was too short. RunError where the evaluator cannot be used at all."""
+        search, folder = self.loaded.search, self.ledger.folder.absolute()
+        result, timeout = folder / f"result-{key}.json", search.evaluator.timeout_seconds
         question = {
-            "evaluator": search.evaluator.spec(),
-            "folder": str(self.loaded.folder),
-            "model": str(made.folder.absolute()),
-            "split": split,
-            "result": str((self.ledger.folder / f"result-{key}.json").absolute()),
-            "sources": sources,
-            "keep_bytes": parse_bytes(search.budget) if search.budget else _KEPT_BYTES,
-        }
+            "evaluator": search.evaluator.spec(), "folder": str(self.loaded.folder),
+            "model": str(made.folder.absolute()), "split": split, "result": str(result), "log": str(folder / LOG),
+            "sources": sources, "keep_bytes": parse_bytes(search.budget) if search.budget else _KEPT_BYTES,
+        }  # fmt: skip
         self.evaluated += 1
         began = time.monotonic()
         try:
-            answer = self.worker.ask(question, search.evaluator.timeout_seconds)
-            outcome = read_outcome(answer, tuple(search.metrics))
+            answer = self.worker.ask(question, timeout if left is None else min(timeout, left))
+            outcome = read_outcome(answer)
         except Failed as error:
-            timeout = search.evaluator.timeout_seconds if error.is_timeout else None
-            return Outcome(rejected=str(error), seconds=time.monotonic() - began), timeout
+            with suppress(OSError):
+                result.unlink()
+            if error.is_about_evaluator:
+                raise RunError(self._no_evaluator(str(error))) from error
+            if error.is_timeout and left is not None and left < timeout:
+                raise self._out_of_time() from error
+            outcome = Outcome(rejected=str(error), seconds=time.monotonic() - began)
+            return outcome, timeout if error.is_timeout else None
         except BadResult as error:
             return Outcome(rejected=str(error), seconds=time.monotonic() - began), None
-        size = sum(weights_bytes(Path(source)) for source, _ in sources[:1])
-        return replace(outcome, seconds=time.monotonic() - began, model_bytes=size), None
+        size = sum(weights_bytes(Path(source)) for source, _ in sources[-1:])
+        return replace(outcome, seconds=round(time.monotonic() - began, 3), model_bytes=size), None
 
-    def _same_bytes(self, digest: str, split: str) -> Entry | None:
-        """An evaluation of a model with the same tensors: another recipe may have given them."""
-        return next(
-            (
-                entry
-                for entry in self.known.values()
-                if entry["digest"] == digest and entry["split"] == split and entry["evaluator"] == self.evaluator
-                and entry["timeout"] is None and self._known(entry["key"]) is not None
-            ),
-            None,
-        )  # fmt: skip
+    def _no_evaluator(self, why: str) -> Problem:
+        fact = "The evaluator cannot be used, whatever the model."
+        fix = f"correct it; what it printed is in {self.ledger.folder / LOG}"
+        return Problem(fact, self.loaded.where("evaluator"), why=why, fix=fix)
 
-    def _keep(
-        self, key: str, candidate: Candidate, split: str, outcome: Outcome, made: Made | None, *, began: float,
-        made_seconds: float | None = None, timeout: float | None = None, same_as: str = "",
-    ) -> Outcome:  # fmt: skip
-        """Put the outcome on disk: what is long in a file of its own, then the entry that names it."""
-        values: dict[str, Any] = {
-            "key": key, "label": candidate.label, "split": split, "evaluator": self.evaluator,
-            "digest": made.digest if made else "", "status": "rejected" if outcome.rejected else "ok",
-            "reason": outcome.rejected, "metrics": dict(outcome.metrics),
-            "score": None if outcome.rejected else self.rule.score(outcome),
-            "seconds": round(outcome.seconds, 3) if not same_as else 0.0,
-            "made_seconds": round(time.monotonic() - began if made_seconds is None else made_seconds, 3),
-            "model_bytes": outcome.model_bytes, "timeout": timeout, "same_as": same_as, "facts": dict(candidate.facts),
-            "details": self._write_details(key, outcome),
+    def _keep(self, key: str, outcome: Outcome, facts: dict[str, object], *, made_seconds: float) -> Outcome:
+        judged = self.rule.judged(outcome)
+        facts |= {
+            "answered": not outcome.rejected, "status": "rejected" if judged.rejected else "ok",
+            "reason": judged.rejected, "score": None if judged.rejected else self.rule.score(outcome),
+            "seconds": round(outcome.seconds, 3), "made_seconds": round(made_seconds, 3),
         }  # fmt: skip
-        entry = self.ledger.append("evaluated", **values)
-        self.known[key] = entry
-        self.tell(entry)
+        self.tell(self.known.keep(key, outcome, facts))
         return outcome
 
-    def _write_details(self, key: str, outcome: Outcome) -> str:
-        if not outcome.examples and not outcome.predictions:
-            return ""
-        name = f"{RESULTS}/{key}.json"
-        (self.ledger.folder / RESULTS).mkdir(exist_ok=True)
-        details = {
-            "examples": {metric: list(each) for metric, each in outcome.examples.items()},
-            "predictions": {part: each.to_json() for part, each in outcome.predictions.items()},
-        }
-        replace_file(self.ledger.folder / name, json.dumps(details).encode(), sync=True)
-        return name
+
+def _facts(candidate: Candidate, split: str, *, cheap: bool) -> dict[str, object]:
+    """What an entry says of the candidate, before anything is known of its model."""
+    return {
+        "label": candidate.label, "split": split, "proposal": cheap, "facts": dict(candidate.facts), "digest": "",
+        "same_as": "", "timeout": None,
+    }  # fmt: skip
 
 
-def _merge_failed(error: MergegraphError) -> str:
-    return f"the merge failed: {error.problems[0].fact}"
+def _hashed(*parts: str) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -6,9 +6,12 @@ the content of the files it names.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
+import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +22,7 @@ from pydantic import Field, model_validator
 from mergegraph.errors import Location, Problem, did_you_mean
 from mergegraph.fields import FieldModel
 from mergegraph.recipe.document import Document
+from mergegraph.search.ledger import LEDGER
 
 PLACEHOLDERS = ("model", "result", "split", "python")
 _PLACEHOLDER = re.compile(r"\{([^\W\d]\w*)\}")
@@ -81,13 +85,14 @@ def problems(evaluator: Evaluator, splits: tuple[str, ...], document: Document, 
     at = document.where(("evaluator",))
     if evaluator.command is not None:
         yield from _command_problems(evaluator.command, splits, document)
-    if evaluator.python is not None and module_file(evaluator, folder) is None:
-        module = evaluator.python.partition(":")[0]
-        why = f"neither {folder / evaluator.path} nor the installed packages have it"
-        fix = "name its folder with `path:`, relative to the search"
-        yield Problem(f"There is no Python module {module}.", document.where(("evaluator", "python")), why=why, fix=fix)
+        yield from _program_problems(evaluator.command, document, folder)
+    if evaluator.python is not None:
+        yield from _function_problems(evaluator, document, folder)
     if evaluator.lm_eval is not None:
         yield from _task_problems(evaluator.lm_eval, splits, document)
+        if find_spec("lm_eval") is None:
+            fact, fix = "This search needs lm-eval, which is not installed.", "pip install 'mergegraph[eval]'"
+            yield Problem(fact, document.where(("evaluator", "lm_eval")), fix=fix)
     for index, pattern in enumerate(evaluator.files):
         if not _matches(folder, pattern):
             where = document.where(("evaluator", "files", index))
@@ -112,6 +117,71 @@ def _command_problems(command: tuple[str, ...], splits: tuple[str, ...], documen
         yield _same_numbers(splits, at, 'add "{split}" where the program takes it, or leave `report_on` out')
 
 
+def _program_problems(command: tuple[str, ...], document: Document, folder: Path) -> Iterator[Problem]:
+    """A program that is not there, and a script that an interpreter is to run."""
+    program, at = command[0], document.where(("evaluator", "command", 0))
+    if not _PLACEHOLDER.search(program):
+        place = str(folder / program) if os.sep in program else program
+        if shutil.which(place) is None:
+            fix = "correct the path; it is relative to the folder of the search, or on PATH"
+            yield Problem(f"There is no program {program}.", at, fix=fix)
+    script = command[1] if len(command) > 1 else ""
+    is_script = script.endswith((".py", ".sh")) and not script.startswith("-") and not _PLACEHOLDER.search(script)
+    if is_script and not (folder / script).is_file():
+        fix = "correct the path; it is relative to the folder of the search"
+        yield Problem(f"There is no file {script}.", document.where(("evaluator", "command", 1)), fix=fix)
+
+
+def _function_problems(evaluator: Evaluator, document: Document, folder: Path) -> Iterator[Problem]:
+    """A module that is not there, and a function that its text does not have. Nothing is imported."""
+    assert evaluator.python is not None
+    module, _, function = evaluator.python.partition(":")
+    at, (is_there, file) = document.where(("evaluator", "python")), _module(evaluator, folder)
+    if not is_there:
+        why = f"neither {folder / evaluator.path} nor the installed packages have it"
+        fix = "name its folder with `path:`, relative to the search"
+        yield Problem(f"There is no Python module {module}.", at, why=why, fix=fix)
+    elif file is not None and (defined := _defined_in(file)) is not None:
+        if function not in defined:
+            yield Problem(f"{module} has no {function}.", at, fix=did_you_mean(function, defined, "it has"))
+        else:
+            yield from _argument_problems(defined[function], evaluator, document)
+
+
+def _argument_problems(statement: ast.stmt, evaluator: Evaluator, document: Document) -> Iterator[Problem]:
+    """Arguments that the function does not take beside the model and the split."""
+    if not isinstance(statement, ast.FunctionDef) or statement.args.kwarg is not None:
+        return
+    given = [argument.arg for argument in (*statement.args.posonlyargs, *statement.args.args)][2:]
+    takes = [*given, *(argument.arg for argument in statement.args.kwonlyargs)]
+    for name in evaluator.arguments:
+        if name not in takes:
+            fact, at = f"{statement.name} takes no {name}.", document.where(("evaluator", "arguments", name))
+            yield Problem(fact, at, fix=did_you_mean(name, takes, "it takes") if takes else "leave it out")
+
+
+def _defined_in(file: Path) -> Mapping[str, ast.stmt] | None:
+    """The names that a module has at its top; None where that cannot be told from its text."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return None
+    found: dict[str, ast.stmt] = {}
+    for statement in tree.body:
+        match statement:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                found[statement.name] = statement
+            case ast.Import() | ast.ImportFrom():
+                found |= {(each.asname or each.name).partition(".")[0]: statement for each in statement.names}
+            case ast.Assign():
+                found |= {target.id: statement for target in statement.targets if isinstance(target, ast.Name)}
+            case ast.Expr():
+                pass
+            case _:
+                return None
+    return None if "*" in found or "__getattr__" in found else found
+
+
 def _task_problems(tasks: LmEval, splits: tuple[str, ...], document: Document) -> Iterator[Problem]:
     at = document.where(("evaluator", "lm_eval", "tasks"))
     for split in splits:
@@ -127,19 +197,27 @@ def _same_numbers(splits: tuple[str, ...], at: Location, fix: str) -> Problem:
     return Problem(fact, at, why="it is not told which split to evaluate", fix=fix)
 
 
-def module_file(evaluator: Evaluator, folder: Path) -> Path | None:
-    """The file of the module; it is not imported. None where there is none."""
+def _module(evaluator: Evaluator, folder: Path) -> tuple[bool, Path | None]:
+    """Whether there is such a module, and its file where it has one; it is not imported, nor is its package."""
     assert evaluator.python is not None
-    name = evaluator.python.partition(":")[0]
-    place = folder / evaluator.path / Path(*name.split("."))
-    for file in (place.with_suffix(".py"), place / "__init__.py"):
-        if file.is_file():
-            return file
+    top, *below = evaluator.python.partition(":")[0].split(".")
+    roots = [folder / evaluator.path]
     try:
-        found = find_spec(name) if "." not in name else None
+        found = find_spec(top)
     except (ImportError, ValueError):
-        return None
-    return Path(found.origin) if found is not None and found.origin else None
+        found = None
+    if found is not None and found.submodule_search_locations:
+        roots += [Path(place).parent for place in found.submodule_search_locations]
+    for root in roots:
+        place = root.joinpath(top, *below)
+        for file in (place.with_suffix(".py"), place / "__init__.py"):
+            if file.is_file():
+                return True, file
+    if found is None or (below and found.submodule_search_locations):
+        return False, None
+    # A module of one file, or none: a name below it can only be told by importing it.
+    origin = Path(found.origin) if found.origin and not below else None
+    return True, origin if origin is not None and origin.suffix == ".py" and origin.is_file() else None
 
 
 def fingerprint(evaluator: Evaluator, folder: Path) -> str:
@@ -147,7 +225,8 @@ def fingerprint(evaluator: Evaluator, folder: Path) -> str:
     digest = hashlib.sha256(json.dumps(evaluator.spec(), sort_keys=True).encode())
     for file in sorted({path.resolve() for path in _files(evaluator, folder)}):
         digest.update(f"\0{file.name}\0".encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()
 
 
@@ -155,19 +234,30 @@ def _files(evaluator: Evaluator, folder: Path) -> Iterator[Path]:
     for pattern in evaluator.files:
         yield from _matches(folder, pattern)
     for word in evaluator.command or ():
-        if not _PLACEHOLDER.search(word) and (folder / word).is_file() and not Path(word).is_absolute():
-            yield folder / word
-    if evaluator.python is not None and (file := module_file(evaluator, folder)) is not None:
+        for part in (word, word.partition("=")[2]):
+            if part and not _PLACEHOLDER.search(part) and _is_file(folder / part):
+                yield folder / part
+    if evaluator.python is not None and (file := _module(evaluator, folder)[1]) is not None:
         yield file
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _matches(folder: Path, pattern: str) -> list[Path]:
     anchor = Path(pattern).anchor
     root = Path(anchor) if anchor else folder
     try:
-        return [path for path in root.glob(pattern[len(anchor) :]) if path.is_file()]
+        hits = [path for path in root.glob(pattern[len(anchor) :]) if path.is_file()]
     except (ValueError, NotImplementedError):
         return []
+    # What a search writes is no part of what its numbers depend on.
+    own = {folder for folder in {parent for path in hits for parent in path.parents} if (folder / LEDGER).is_file()}
+    return [path for path in hits if not own.intersection(path.parents)]
 
 
 def filled(command: tuple[str, ...], values: Mapping[str, str]) -> list[str]:

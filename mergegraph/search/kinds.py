@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self, get_args
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from mergegraph.fields import Described, FieldModel, Number
 from mergegraph.search.evaluators import Evaluator
+from mergegraph.search.outcome import PARTS
 from mergegraph.search.scoring import Accept, Metric
 from mergegraph.units import parse_bytes
 
 Candidates = Annotated[tuple[str, ...], Field(min_length=1)]
 Setting = Number | int | str | bool
+
+
+def _example(own: str, split: str = "select_on: dev") -> str:
+    """A whole search, with what every kind needs."""
+    evaluator = 'evaluator: {python: "my_eval:score"}, metrics: {accuracy: max}'
+    return f"{{mergegraph: 1, {own}, {evaluator}, {split}}}"
 
 
 class Limits(FieldModel):
@@ -56,8 +64,10 @@ class Search(Described):
     def _splits_differ(self) -> Self:
         if self.report_on == self.select_on:
             raise ValueError("`report_on` is the split that candidates were chosen on; it must be another one")
+        if named := [name for name in self.metrics if name in PARTS]:
+            raise ValueError(f"`metrics` names {named[0]}: those of a result are lists, not a metric")
         if not any(metric.weight for metric in self.metrics.values()):
-            raise ValueError("no metric has a weight above 0, so nothing can be chosen by")
+            raise ValueError("`metrics` has no weight above 0, so nothing can be chosen by them")
         return self
 
     @property
@@ -69,7 +79,7 @@ class Search(Described):
 class Uniform(Search):
     """The average of all candidates: the baseline of every soup."""
 
-    example: ClassVar[str] = "{search: uniform, candidates: [./models/run-*]}"
+    example: ClassVar[str] = _example("search: uniform, candidates: [./models/run-*]")
 
     search: Literal["uniform"]
     candidates: Candidates = Field(description="models to average: folders or globs")
@@ -78,7 +88,7 @@ class Uniform(Search):
 class GreedySoup(Search):
     """Candidates in the order of their own scores, each added to the average when that does not make it worse."""
 
-    example: ClassVar[str] = "{search: greedy_soup, candidates: [./models/run-*]}"
+    example: ClassVar[str] = _example("search: greedy_soup, candidates: [./models/run-*]")
 
     search: Literal["greedy_soup"]
     candidates: Candidates = Field(description="models to choose from: folders or globs")
@@ -91,11 +101,11 @@ class GreedySoup(Search):
 class Grid(Search):
     """Every combination of a few values for places in a recipe."""
 
-    example: ClassVar[str] = '{search: grid, recipe: merge.yaml, over: {boost.by: "0:1:0.1"}}'
+    example: ClassVar[str] = _example('search: grid, recipe: merge.yaml, over: {boost.by: "0:1:0.1"}')
 
     search: Literal["grid"]
     recipe: str = Field(description="the recipe, relative to the search; it has one save")
-    over: Annotated[dict[str, tuple[Setting, ...] | str], Field(min_length=1)] = Field(
+    over: Annotated[dict[str, tuple[Any, ...] | str], Field(min_length=1)] = Field(
         description='places as --set takes them, with values [0.2, 0.5] or a range "START:STOP:STEP"'
     )
 
@@ -103,7 +113,7 @@ class Grid(Search):
 class Line(Search):
     """The segment between two models: every metric along it, and the height of the barrier between them."""
 
-    example: ClassVar[str] = "{search: line, between: [./models/a, ./models/b]}"
+    example: ClassVar[str] = _example("search: line, between: [./models/a, ./models/b]")
 
     search: Literal["line"]
     between: Annotated[tuple[str, ...], Field(min_length=2, max_length=2)] = Field(
@@ -116,7 +126,7 @@ class Line(Search):
 class Ablate(Search):
     """A task vector with only, and without, each kind of tensor in each quarter of the depth: which layers matter."""
 
-    example: ClassVar[str] = "{search: ablate, model: ./models/tuned, base: ./models/base}"
+    example: ClassVar[str] = _example("search: ablate, model: ./models/tuned, base: ./models/base")
 
     search: Literal["ablate"]
     model: str | None = Field(default=None, description="the fine-tune")
@@ -128,13 +138,19 @@ class Ablate(Search):
     def _one_delta(self) -> Self:
         if (self.model is None) == (self.delta is None) or (self.recipe is None) != (self.delta is None):
             raise ValueError("ablate takes `model` and `base`, or `recipe` with its nodes `delta` and `base`")
+        if self.report_on is not None:
+            raise ValueError(
+                "`report_on` is of no use: an ablation chooses nothing that could be reported; leave it out"
+            )
         return self
 
 
 class Compare(Search):
     """Models, recipes and ensembles beside each other: every metric and slice, the worst regression first."""
 
-    example: ClassVar[str] = "{search: compare, against: base, models: {base: ./models/base, merged: merge.yaml}}"
+    example: ClassVar[str] = _example(
+        "search: compare, against: base, models: {base: ./models/base, merged: merge.yaml}", split="report_on: test"
+    )
 
     search: Literal["compare"]
     models: Annotated[dict[str, str], Field(min_length=1)] = Field(
@@ -147,6 +163,12 @@ class Compare(Search):
         default_factory=dict[str, tuple[str, ...]],
         description="lists of names whose predictions are put together: probabilities averaged, and a vote",
     )
+
+    @model_validator(mode="after")
+    def _one_split(self) -> Self:
+        if self.select_on:
+            raise ValueError("`select_on` is of no use: a comparison chooses nothing; leave it out")
+        return self
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -164,11 +186,19 @@ class Range(FieldModel):
     points: int | None = Field(default=None, ge=2, le=64, description="a gradient over the layers with so many values")
 
     @property
-    def first(self) -> object:
-        """A value that is in it."""
+    def is_whole(self) -> bool:
+        """Whether whole numbers alone are meant: bounds and step are."""
+        numbers = (self.low, self.high, self.step)
+        return all(number is not None and float(number).is_integer() for number in numbers)
+
+    @property
+    def ends(self) -> Sequence[object]:
+        """Values of it that show whether it fits its place: all choices, or the ends."""
         if self.choices is not None:
-            return self.choices[0]
-        return [self.low] * self.points if self.points is not None else self.low
+            return self.choices
+        assert self.low is not None and self.high is not None  # noqa: PT018
+        ends = [int(end) if self.is_whole else end for end in (self.low, self.high)]
+        return [[end] * self.points if self.points is not None else end for end in ends]
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
@@ -180,13 +210,19 @@ class Range(FieldModel):
             raise ValueError("`low` is less than `high`")
         if self.log and (self.step is not None or (self.low or 0) <= 0):
             raise ValueError("`log` goes with a `low` above 0 and without `step`")
+        if self.choices == ():
+            raise ValueError("`choices` is empty")
+        if self.step is not None and self.low is not None and self.high is not None:
+            steps = (self.high - self.low) / self.step
+            if abs(steps - round(steps)) > 1e-6:
+                raise ValueError(f"steps of {self.step:g} do not lead from {self.low:g} to {self.high:g}")
         return self
 
 
 class Tune(Search):
     """optuna (extra `search`) over places in a recipe: TPE, CMA-ES, or several objectives at once."""
 
-    example: ClassVar[str] = "{search: optuna, recipe: merge.yaml, over: {boost.by: {low: 0, high: 1}}, trials: 30}"
+    example: ClassVar[str] = _example("search: optuna, recipe: merge.yaml, over: {boost.by: {low: 0, high: 1}}")
 
     search: Literal["optuna"]
     recipe: str = Field(description="the recipe, relative to the search; it has one save")
@@ -199,6 +235,12 @@ class Tune(Search):
         default=False, description="every metric with a weight is an objective; what no other beats is reported"
     )
     seed: int = Field(default=0, ge=0, description="the seed of the sampler")
+
+    @model_validator(mode="after")
+    def _able(self) -> Self:
+        if self.sampler == "cma_es" and self.multi_objective:
+            raise ValueError("`sampler: cma_es` knows one objective; several take `sampler: tpe`")
+        return self
 
 
 KINDS: dict[str, type[Search]] = {

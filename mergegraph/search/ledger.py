@@ -1,13 +1,16 @@
 """What a search has done, on disk: one JSON object a line, appended and synced, never changed.
 
-    begun       a search with this content began (another content may go on in the same folder, and reuse evaluations)
+    begun       a search with this content began (another content may go on in the same folder, and reuse evaluations);
+                `file` is its file, from the folder; `count` how many candidates it has, where that is known
     started     an evaluation began; it counts only once it is `evaluated`
-    evaluated   key, label, split, status ok or rejected, metrics or reason, seconds
+    evaluated   key, label, split, status ok or rejected, metrics, reason, score, seconds. `answered`: it gave numbers;
+                status, reason and score are those of the search that made it. `same_as`: whose numbers they
+                are, where the files are the same. `proposal`: of a model made from the running average
     reused      an evaluation that an earlier search of the folder made
     decided     what the strategy concluded of a candidate
     found       what there is beside a model: a line, a comparison, an ablation
     reported    the result on the split that nothing was chosen on
-    ended       how it ended: done, or what limit it ran into
+    ended       how it ended: done, what limit it ran into, or `failed: ` and why
 
 A line counts only with its newline. Reading takes no lock, so that others may look while a search writes.
 """
@@ -17,34 +20,90 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
 from mergegraph.errors import InputError, Location, Problem
-from mergegraph.tensors.lock import FolderLock
+from mergegraph.runs.folder import exists, is_locked
+from mergegraph.tensors.lock import FolderLock, holder
 
 LEDGER = "ledger.jsonl"
 LOCK = ".lock"
 _MOST_BYTES = 1_000_000_000
+
+_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "begun": ("search", "name", "content", "evaluator", "metrics", "splits", "limits", "file", "count"),
+    "started": ("key", "label", "split"),
+    "evaluated": (
+        "key", "label", "split", "evaluator", "digest", "answered", "status", "reason", "metrics", "score", "seconds",
+        "made_seconds", "model_bytes", "timeout", "same_as", "facts", "details", "proposal",
+    ),
+    "reused": ("key", "label", "split"),
+    "decided": ("label", "accepted", "why", "score"),
+    "found": ("findings",),
+    "reported": ("label", "split", "metrics"),
+    "ended": ("state",),
+}  # fmt: skip
+"""What is read of each event; a line that lacks some of it was not written by this version."""
 
 Entry = Mapping[str, Any]
 
 
 def read_ledger(folder: Path) -> tuple[Entry, ...]:
     """Every entry of the search in `folder`, in order; () where there is none. InputError for a line that is none."""
-    path = folder / LEDGER
-    try:
-        with path.open("rb") as file:
-            raw = file.read(_MOST_BYTES)
-    except FileNotFoundError:
-        return ()
-    except OSError as error:
-        raise InputError(
-            Problem(f"{path} cannot be read: {error.strerror}.", fix="name the folder of a search")
-        ) from error
-    whole = raw[: raw.rfind(b"\n") + 1]
-    return tuple(_entry(line, Location(str(path), number)) for number, line in enumerate(whole.splitlines(), 1))
+    seen = Seen(folder)
+    seen.look()
+    return tuple(seen.entries)
+
+
+def writer(folder: Path) -> int:
+    """The process that runs the search in `folder` now; 0 where none does."""
+    # The lock is asked only where its holder seems to live: a search that wants it must not find it taken by us.
+    pid = holder(folder / LOCK)
+    return pid if exists(pid) and is_locked(folder / LOCK, pid) else 0
+
+
+@dataclass
+class Seen:
+    """A ledger as far as it was read: each look reads what is new in it."""
+
+    folder: Path
+    entries: list[Entry] = field(default_factory=list[Entry])
+    _end: int = 0
+    _file: tuple[int, int] | None = None
+
+    def look(self) -> bool:
+        """Whether there was anything new. A ledger that another one took the place of is read from its start.
+
+        InputError for a line that is no entry, and for what cannot be read.
+        """
+        path = self.folder / LEDGER
+        try:
+            with path.open("rb") as file:
+                found = os.fstat(file.fileno())
+                is_other = (found.st_dev, found.st_ino) != self._file or found.st_size < self._end
+                before = self._forget() if is_other else False
+                self._file = found.st_dev, found.st_ino
+                file.seek(self._end)
+                raw = file.read(_MOST_BYTES)
+        except FileNotFoundError:
+            return self._forget()
+        except OSError as error:
+            fact = f"{path} cannot be read: {error.strerror}."
+            raise InputError(Problem(fact, fix="name the folder of a search")) from error
+        whole = raw[: raw.rfind(b"\n") + 1]
+        first = len(self.entries) + 1
+        new = [_entry(line, Location(str(path), number)) for number, line in enumerate(whole.splitlines(), first)]
+        self.entries += new
+        self._end += len(whole)
+        return bool(new) or before
+
+    def _forget(self) -> bool:
+        had = bool(self.entries)
+        self.entries, self._end, self._file = [], 0, None
+        return had
 
 
 def _entry(line: bytes, at: Location) -> Entry:
@@ -52,10 +111,14 @@ def _entry(line: bytes, at: Location) -> Entry:
         value: object = json.loads(line)
     except ValueError:
         value = None
-    if not isinstance(value, dict) or not isinstance(cast("dict[str, object]", value).get("event"), str):
-        fact = "The ledger of the search has a line that is no entry."
-        raise InputError(Problem(fact, at, fix=f"remove line {at.line}, or give the search another folder with -o"))
-    return cast("dict[str, Any]", value)
+    said = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    event = said.get("event")
+    lacking = [name for name in _FIELDS.get(event, ()) if name not in said] if isinstance(event, str) else ["event"]
+    if lacking:
+        fact, why = "The ledger of the search has a line that is no entry.", f"it lacks {', '.join(lacking)}"
+        fix = f"remove line {at.line}, or give the search another folder with -o"
+        raise InputError(Problem(fact, at, why=why, fix=fix))
+    return said
 
 
 class Ledger:
@@ -107,6 +170,11 @@ class Ledger:
     ) -> None:
         os.close(self._fd)
         self._lock.release()
+
+
+def spent(entry: Entry) -> float:
+    """The seconds that an `evaluated` took; one of the same bytes as another was not evaluated."""
+    return float(entry["made_seconds"]) + (0.0 if entry["same_as"] else float(entry["seconds"]))
 
 
 def since_begun(entries: Sequence[Entry]) -> list[Entry]:

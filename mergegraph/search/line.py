@@ -21,11 +21,13 @@ from mergegraph.search.scoring import Rule, standard_error
 
 @dataclass(frozen=True, slots=True)
 class Barrier:
-    """`share`: where on the line it is highest. `error`: its standard error over the examples, where they are known."""
+    """`share`: where on the line it is highest. `error`: its standard error over the examples, where they are known.
+    `missing`: how many points have no number; there it may be higher."""
 
     height: float
     share: float
     error: float | None
+    missing: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,8 @@ def barrier(points: Sequence[Point], metric: str, sign: int) -> Barrier | None:
         return 0.0 - sign * (value - ((1 - point.share) * a + point.share * b))  # 0, not -0, at the ends
 
     highest = max(known, key=above)
-    return Barrier(above(highest), highest.share, standard_error(_differences(highest, first, last, metric)))
+    error = standard_error(_differences(highest, first, last, metric))
+    return Barrier(above(highest), highest.share, error, len(points) - len(known))
 
 
 def _differences(point: Point, first: Point, last: Point, metric: str) -> list[float] | None:

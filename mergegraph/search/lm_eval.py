@@ -14,7 +14,7 @@ def evaluate(model: str, split: str, wanted: LmEval) -> dict[str, Any]:
     try:
         lm_eval: Any = import_module("lm_eval")
     except ImportError as error:
-        raise RuntimeError("lm-eval is not installed: pip install 'mergegraph[eval]'") from error
+        raise ImportError("lm-eval is not installed: pip install 'mergegraph[eval]'") from error
     found: dict[str, dict[str, Any]] = lm_eval.simple_evaluate(
         model="hf",
         model_args={"pretrained": model},

@@ -17,11 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from mergegraph.errors import did_you_mean
 from mergegraph.search.predictions import Predictions, read_predictions
 
-_PARTS = ("examples", "predictions")
-_MEAN_TOLERANCE = 1e-6
+PARTS = ("examples", "predictions")
+_MEAN_TOLERANCE = 1e-3
+"""An evaluator may round."""
+_LARGEST = 1e100
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,13 @@ class BadResult(ValueError):
     """The evaluator's answer breaks the contract; the message says how."""
 
 
-def read_outcome(answer: object, wanted: Sequence[str]) -> Outcome:
-    """The outcome that `answer` says. BadResult where it is none, or lacks a metric that is `wanted`."""
+def read_outcome(answer: object) -> Outcome:
+    """The outcome that `answer` says. BadResult where it is none."""
     if not isinstance(answer, dict):
         raise BadResult(f"the result is no JSON object but {_kind(answer)}")
     said = cast("dict[str, Any]", answer)
     predictions = _predictions(said.get("predictions", {}))
-    metrics = {name: _number(name, value) for name, value in said.items() if name not in _PARTS}
+    metrics = {name: _number(name, value) for name, value in said.items() if name not in PARTS}
     examples = _examples(said.get("examples", {}), metrics)
     for slice_name, each in predictions.items():
         for name, (value, by_example) in each.metrics().items():
@@ -55,9 +56,6 @@ def read_outcome(answer: object, wanted: Sequence[str]) -> Outcome:
                 metrics[full] = value
                 if by_example is not None:
                     examples[full] = by_example
-    for name in wanted:
-        if name not in metrics:
-            raise BadResult(f'the result has no "{name}"; {did_you_mean(name, metrics, "it has")}')
     return Outcome(metrics, examples, predictions)
 
 
@@ -66,9 +64,16 @@ def _number(name: str, value: object) -> float:
         raise BadResult(f'"{name}" is {cast("dict[str, Any]", value)["not_finite"]}')
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadResult(f'"{name}" is {_kind(cast("object", value))}, not a number')
-    if not math.isfinite(value):
-        raise BadResult(f'"{name}" is {value}')
+    if not abs(value) <= _LARGEST:
+        raise BadResult(f'"{name}" is {_digits(value)}')
     return float(value)
+
+
+def _digits(value: float) -> str:
+    """A number that is not finite, or so large that sums and squares of such would not be."""
+    if isinstance(value, float):
+        return f"{value:g}" + (f", and more than {_LARGEST:g} cannot be counted with" if math.isfinite(value) else "")
+    return f"a whole number of {len(str(abs(value)))} digits"
 
 
 def _examples(value: object, metrics: Mapping[str, float]) -> dict[str, Sequence[float]]:
@@ -83,7 +88,7 @@ def _examples(value: object, metrics: Mapping[str, float]) -> dict[str, Sequence
         numbers = [_number(f"examples.{name}", item) for item in cast("list[object]", each)]
         mean = math.fsum(numbers) / len(numbers)
         if abs(mean - metrics[name]) > _MEAN_TOLERANCE * max(1.0, abs(mean)):
-            raise BadResult(f'"{name}" is {metrics[name]:g}, and the mean of its examples is {mean:g}')
+            raise BadResult(f'"{name}" is {metrics[name]!r}, and the mean of its examples is {mean!r}')
         examples[name] = numbers
     return examples
 

@@ -98,11 +98,13 @@ def _chart(lines: Sequence[Line], x_title: str, described: str) -> str:
 
 def _barriers(line: Mapping[str, Any]) -> str:
     rows = [
-        [text(name), _shown(each["height"]), _shown(each["error"]), _shown(each["share"])]
+        [text(name), *(_shown(each.get(key)) for key in ("height", "error", "share", "missing"))]
         for name, each in line["barriers"].items()
     ]
     ends = " and ".join(map(text, line["ends"]))
-    return f"<p>Between {ends}.</p>" + table(["metric", "barrier", "standard error", "at"], rows)
+    return f"<p>Between {ends}.</p>" + table(
+        ["metric", "barrier", "standard error", "at", "points without a number"], rows
+    )
 
 
 def _models(comparison: Mapping[str, Any]) -> str:
@@ -117,7 +119,8 @@ def _models(comparison: Mapping[str, Any]) -> str:
         ]
         for row in rows
     ]
-    return table(["", *map(text, names), "weights", "time"], body)
+    reasons = "".join(f"<p>{text(row['name'])}: {text(row['reason'])}</p>" for row in rows if row["reason"])
+    return table(["", *map(text, names), "weights", "time"], body) + reasons
 
 
 def _changes(comparison: Mapping[str, Any]) -> str:

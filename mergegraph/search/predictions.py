@@ -59,7 +59,7 @@ def read_predictions(value: object) -> Predictions:
     try:
         probabilities = np.array(said["probabilities"], dtype=np.float64)
         labels = np.array(said["labels"])
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise ValueError("`probabilities` is a list of lists of numbers, all of one length") from error
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or not probabilities.size:
         raise ValueError(f"shapes {list(probabilities.shape)} of probabilities and {list(labels.shape)} of labels")

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from mergegraph.errors import Problem, RecipeError, did_you_mean
+from mergegraph.errors import Location, OutputError, Problem, RecipeError, did_you_mean
 from mergegraph.methods.linear import Delta, Scale, Sum
-from mergegraph.recipe.sweep import points, read_sweep
 from mergegraph.search.ablation import Pair, Part, Rules, ablate, parts
 from mergegraph.search.candidates import Asking, Candidate, Chosen
 from mergegraph.search.comparison import compare
@@ -17,10 +16,12 @@ from mergegraph.search.document import Loaded
 from mergegraph.search.greedy import greedy_soup
 from mergegraph.search.grid import best_of
 from mergegraph.search.kinds import Ablate, Compare, GreedySoup, Grid, Line, Search, Tune, Uniform
+from mergegraph.search.ledger import LEDGER, LOCK
 from mergegraph.search.line import along
-from mergegraph.search.making import Maker
+from mergegraph.search.making import Maker, are_alike
 from mergegraph.search.recipes import Kitchen, Model, models, node_name
 from mergegraph.search.scoring import Rule
+from mergegraph.search.settings import grid, tuned
 from mergegraph.search.tuning import require_optuna, tune
 from mergegraph.search.variants import Variants
 from mergegraph.units import parse_bytes
@@ -30,11 +31,13 @@ Strategy = Callable[[Asking], Chosen]
 
 @dataclass(frozen=True)
 class Planned:
-    """A strategy, and candidates whose plans show what is wrong with the models. `references`: of models, by name."""
+    """A strategy, and candidates whose plans show what is wrong with the models. `references`: of models, by name;
+    `count`: how many candidates there are, where that does not depend on their scores."""
 
     strategy: Strategy
     probe: Sequence[Candidate]
     references: Mapping[str, str] = field(default_factory=dict[str, str])
+    count: int | None = None
 
 
 @dataclass(frozen=True)
@@ -43,15 +46,20 @@ class Prepared:
 
     loaded: Loaded
     place: Path
+    shown: Path
+    """The same folder, as it is said."""
     rule: Rule
     maker: Maker
     strategy: Strategy
+    probe: Sequence[Candidate]
+    count: int | None
     warnings: tuple[Problem, ...]
 
 
 def prepare(loaded: Loaded, output: Path | None) -> Prepared:
     """RecipeError or InputError with what is wrong; nothing is written."""
     search, place = loaded.search, loaded.place(output).absolute()
+    _require_own(place, loaded)
     rule = Rule(search.metrics, search.accept.noise, isinstance(search, GreedySoup) and search.strict)
     kitchen = Kitchen(loaded.name, loaded.folder, place, loaded.document.file)
     budget = parse_bytes(search.budget) if search.budget else None
@@ -64,20 +72,35 @@ def prepare(loaded: Loaded, output: Path | None) -> Prepared:
         plan = maker.planned(candidate.recipe)
         plan.validate()
         said += [*candidate.recipe.warnings, *plan.warnings]
-    return Prepared(loaded, place, rule, maker, planned.strategy, tuple(dict.fromkeys(said)))
+    warnings = tuple(dict.fromkeys(said))
+    return Prepared(
+        loaded, place, loaded.place(output), rule, maker, planned.strategy, planned.probe, planned.count, warnings
+    )
+
+
+def _require_own(place: Path, loaded: Loaded) -> None:
+    """OutputError unless the folder is a search's, empty, or not there: a search replaces and deletes in it."""
+    at, fix = loaded.where("path"), "path: another folder, or -o DIR"
+    if place.exists() and not place.is_dir():
+        raise OutputError(Problem(f"{place} is a file, not the folder of a search.", at, fix=fix))
+    there = {path.name for path in place.iterdir()} if place.is_dir() else set[str]()
+    if there - {LOCK} and LEDGER not in there:
+        fact, why = f"{place} is not the folder of a search.", "it has other things in it, and no ledger"
+        raise OutputError(Problem(fact, at, why=why, fix=fix))
 
 
 def _planned(search: Search, loaded: Loaded, kitchen: Kitchen, rule: Rule, maker: Callable[[], Maker]) -> Planned:
     match search:
         case Uniform():
             found = _members(loaded, search.candidates)
-            every = replace(kitchen.soup(found, f"the average of {len(found)}"), grown=None)
-            return Planned(lambda asking: best_of([every], asking, rule), [every])
+            every = kitchen.soup(found, f"the average of {len(found)}")
+            return Planned(lambda asking: best_of([every], asking, rule), [every], count=1)
         case GreedySoup():
             return _greedy(search, loaded, kitchen, rule)
         case Grid():
-            candidates = _grid(search, Variants.of(loaded, kitchen, search.recipe))
-            return Planned(lambda asking: best_of(candidates, asking, rule), candidates[:1])
+            candidates, probes = grid(search, Variants.of(loaded, kitchen, search.recipe), loaded)
+            count = len(candidates)
+            return Planned(lambda asking: best_of(candidates, asking, rule), probes, count=count)
         case Line():
             return _line(search, loaded, kitchen, rule)
         case Ablate():
@@ -87,14 +110,14 @@ def _planned(search: Search, loaded: Loaded, kitchen: Kitchen, rule: Rule, maker
         case Tune():
             variants = Variants.of(loaded, kitchen, search.recipe)
             require_optuna(search.sampler)
-            probe = variants.with_settings({place: values.first for place, values in search.over.items()})
-            return Planned(lambda asking: tune(search, variants.with_settings, asking, rule), [probe])
+            probes = tuned(search, variants)
+            return Planned(partial(tune, search, variants.with_settings, rule=rule), probes, count=search.trials)
         case _:
             raise AssertionError(search.search)
 
 
 def _members(loaded: Loaded, candidates: Sequence[str]) -> tuple[Model, ...]:
-    found = models(candidates, loaded.folder, loaded.where("candidates"))
+    found = models(candidates, loaded.folder, lambda index: loaded.where("candidates", index))
     if len(found) < 2:
         fix = "name two or more: folders, or a glob such as ./models/run-*"
         raise RecipeError(Problem("A soup needs two models.", loaded.where("candidates"), fix=fix))
@@ -103,6 +126,8 @@ def _members(loaded: Loaded, candidates: Sequence[str]) -> tuple[Model, ...]:
 
 def _greedy(search: GreedySoup, loaded: Loaded, kitchen: Kitchen, rule: Rule) -> Planned:
     by_name = {model.name: model for model in _members(loaded, search.candidates)}
+    references = {name: model.reference for name, model in by_name.items()}
+    kitchen = replace(kitchen, may_grow=are_alike(references.values(), loaded.folder))
 
     def soup_of(names: tuple[str, ...]) -> Candidate:
         return kitchen.soup([by_name[name] for name in names])
@@ -110,27 +135,7 @@ def _greedy(search: GreedySoup, loaded: Loaded, kitchen: Kitchen, rule: Rule) ->
     def strategy(asking: Asking) -> Chosen:
         return greedy_soup(tuple(by_name), soup_of, asking, rule, refine=search.refine is not None)
 
-    references = {name: model.reference for name, model in by_name.items()}
     return Planned(strategy, [soup_of(tuple(by_name))], references)
-
-
-def _grid(search: Grid, variants: Variants) -> list[Candidate]:
-    """Every combination, the last place fastest. RecipeError where a value does not fit the recipe."""
-    values: dict[str, Sequence[object]] = {}
-    sweeps = [
-        read_sweep(f"{place}={given}" if isinstance(given, str) else f"{place}={','.join(map(_plain, given))}")
-        for place, given in search.over.items()
-    ]
-    for (place, given), sweep in zip(search.over.items(), sweeps, strict=True):
-        values[place] = sweep.values if isinstance(given, str) else given
-    return [
-        variants.with_settings({place: values[place][index] for place, index in zip(values, point, strict=True)})
-        for point in points(sweeps)
-    ]
-
-
-def _plain(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _line(search: Line, loaded: Loaded, kitchen: Kitchen, rule: Rule) -> Planned:
@@ -141,7 +146,10 @@ def _line(search: Line, loaded: Loaded, kitchen: Kitchen, rule: Rule) -> Planned
             variants.require(name, nodes, "between")
         ends, singles = (search.between[0], search.between[1]), ("", "")
     else:
-        found = models(search.between, loaded.folder, loaded.where("between"))
+        found = models(search.between, loaded.folder, lambda index: loaded.where("between", index))
+        if len(found) != 2:
+            fact = f"A line is between two models, and {len(found)} are named."
+            raise RecipeError(Problem(fact, loaded.where("between"), fix="between: [./models/a, ./models/b]"))
         nodes, seed = [node for model in found for node in kitchen.load(model)], 0
         ends, singles = (found[0].name, found[1].name), (found[0].reference, found[1].reference)
     steps = search.points - 1
@@ -151,7 +159,8 @@ def _line(search: Line, loaded: Loaded, kitchen: Kitchen, rule: Rule) -> Planned
         single = singles[0] if step == 0 else singles[1] if step == steps else ""
         label = f"{step / steps:.4g} of the way from {ends[0]} to {ends[1]}"
         candidates.append((step / steps, Candidate(label, recipe, single=single, facts={"share": step / steps})))
-    return Planned(lambda asking: along(ends, candidates, asking, rule), [candidates[steps // 2][1]])
+    middle = candidates[steps // 2][1]
+    return Planned(lambda asking: along(ends, candidates, asking, rule), [middle], count=search.points)
 
 
 def _ablation(search: Ablate, loaded: Loaded, kitchen: Kitchen, rule: Rule, maker: Maker) -> Planned:
@@ -160,7 +169,8 @@ def _ablation(search: Ablate, loaded: Loaded, kitchen: Kitchen, rule: Rule, make
     (output,) = maker.planned(full.recipe).outputs
     names = [tensor.name for tensor in output.tensors if tensor.dtype.is_float]
     pairs = [_pair(part, scaled) for part in parts(names)]
-    return Planned(lambda asking: ablate(full, none, pairs, asking, rule), [full, none])
+    count = 2 + 2 * len(pairs)
+    return Planned(lambda asking: ablate(full, none, pairs, asking, rule), [full, none], count=count)
 
 
 def _pair(part: Part, scaled: Callable[[Rules | None, str], Candidate]) -> Pair:
@@ -179,10 +189,15 @@ def _taken_apart(
         variants.require(search.delta, nodes, "delta")
         variants.require(search.base, nodes, "base")
         delta = search.delta
+        variants.require_delta(delta, "delta")
         none = Candidate("none of it", kitchen.recipe(nodes, search.base, seed), facts={"part": "none of it"})
         return (lambda rules, label: variants.scaled(delta, rules, label)), none
     assert search.model is not None
-    base, model = models((search.base, search.model), loaded.folder, loaded.where("model"))
+    found = models((search.base, search.model), loaded.folder, lambda index: loaded.where(("base", "model")[index]))
+    if len(found) != 2:
+        fact = f"A delta is that of one model to one base, and {len(found)} are named."
+        raise RecipeError(Problem(fact, loaded.where("model"), fix="model: ./models/tuned, base: ./models/base"))
+    base, model = found
 
     def scaled(rules: Rules | None, label: str) -> Candidate:
         loads = [*kitchen.load(base), *kitchen.load(model)]
@@ -197,6 +212,10 @@ def _taken_apart(
     return scaled, replace(kitchen.single(base), label="none of it", facts={"part": "none of it"})
 
 
+def _line_of(loaded: Loaded, name: str, _: int) -> Location:
+    return loaded.where("models", name)
+
+
 def _comparison(search: Compare, loaded: Loaded, kitchen: Kitchen, rule: Rule) -> Planned:
     candidates: dict[str, Candidate] = {}
     groups: dict[str, list[str]] = {}
@@ -205,7 +224,7 @@ def _comparison(search: Compare, loaded: Loaded, kitchen: Kitchen, rule: Rule) -
             variants = Variants.of(loaded, kitchen, reference, "models")
             candidates[name] = replace(variants.with_settings({}), label=name)
             continue
-        found = models([reference], loaded.folder, loaded.where("models", name))
+        found = models([reference], loaded.folder, partial(_line_of, loaded, name))
         for model in found:
             called = name if len(found) == 1 else model.name
             if called in candidates:
@@ -231,6 +250,7 @@ def _comparison(search: Compare, loaded: Loaded, kitchen: Kitchen, rule: Rule) -
                 fix = did_you_mean(member, [*candidates, *groups], "there are")
                 at = loaded.where("ensembles", name)
                 raise RecipeError(Problem(f'The ensemble "{name}" has no model "{member}".', at, fix=fix))
+    every = list(candidates.values())
     return Planned(
-        lambda asking: compare(candidates, groups, search.against, ensembles, asking, rule), list(candidates.values())
+        lambda asking: compare(candidates, groups, search.against, ensembles, asking, rule), every, count=len(every)
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mergegraph.errors import Location, Problem, RecipeError
+from mergegraph.errors import InputError, Location, Problem, RecipeError, raise_errors
 from mergegraph.methods.base import Method
 from mergegraph.methods.linear import Soup
 from mergegraph.methods.load import Load
@@ -16,6 +17,8 @@ from mergegraph.recipe.adapters import with_adapters
 from mergegraph.recipe.model import Node, Recipe
 from mergegraph.recipe.wiring import named_nodes
 from mergegraph.search.candidates import Candidate, Grown
+from mergegraph.search.ledger import LEDGER
+from mergegraph.tensors.missing import find
 
 MODEL = "model"
 """The folder beside a found recipe that it saves to."""
@@ -29,23 +32,40 @@ class Model:
     reference: str
 
 
-def models(references: Iterable[str], folder: Path, at: Location) -> tuple[Model, ...]:
-    """The models that references and globs mean, each once, in natural order within a glob. RecipeError when a glob
-    matches nothing, or a model is named twice."""
-    found: list[str] = []
-    for reference in references:
-        matched = _matches(folder, reference) if re.search(r"[*?\[]", reference) else [reference]
-        if not matched:
-            why, fix = f"in {folder}", "correct the pattern; folders and .safetensors files count"
-            raise RecipeError(Problem(f'No model matches "{reference}".', at, why=why, fix=fix))
-        found += matched
-    twice = [reference for reference in dict.fromkeys(found) if found.count(reference) > 1]
+def models(references: Iterable[str], folder: Path, where: Callable[[int], Location]) -> tuple[Model, ...]:
+    """The models that references and globs mean, each once, in natural order within a glob. RecipeError with every one
+    that is not there, and when a model is named twice. `where`: the line of each reference."""
+    found, problems, at = list[str](), list[Problem](), where(0)
+    for index, reference in enumerate(references):
+        at = where(index)
+        read = _named(folder, reference, at)
+        if isinstance(read, Problem):
+            problems.append(read)
+        else:
+            found += read
+    raise_errors(problems, RecipeError)
+    places = [os.path.realpath(folder / Path(reference).expanduser()) for reference in found]
+    twice = [reference for reference, place in zip(found, places, strict=True) if places.count(place) > 1]
     if twice:
-        raise RecipeError(Problem(f"{twice[0]} is named twice.", at, fix="name each model once"))
+        same = f"{twice[0]} is named twice" if twice[0] == twice[1] else f"{twice[0]} and {twice[1]} are one model"
+        raise RecipeError(Problem(f"{same}.", at, fix="name each model once"))
     names: list[str] = []
     for reference in found:
         names.append(_free(node_name(Path(reference).name.removesuffix(".safetensors")), names))
     return tuple(Model(name, reference) for name, reference in zip(names, found, strict=True))
+
+
+def _named(folder: Path, reference: str, at: Location) -> list[str] | Problem:
+    if re.search(r"[*?\[]", reference) and not (folder / reference).exists():
+        fact, why = f'No model matches "{reference}".', f"in {folder}"
+        fix = "correct the pattern; folders with .safetensors files count, and such files"
+        return _matches(folder, reference) or Problem(fact, at, why=why, fix=fix)
+    if "+" not in reference:  # a base with its adapter is two
+        try:
+            find(reference, folder)
+        except InputError as error:
+            return replace(error.problems[0], at=at)
+    return [reference]
 
 
 def node_name(text: str) -> str:
@@ -62,9 +82,16 @@ def _matches(folder: Path, pattern: str) -> list[str]:
     anchor = Path(pattern).anchor
     root = Path(anchor) if anchor else folder
     hits = [path for path in root.glob(pattern[len(anchor) :]) if not path.name.startswith(".")]
-    models = [path for path in hits if path.is_dir() or path.suffix == ".safetensors"]
+    models = [path for path in hits if _is_model(path)]
     shown = [str(path) if anchor else f"./{path.relative_to(folder)}" for path in models]
     return sorted(shown, key=lambda text: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)])
+
+
+def _is_model(path: Path) -> bool:
+    """Whether a glob means it: a checkpoint that is not in the folder of a search."""
+    if any((folder / LEDGER).exists() for folder in (path, path.parent)):
+        return False
+    return path.suffix == ".safetensors" if path.is_file() else any(path.glob("*.safetensors"))
 
 
 @dataclass(frozen=True)
@@ -75,6 +102,8 @@ class Kitchen:
     folder: Path
     place: Path
     file: str
+    may_grow: bool = False
+    """Whether a soup can be made from its running average."""
 
     def node(self, name: str, method: Method) -> Node:
         folder = self.place if isinstance(method, Save) else self.folder
@@ -103,7 +132,7 @@ class Kitchen:
         names = [member.name for member in members]
         loads = [node for member in members for node in self.load(member)]
         nodes = [*loads, self.node("soup", Soup.model_validate({"inputs": tuple(names)}))]
-        grown = Grown(tuple(names[:-1]), names[-1]) if len(names) > 2 else None
+        grown = Grown(tuple(names[:-1]), names[-1]) if self.may_grow and len(names) > 2 else None
         shown = label or " + ".join(names)
         return Candidate(shown, self.recipe(nodes, "soup"), grown=grown, facts={"members": names})
 

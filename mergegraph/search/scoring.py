@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from mergegraph.errors import did_you_mean
 from mergegraph.fields import FieldModel, Number
 from mergegraph.search.outcome import Outcome
 
@@ -23,7 +24,7 @@ class Metric(FieldModel):
     """A number of the evaluator: which way is better, how much it counts, and what it must not be worse than."""
 
     direction: Literal["max", "min"] = Field(description="whether more or less is better")
-    weight: Number = Field(default=1.0, ge=0, description="what it counts in the score; 0 only shows it")
+    weight: Number = Field(default=1.0, ge=0, le=1e6, description="what it counts in the score; 0 only shows it")
     floor: Number | None = Field(default=None, description="a candidate that is worse than this is not accepted")
 
     @model_validator(mode="before")
@@ -62,6 +63,14 @@ class Rule:
         """1 for a metric of which more is better, -1 for the others."""
         return {name: metric.sign for name, metric in self.metrics.items()}
 
+    def judged(self, outcome: Outcome) -> Outcome:
+        """`outcome`, rejected where it lacks a metric."""
+        missing = next((name for name in self.metrics if name not in outcome.metrics), None)
+        if outcome.rejected or missing is None:
+            return outcome
+        fix = did_you_mean(missing, outcome.metrics, "it has")
+        return replace(outcome, rejected=f'the result has no "{missing}"; {fix}')
+
     def below_floor(self, outcome: Outcome) -> str:
         """`accuracy 88.5 is below its floor 90`, or ""."""
         for name, metric in self.metrics.items():
@@ -83,7 +92,8 @@ class Rule:
 
     def _why(self, gain: float, error: float | None, needed: float, *, accepted: bool) -> str:
         if accepted:
-            return "not worse" if gain == 0 else f"better by {gain:.6g}"
+            unknown = ", its noise unknown: there are no results by example" if self.noise and error is None else ""
+            return ("not worse" if gain == 0 else f"better by {gain:.6g}") + unknown
         if gain < 0:
             return f"worse by {-gain:.6g}"
         if gain == 0:

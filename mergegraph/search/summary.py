@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-from mergegraph.search.ledger import Entry, since_begun
+from mergegraph.search.ledger import Entry, since_begun, spent
+from mergegraph.search.outcome import Outcome
+from mergegraph.search.scoring import Metric, Rule
 
 State = Literal["none", "running", "ended"]
 
@@ -17,7 +19,8 @@ State = Literal["none", "running", "ended"]
 @dataclass(frozen=True, slots=True)
 class Row:
     """One evaluation on the selection split, in the order they were made. `score` is None where it was rejected for
-    `reason`; `accepted` is None where nothing was concluded of it; `seconds` with the making."""
+    `reason`; `accepted` is None where nothing was concluded of it; `seconds` with the making. `is_proposal`: it was
+    made from the running average of a soup."""
 
     number: int
     label: str
@@ -28,6 +31,7 @@ class Row:
     why: str
     seconds: float
     reused: bool
+    is_proposal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,8 @@ class Mark:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a search has come to. `goals`: metric to `max` or `min`. `segment`: (share, metrics) along a line.
+    """What a search has come to. `goals`: metric to `max` or `min`. `segment`: (share, metrics) along a line. `file`:
+    of the search, from its folder; `count`: how many candidates it has, where that is known before it has seen them.
 
     `findings` is what the strategy found beside the model: `line`, `ablation`, `comparison`, `front`.
     """
@@ -60,6 +65,9 @@ class Summary:
     evaluating: str = ""
     evaluations: int = 0
     most_evaluations: int | None = None
+    most_hours: float | None = None
+    count: int | None = None
+    file: str = ""
     seconds: float = 0.0
     findings: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
@@ -72,7 +80,8 @@ def summarise(entries: Sequence[Entry]) -> Summary:
     begun, last = current[0], current[-1]
     measured = _measured(entries, current, begun["splits"][0])
     decisions = {entry["label"]: entry for entry in current if entry["event"] == "decided"}
-    rows = tuple(_row(number, entry, decisions, reused) for number, (entry, reused) in enumerate(measured, 1))
+    rule = Rule({name: Metric.model_validate(metric) for name, metric in begun["metrics"].items()})
+    rows = tuple(_row(number, entry, decisions, reused, rule) for number, (entry, reused) in enumerate(measured, 1))
     reported = [entry for entry in current if entry["event"] == "reported"]
     found = [entry for entry in current if entry["event"] == "found"]
     return Summary(
@@ -90,6 +99,9 @@ def summarise(entries: Sequence[Entry]) -> Summary:
         evaluating=last["label"] if last["event"] == "started" else "",
         evaluations=len(rows),
         most_evaluations=begun["limits"]["evaluations"],
+        most_hours=begun["limits"]["hours"],
+        count=begun["count"],
+        file=begun["file"],
         seconds=sum(row.seconds for row in rows),
         findings=cast("Mapping[str, Any]", found[-1]["findings"]) if found else {},
     )
@@ -107,12 +119,14 @@ def _measured(entries: Sequence[Entry], current: Sequence[Entry], split: str) ->
     return list(used.values())
 
 
-def _row(number: int, entry: Entry, decisions: Mapping[str, Entry], reused: bool) -> Row:
+def _row(number: int, entry: Entry, decisions: Mapping[str, Entry], reused: bool, rule: Rule) -> Row:
+    """By the rule of the search that is shown: another one may have made the evaluation."""
+    outcome = rule.judged(Outcome(dict(entry["metrics"]), rejected="" if entry["answered"] else entry["reason"]))
     decided = decisions.get(entry["label"])
     return Row(
-        number, entry["label"], entry["score"], dict(entry["metrics"]), entry["reason"],
+        number, entry["label"], None if outcome.rejected else rule.score(outcome), outcome.metrics, outcome.rejected,
         decided["accepted"] if decided else None, decided["why"] if decided else "",
-        entry["seconds"] + entry["made_seconds"], reused,
+        spent(entry), reused, entry["proposal"],
     )  # fmt: skip
 
 
@@ -137,6 +151,6 @@ def _segment(measured: Sequence[tuple[Entry, bool]]) -> tuple[tuple[float, Mappi
     points = [
         (float(entry["facts"]["share"]), dict(entry["metrics"]))
         for entry, _ in measured
-        if "share" in entry["facts"] and entry["status"] == "ok"
+        if "share" in entry["facts"] and entry["answered"]
     ]
     return tuple(sorted(points, key=lambda point: point[0]))

@@ -45,7 +45,7 @@ class Kept:
 
 
 class Tensors(Mapping[str, torch.Tensor]):
-    """Tensors by name. `folder` and `config` are those of the first source, whose names and dtypes it has."""
+    """Tensors by name. `folder` and `config` are those of the first source, names and dtypes those of the last."""
 
     _kept: Kept | None = None
 
@@ -67,20 +67,20 @@ class Tensors(Mapping[str, torch.Tensor]):
         return cls([(str(folder), int(weight)) for folder, weight in sources], cls._kept)
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        first = self._stored(self._opened[0], name)
+        last = self._stored(self._opened[-1], name)
         total = sum(weight for _, _, weight in self._opened)
-        if len(self._opened) == 1 or not first.is_floating_point():
-            return first.clone()
-        summed = first.to(_wide(first)) * (self._opened[0][2] / total)
-        for opened in self._opened[1:]:
+        if len(self._opened) == 1 or not last.is_floating_point():
+            return last.clone()
+        summed = torch.zeros_like(last, dtype=_wide(last))
+        for opened in self._opened:
             summed.add_(self._stored(opened, name).to(summed.dtype), alpha=opened[2] / total)
-        return summed.to(first.dtype)
+        return summed.to(last.dtype)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._opened[0][0].tensors)
+        return iter(self._opened[-1][0].tensors)
 
     def __len__(self) -> int:
-        return len(self._opened[0][0].tensors)
+        return len(self._opened[-1][0].tensors)
 
     def close(self) -> None:
         for _, reader, _ in self._opened:

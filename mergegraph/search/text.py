@@ -45,7 +45,9 @@ def barrier_lines(line: Mapping[str, Any]) -> Iterator[str]:
     """`loss  barrier 2.41 ± 0.05 at 0.5`."""
     for name, each in line["barriers"].items():
         error = f" ± {each['error']:.2g}" if each["error"] is not None else ""
-        yield f"{name}: barrier {each['height']:.4g}{error} at {each['share']:g}"
+        missing = each.get("missing", 0)
+        more = f"; {format_count(missing, 'point')} without a number, where it may be higher" if missing else ""
+        yield f"{name}: barrier {each['height']:.4g}{error} at {each['share']:g}{more}"
 
 
 def comparison_lines(comparison: Mapping[str, Any]) -> Iterator[str]:
@@ -61,6 +63,7 @@ def comparison_lines(comparison: Mapping[str, Any]) -> Iterator[str]:
         for row in rows
     ]  # fmt: skip
     yield from table(head, body)
+    yield from (f"  {row['name']}: {row['reason']}" for row in rows if row["reason"])
     worse = [change for change in comparison["changes"] if change["gain"] < 0]
     if worse:
         yield f"worse than {comparison['against']}, the worst first"

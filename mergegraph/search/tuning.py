@@ -105,7 +105,11 @@ def _suggested(trial: Any, place: str, values: Range) -> object:
 
 
 def _number(trial: Any, name: str, values: Range) -> float:
-    """Rounded to six significant digits: what is evaluated is what the recipe says."""
+    """Whole where only such are meant; else rounded to six significant digits: what is evaluated is what the recipe
+    says."""
+    if values.is_whole:
+        low, high, step = (int(number or 0) for number in (values.low, values.high, values.step))
+        return int(trial.suggest_int(name, low, high, step=step))
     return float(f"{trial.suggest_float(name, values.low, values.high, log=values.log, step=values.step):.6g}")
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mergegraph.errors import Problem, RecipeError, did_you_mean
 from mergegraph.methods.linear import Scale
 from mergegraph.methods.save import Save
+from mergegraph.pipeline import check
 from mergegraph.recipe.load import load_recipe
 from mergegraph.recipe.model import Node, Recipe
 from mergegraph.recipe.saves import saves
@@ -40,10 +41,20 @@ class Variants:
         return cls(loaded, kitchen, field, path)
 
     def with_settings(self, settings: Mapping[str, object]) -> Candidate:
-        """The recipe after `--set` of each place. RecipeError as from the command line."""
-        recipe = load_recipe(self.path, sets=[f"{place}={json.dumps(value)}" for place, value in settings.items()])
+        """The recipe after `--set` of each place. RecipeError with the lines of the search."""
+        sets = {place: f"{place}={json.dumps(value)}" for place, value in settings.items()}
+        try:
+            recipe = load_recipe(self.path, sets=list(sets.values()))
+        except RecipeError as error:
+            raise RecipeError(*(self._placed(problem, sets) for problem in error.problems)) from error
         label = ", ".join(f"{place}={_shown(value)}" for place, value in settings.items())
         return Candidate(label or self.path.stem, self.saved(recipe), facts={"settings": dict(settings)})
+
+    def _placed(self, problem: Problem, sets: Mapping[str, str]) -> Problem:
+        """At the line of the search that says it, not at an option that nobody typed."""
+        said = problem.at.file if problem.at is not None else ""
+        place = next((place for place, text in sets.items() if said == f"--set {text}"), None)
+        return problem if place is None else replace(problem, at=self.loaded.where("over", place))
 
     def saved(self, recipe: Recipe) -> Recipe:
         """The recipe with its one save beside the search. RecipeError where it has several."""
@@ -67,6 +78,14 @@ class Variants:
         if name not in known:
             fix = did_you_mean(name, known, "nodes")
             raise RecipeError(Problem(f'{self.path.name} has no node "{name}".', self.loaded.where(field), fix=fix))
+
+    def require_delta(self, name: str, field: str) -> None:
+        """Parts of a model that is no delta would be models of zeros."""
+        node = check(self.saved(load_recipe(self.path)), allow_unrelated=True).graph.nodes[name]
+        if node.space != "delta":
+            fact = f'The node "{name}" is a model, and only a delta can be taken apart.'
+            fix = "name a node such as {op: delta, model: tuned, base: base}"
+            raise RecipeError(Problem(fact, self.loaded.where(field), fix=fix))
 
     def scaled(self, delta: str, rules: Rules | None, label: str) -> Candidate:
         """The recipe with its node `delta` scaled by rules; without rules as it is."""

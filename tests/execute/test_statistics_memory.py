@@ -34,26 +34,42 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def finished(*arguments: str) -> str:
-    command = [sys.executable, "-m", "mergegraph", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def ran(*arguments: str, budget: int) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mergegraph", *arguments, "--budget", f"{budget}MiB"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def finished(*arguments: str, budget: int) -> str:
+    done = ran(*arguments, budget=budget)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def least(*arguments: str) -> int:
+    """The smallest budget, in MiB, that the plan asks for."""
+    refused = ran(*arguments, budget=1)
+    assert refused.returncode == 3, refused.stderr
+    found = re.search(r"--budget (\d+)MiB", refused.stderr)
+    assert found, refused.stderr
+    return int(found[1])
 
 
 @pytest.mark.parametrize(
     ("budget", "options", "why"),
     [
-        (12, (), "little room"),
-        (12, ("--exact",), "all elements"),
+        (0, (), "no room to spare"),
+        (0, ("--exact",), "all elements"),
+        (24, (), "tiles of some size"),
         (64, (), "whole tiles"),
+        (0, ("--tier", "2"), "most matrices do not fit"),
         (32, ("--tier", "2"), "a matrix at a time"),
         (96, ("--tier", "2"), "matrices side by side"),
     ],
 )
 def test_statistics_of_models_fit_the_budget(models: Path, budget: int, options: tuple[str, ...], why: str) -> None:
-    names = [str(models / name) for name in ("a", "b")]
-    said = finished("stats", *names, "--base", str(models / "base"), "--budget", f"{budget}MiB", *options)
+    asked = ("stats", *(str(models / name) for name in ("a", "b")), "--base", str(models / "base"), *options)
+    budget = budget or least(*asked)
+    said = finished(*asked, budget=budget)
     cost = re.search(r"memory ([\d.]+) MiB measured, of ([\d.]+) MiB reserved \+ ([\d.]+) MiB", said)
     assert cost, said[-500:]
     measured, reserved, allowed = map(float, cost.groups())
@@ -62,22 +78,24 @@ def test_statistics_of_models_fit_the_budget(models: Path, budget: int, options:
 
 
 RECIPES = {
-    "a sum": "merged: base + 0.6*(a - base) + 0.7*(b - base)",
-    "an average": "merged: {op: soup, inputs: [a, b]}",
+    "deltas": "merged: base + 0.6*(a - base) + 0.7*(b - base)",
+    "soup": "merged: {op: soup, inputs: [a, b]}",
     "slerp": "merged: {op: slerp, a: a, b: b, t: 0.5}",
     "ties": f"d: {{op: ties, {D}, density: 0.5}}\n  merged: base + d",
     "dare": "d: {op: dare, base: base, input: a, density: 0.5}\n  merged: base + d",
+    "low_rank": "d: {op: low_rank, base: base, input: a, rank: 8}\n  merged: base + d",
 }
 
 
+@pytest.mark.parametrize("room", ["none to spare", "plenty"])
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_run_that_measures_fits_the_budget(models: Path, tmp_path: Path, name: str) -> None:
-    budget = 36 if name == "ties" else 24
+def test_a_run_that_measures_fits_the_budget(models: Path, tmp_path: Path, name: str, room: str) -> None:
     nodes, path = RECIPES[name], tmp_path / "t.yaml"
     references = {each: str(models / each) for each in ("base", "a", "b") if each in nodes}
     save = f"out: {{op: save, input: merged, path: {json.dumps(str(tmp_path / 'out'))}}}"
     path.write_text(f"mergegraph: 1\nmodels: {json.dumps(references)}\nnodes:\n  {nodes}\n  {save}\n")
-    said = finished("run", str(path), "--stats", "--json", "--quiet", "--no-sync", "--budget", f"{budget}MiB")
-    report = json.loads(said.splitlines()[-1])
+    asked = ("run", str(path), "--stats", "--json", "--quiet", "--no-sync")
+    budget = 200 if room == "plenty" else least(*asked)
+    report = json.loads(finished(*asked, budget=budget).splitlines()[-1])
     assert report["budget_bytes"] == budget * MIB
     assert report["measured_bytes"] <= report["reserved_bytes"] + report["budget_bytes"]

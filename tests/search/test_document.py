@@ -16,6 +16,7 @@ from mergegraph.search.kinds import KINDS
 from mergegraph.search.preparing import prepare
 from tests.cli import test_schema
 from tests.cli.tiny_models import tree
+from tests.search.searches import EVALUATOR
 
 SEARCHES = sorted((Path(__file__).resolve().parents[2] / "recipes" / "search").glob("*.yaml"))
 GOOD = """\
@@ -23,7 +24,7 @@ mergegraph: 1
 search: greedy_soup
 candidates: [./models/*]
 evaluator:
-  command: [python, eval.py, "{model}", "{result}", "{split}"]
+  command: ["{python}", eval.py, "{model}", "{result}", "{split}"]
 metrics:
   accuracy: max
 select_on: dev
@@ -46,9 +47,9 @@ report_on: test
         ("accuracy: max", "accuracy: most", 7, ("one of max, min",)),
         ("accuracy: max", "accuracy: {dirction: max}", 7, ('no "dirction"', "Did you mean direction?")),
         ("accuracy: max", "accuracy: {direction: max, weight: -1}", 7, ("at least 0",)),
-        ("accuracy: max", "accuracy: {direction: max, weight: 0}", 1, ("no metric has a weight",)),
+        ("accuracy: max", "accuracy: {direction: max, weight: 0}", 6, ("no weight above 0",)),
         ("accuracy: max", "accuracy: {direction: max, floor: .nan}", 7, ("a finite number",)),
-        ("report_on: test", "report_on: dev", 1, ("it must be another one",)),
+        ("report_on: test", "report_on: dev", 9, ("it must be another one",)),
         ("select_on: dev\n", "", 1, ('needs "select_on"',)),
         ("report_on: test", "report_on: test\nstrict: yes", 10, ("true or false", "write `strict: true`")),
         ("report_on: test", "report_on: test\nrefine: all", 10, ("one of drop_one",)),
@@ -61,8 +62,11 @@ report_on: test
         ('"{result}", ', "", 5, ("has no {result}", 'add "{result}"')),
         (', "{split}"', "", 5, ('the same numbers for "dev" and "test"', 'add "{split}"')),
         ("command:", "comand:", 5, ('no "comand"', "Did you mean command?")),
-        ("command: [python", "python: m:f\n  command: [python", 4, ("one of command, python and lm_eval",)),
-        ("command: [python,", "takes: tensors\n  command: [python,", 4, ("go with python",)),
+        ('command: ["{python}"', 'python: m:f\n  command: ["{python}"', 4, ("one of command, python and lm_eval",)),
+        ('command: ["{python}",', 'takes: tensors\n  command: ["{python}",', 4, ("go with python",)),
+        ('"{python}"', "./evall", 5, ("There is no program ./evall",)),
+        ("eval.py", "evil.py", 5, ("There is no file evil.py",)),
+        ("accuracy: max", "examples: max", 6, ("are lists, not a metric",)),
         ("select_on: dev", "select_on: dev\nevaluator2: {}", 9, ('no "evaluator2"',)),
     ],
 )  # fmt: skip
@@ -73,6 +77,7 @@ def test_what_is_wrong_is_said_with_its_line(
     assert old in GOOD
     monkeypatch.chdir(tmp_path)
     Path("search.yaml").write_text(GOOD.replace(old, new, 1))
+    Path("eval.py").touch()
     before = tree(tmp_path)
     assert main(["search", "search.yaml"]) == 2
     said = capsys.readouterr()
@@ -94,6 +99,14 @@ def test_what_is_wrong_is_said_with_its_line(
         ("{lm_eval: {tasks: {dev: [arc_easy]}}}", 'No task is named for the split "test"'),
         ("{lm_eval: {tasks: [a], few_shots: 3}}", "Did you mean few_shot?"),
         ("{command: []}", "the command is empty"),
+        ("{python: 'os.path:exists'}", ""),
+        ("{python: 'sys:exit'}", ""),
+        ("{python: 'json.tool:main'}", ""),
+        ("{python: 'json.tools:main'}", "no Python module json.tools"),
+        ("{python: 'judge:scor'}", "Did you mean score?"),
+        ("{python: 'judge:score', arguments: {second: 1}}", "Did you mean seconds?"),
+        ("{python: 'judge:score', arguments: {split: dev}}", "score takes no split"),
+        ("{python: 'judge:score', arguments: {seconds: 1}}", ""),
         ("{}", "one of command, python and lm_eval"),
     ],
 )
@@ -101,6 +114,10 @@ def test_what_is_wrong_with_an_evaluator_is_said(tmp_path: Path, evaluator: str,
     head, _, rest = GOOD.partition("evaluator:")
     path = tmp_path / "search.yaml"
     path.write_text(f"{head}evaluator: {evaluator}\nmetrics:{rest.partition('metrics:')[2]}")
+    (tmp_path / "judge.py").write_text(EVALUATOR)
+    if not says:
+        load_search(path)
+        return
     with pytest.raises(RecipeError) as refused:
         load_search(path)
     assert says in str(refused.value)
@@ -139,6 +156,7 @@ def test_every_kind_says_what_it_needs(tmp_path: Path, word: str) -> None:
 def test_a_recipe_that_a_search_names_must_be_there(tmp_path: Path) -> None:
     text = GOOD.replace("greedy_soup", "grid").replace("candidates: [./models/*]", "recipe: x.yaml\nover: {a.b: [1]}")
     (tmp_path / "search.yaml").write_text(text)
+    (tmp_path / "eval.py").touch()
     loaded = load_search(tmp_path / "search.yaml")
     with pytest.raises(RecipeError, match=r'The recipe "x\.yaml" is not there'):
         prepare(loaded, None)

@@ -55,6 +55,10 @@ def test_a_barrier_has_the_standard_error_of_its_examples() -> None:
 
 def test_there_is_no_barrier_without_both_ends() -> None:
     row = points([1.0, 5.0, 2.0])
+    crashed = Point(0.5, Outcome(rejected="crashed"))
+    known = barrier([*row, crashed], "loss", -1)
+    assert known is not None
+    assert known.missing == 1, "it may be higher there"
     assert barrier(row[1:], "loss", -1) is None
     assert barrier([row[0], row[1], Point(1.0, Outcome(rejected="crashed"))], "loss", -1) is None
 

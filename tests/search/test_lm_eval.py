@@ -33,19 +33,22 @@ def test_its_numbers_are_called_after_task_and_metric(tmp_path: Path, monkeypatc
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "lm_eval.py").write_text(STAND_IN)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "lib"), prepend=":")
+    monkeypatch.syspath_prepend(tmp_path / "lib")
     metrics = {"easy/acc": "max"}
-    path = write_search(tmp_path, evaluator=EVALUATOR, metrics=metrics, report_on=None, accept={"noise": 1})
+    path = write_search(tmp_path, evaluator=EVALUATOR, metrics=metrics, accept={"noise": 1})
     result = run(path)
     first = entries(tmp_path, "evaluated")[0]
     assert first["metrics"] == {"easy/acc": 1.0, "easy/perplexity": 12.5, "easy/exact,strict": 0.25}
     assert first["details"]
     assert result.selected["easy/acc"] == 1.0
+    assert result.reported["hard/acc"] == 1.0, "the other split has tasks of its own"
 
 
-def test_without_it_every_candidate_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_it_the_search_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "lm_eval.py").write_text("raise ImportError('not here')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "lib"), prepend=":")
+    monkeypatch.syspath_prepend(tmp_path / "lib")
     path = write_search(tmp_path, "uniform", evaluator=EVALUATOR, metrics={"easy/acc": "max"}, report_on=None)
     with pytest.raises(RunError, match="pip install"):
         run(path)

@@ -63,13 +63,13 @@ def test_without_results_for_every_example_outcomes_are_compared_plainly() -> No
     [
         ({"accuracy": {"not_finite": "nan"}}, '"accuracy" is nan'),
         ({"accuracy": float("inf")}, '"accuracy" is inf'),
-        ({"acuracy": 1}, 'no "accuracy"; Did you mean acuracy?'),
-        ({}, 'no "accuracy"'),
         ({"accuracy": "97"}, "is text, not a number"),
         ({"accuracy": True}, "is a truth value"),
         ([1, 2], "no JSON object but a list"),
         (None, "no JSON object but nothing"),
         ({"accuracy": 97, "examples": {"accuracy": [1, 0]}}, "the mean of its examples is 0.5"),
+        ({"accuracy": 10**400}, "a whole number of 401 digits"),
+        ({"accuracy": 1e300}, "more than 1e+100 cannot be counted with"),
         ({"accuracy": 1, "examples": {"loss": [1]}}, 'examples of "loss"'),
         ({"accuracy": 1, "examples": {"accuracy": []}}, "not a list of numbers"),
         ({"accuracy": 1, "examples": 3}, '"examples" is a number'),
@@ -82,13 +82,22 @@ def test_without_results_for_every_example_outcomes_are_compared_plainly() -> No
 )
 def test_a_result_that_breaks_the_contract_is_refused_with_the_reason(answer: object, says: str) -> None:
     with pytest.raises(BadResult) as refused:
-        read_outcome(answer, ("accuracy",))
+        read_outcome(answer)
     assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"), [({"acuracy": 1}, 'no "accuracy"; Did you mean acuracy?'), ({}, 'no "accuracy"')]
+)
+def test_a_result_without_a_metric_that_counts_is_rejected(answer: dict[str, float], says: str) -> None:
+    rule = Rule({"accuracy": Metric(direction="max")})
+    assert says in rule.judged(read_outcome(answer)).rejected
+    assert not rule.judged(read_outcome({"accuracy": 1, **answer})).rejected
 
 
 def test_what_the_evaluator_says_counts_more_than_what_follows_from_its_predictions() -> None:
     answer = {"accuracy": 12.0, "predictions": {"": {"labels": [0], "probabilities": [[0.75, 0.25]]}}}
-    outcome = read_outcome(answer, ("accuracy", "loss"))
+    outcome = read_outcome(answer)
     assert outcome.metrics["accuracy"] == 12.0
     assert outcome.metrics["loss"] == pytest.approx(-math.log(0.75))
     assert outcome.examples["loss"] == pytest.approx([-math.log(0.75)])

@@ -114,8 +114,9 @@ def test_the_command_says_what_it_found_and_writes_the_report(
     capsys.readouterr()
     assert main(["search", str(path), "--quiet"]) == 0
     again = capsys.readouterr()
-    assert again.out == said.out
-    assert again.err == ""
+    assert (again.out, again.err) == ("", "")
+    assert main(["search", str(path)]) == 0
+    assert capsys.readouterr().out == said.out
 
 
 def test_as_json_every_entry_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,17 +26,19 @@ def tuned(folder: Path, **fields: object) -> Path:
     return write_search(folder, "optuna", **({"recipe": "merge.yaml", "over": over, "trials": 6} | fields))
 
 
-@pytest.mark.skipif(find_spec("optuna") is not None, reason="optuna is installed")
-def test_without_optuna_it_says_what_to_install(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_optuna_it_says_what_to_install(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
     assert main(["search", str(tuned(tmp_path))]) == 2
     assert "pip install 'mergegraph[search]'" in capsys.readouterr().err
     assert not (tmp_path / "found").exists()
 
 
-@pytest.mark.skipif(find_spec("matplotlib") is not None, reason="matplotlib is installed")
 def test_without_matplotlib_a_png_is_refused_before_the_search(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["search", str(write_search(tmp_path)), "--png", str(tmp_path / "x.png")]) == 2
     assert "report.html has the same plots" in capsys.readouterr().err
     assert not (tmp_path / "found").exists()
@@ -77,6 +80,36 @@ def test_a_gradient_and_a_choice_can_be_searched(tmp_path: Path) -> None:
     settings = entries(tmp_path, "evaluated")[0]["facts"]["settings"]
     assert len(settings["boost.by"]) == 2
     assert settings["learnt.missing"] in ("error", "keep")
+
+
+@needs_optuna
+def test_whole_numbers_are_tuned_as_such(tmp_path: Path) -> None:
+    run(tuned(tmp_path, over={"seed": {"low": 0, "high": 5, "step": 1}}, trials=3))
+    seeds = [
+        entry["facts"]["settings"]["seed"] for entry in entries(tmp_path, "evaluated") if entry["facts"].get("settings")
+    ]
+    assert seeds
+    assert all(isinstance(seed, int) for seed in seeds)
+
+
+@needs_optuna
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"over": {"out.dtype": {"choices": ["float32", "flaot16"]}}}, "flaot16"),
+        ({"over": {"boost.by": {"low": 0, "high": 1, "step": 0.3}}}, "steps of 0.3 do not lead from 0 to 1"),
+        ({"sampler": "cma_es", "multi_objective": True}, "knows one objective"),
+        ({"over": {"bost.by": {"low": 0, "high": 1}}}, "Did you mean boost"),
+    ],
+)
+def test_what_cannot_be_tuned_is_said_before_the_search(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fields: dict[str, object], says: str
+) -> None:
+    assert main(["search", str(tuned(tmp_path, **fields))]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert "search.yaml:" in said
+    assert not (tmp_path / "found").exists()
 
 
 @pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplotlib is not installed: mergegraph[search]")

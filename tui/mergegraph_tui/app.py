@@ -1,4 +1,4 @@
-"""The terminal interface: three modes over one workspace.
+"""The terminal interface: its modes over one workspace.
 
 One direction of data: a text becomes a recipe, a graph, problems and forms. Every change, of whatever origin, is a new
 text in the document (`apply`); the check of it comes back from its thread; `sync` shows the workspace.
@@ -28,6 +28,7 @@ from mergegraph_tui.palette import Commands
 from mergegraph_tui.run_actions import RunActions
 from mergegraph_tui.screens.base import PlaceScreen
 from mergegraph_tui.screens.edit import EditScreen
+from mergegraph_tui.search_actions import SearchActions
 from mergegraph_tui.theme import STYLES, THEMES, ThemeName, draw_scroll_bars
 from mergegraph_tui.workspace import Workspace
 
@@ -45,7 +46,13 @@ def _stats_screen() -> Screen[None]:
     return StatsScreen()
 
 
-class MergegraphApp(FileActions, RunActions, Keeping, FindingTheWay):
+def _search_screen() -> Screen[None]:
+    from mergegraph_tui.screens.search import SearchScreen
+
+    return SearchScreen()
+
+
+class MergegraphApp(FileActions, RunActions, SearchActions, Keeping, FindingTheWay):
     """`mode`: the one that it begins in."""
 
     TITLE = "mergegraph"
@@ -53,6 +60,7 @@ class MergegraphApp(FileActions, RunActions, Keeping, FindingTheWay):
         "edit": EditScreen,
         "run": _run_screen,
         "stats": _stats_screen,
+        "search": _search_screen,
     }
     BINDINGS = bindings(EVERYWHERE)
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Commands}
@@ -134,12 +142,19 @@ class MergegraphApp(FileActions, RunActions, Keeping, FindingTheWay):
 
     def show_run(self) -> None:
         """The followed run has moved on."""
+        self._show_news(lambda place: place.show_run())
+
+    def show_search(self) -> None:
+        """The followed search has moved on."""
+        self._show_news(lambda place: place.show_search())
+
+    def _show_news(self, show: Callable[[PlaceScreen], None]) -> None:
         place = self.screen_stack[0] if self.screen_stack else None
         if not isinstance(place, PlaceScreen) or not place.is_mounted:
             return
         with suppress(NoMatches):  # the last look may come while a screen is taken down
             place.show_bar()
-            place.show_run()
+            show(place)
 
     def get_theme(self, theme_name: str) -> Theme | None:
         """Textual asks twice for each line that it draws, and makes a table of all themes anew each time."""

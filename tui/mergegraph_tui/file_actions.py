@@ -128,11 +128,14 @@ class FileActions(App[int]):
         self.push_screen(dialog, chosen)
 
     def open_recipe(self, path: Path) -> None:
+        """The recipe at `path` in the place of this one; a search is shown beside it."""
+        if self._here.shown_as_search(path):
+            return
         found = Document.open(path)
         if isinstance(found, Problem):
             self._here.say_problem(found)
         else:
-            self.unless_unsaved(lambda: self._go_on_with(found))
+            self.unless_unsaved(lambda: self.go_on_with(found))
 
     def action_new(self) -> None:
         self.take_typed()
@@ -140,11 +143,12 @@ class FileActions(App[int]):
 
         def chosen(text: str | None) -> None:
             if text is not None:
-                self.unless_unsaved(lambda: self._go_on_with(Document.new(text, folder)))
+                self.unless_unsaved(lambda: self.go_on_with(Document.new(text, folder)))
 
         self.push_screen(New(ascii_only=self._here.workspace.ascii_only), chosen)
 
-    def _go_on_with(self, document: Document) -> None:
+    def go_on_with(self, document: Document) -> None:
+        """Another recipe in the place of this one, which is not wanted any more."""
         self._here.keep_no_more()
         self._here.replace_document(document)
         if document.path is not None:
@@ -190,11 +194,13 @@ class FileActions(App[int]):
         self.unless_unsaved(self._leave_run)
 
     def _leave_run(self) -> None:
-        left = self._here.run_that_goes_on()
-        if left is None:
+        run, search = self._here.run_that_goes_on(), self._here.search_that_goes_on()
+        if run is None and search is None:
             self._here.leave()
             return
-        said = f"A run is going on, and goes on when you leave.\n{left}"
+        what = "A run" if run is not None else "A search"
+        left = "\n".join(str(each) for each in (run, search) if each is not None)
+        said = f"{what} is going on, and goes on when you leave.\n{left}"
 
         def answered(answer: str | None) -> None:
             if answer == "leave":

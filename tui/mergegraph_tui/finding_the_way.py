@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mergegraph_tui.app import MergegraphApp
 
 _PALETTE = next(key for key in EVERYWHERE if key.id == "app.palette")
-_TITLES = {"edit": "Edit", "run": "Run", "stats": "Stats"}
+_TITLES = {"edit": "Edit", "run": "Run", "stats": "Stats", "search": "Search"}
 _WIDGETS: dict[str, tuple[type[Widget], ...]] = {"edit": (GraphCanvas, RailView, FormView)}
 """Widgets of a place with keys of their own that the user may change."""
 

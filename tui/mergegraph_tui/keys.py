@@ -33,6 +33,7 @@ EVERYWHERE = (
     Key("mode.edit", "f2,1", "show_mode('edit')", "Edit", "edit the recipe"),
     Key("mode.run", "f3,2", "show_mode('run')", "Run", "the run and its progress"),
     Key("mode.stats", "f4,3", "show_mode('stats')", "Stats", "statistics of the merge"),
+    Key("mode.search", "f5,4", "show_mode('search')", "Search", "a search and what it has found"),
     Key("app.palette", "ctrl+p", "command_palette", "Commands", "all commands"),
     Key("app.jump", "ctrl+o", "jump", "Jump", "jump: a letter on every pane"),
     Key("app.help", "question_mark,f1", "help", "Help", "help for where you are", in_footer=True),
@@ -98,7 +99,19 @@ STATS = (
     Key("stats.export", "E", "export", "Export", "write HTML, CSV, JSON or SVG"),
 )  # fmt: skip
 
-PLACES = {"edit": EDIT, "run": RUN, "stats": STATS}
+SEARCH = (
+    Key("search.begin", "space", "begin", "Begin", "begin the search, or go on with it", in_footer=True),
+    Key("search.stop", "x", "stop", "Stop", "stop; what is evaluated stays", in_footer=True),
+    Key("search.open-found", "enter", "open_found", "Open", "the recipe that was found, in Edit", in_footer=True),
+    Key("search.plot", "m", "plot(1)", "Plot", "next plot: scores, and each metric along a line", in_footer=True),
+    Key("search.plot-back", "M", "plot(-1)", "Plot back", "previous plot"),
+    Key("search.view", "g", "view", "View", "all, the result, the candidates", in_footer=True),
+    Key("search.order", "s", "order", "Order", "the best first, or as they were evaluated", in_footer=True),
+    Key("search.edit", "e", "edit_search", "$EDITOR", "the search in your editor"),
+    Key("search.copy", "c", "copy_found", "Copy path", "copy the path of the recipe that was found"),
+)
+
+PLACES = {"edit": EDIT, "run": RUN, "stats": STATS, "search": SEARCH}
 """The keys of each mode."""
 
 

@@ -18,14 +18,15 @@ from mergegraph_tui.model.sketch import sketch
 
 if TYPE_CHECKING:
     from mergegraph_tui.model.loaded import LoadedRecord
+    from mergegraph_tui.model.searches import FollowedSearch
 
 
 @dataclass
 class Workspace:
     """`checked` may be about an older text than the document's (its `text` says which); `drawn` is the last good graph.
 
-    `run` is the one that the Run screen shows, and `followed` what is seen of it. `stats`: the record that the Stats
-    screen shows, where the user chose.
+    `run` is the one that the Run screen shows, and `followed` what is seen of it; `search`: that of the Search screen.
+    `stats`: the record that the Stats screen shows, where the user chose.
     """
 
     document: Document
@@ -34,6 +35,7 @@ class Workspace:
     selected: str | None = None
     run: Run | RegisteredRun | None = None
     followed: Followed | None = None
+    search: FollowedSearch | None = None
     stats: Path | None = None
     record: LoadedRecord | None = None
     """The record that was read last: the inspector foretells from it."""

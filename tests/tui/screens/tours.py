@@ -26,7 +26,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
 from tests.tui.app.piloting import settle
-from tests.tui.screens import stage
+from tests.tui.screens import search_stage, stage
 
 SIZES = ((80, 24), (120, 40), (200, 50))
 NARROW = SIZES[0]
@@ -206,6 +206,29 @@ async def statistics(walk: Walk) -> None:
     walk.see("compare")
 
 
+async def search(walk: Walk) -> None:
+    """A search that goes on, the same when it has ended, a line between two models; and none."""
+    if walk.app.size == NARROW:
+        await walk.press("f5")
+        walk.see("no-search")
+    await _look_at(walk, search_stage.still(search_stage.running(), pid=4711, seconds=4))
+    walk.see("search")
+    await _look_at(walk, search_stage.still(search_stage.ended(), found=Path("out/search/greedy-soup/found.yaml")))
+    walk.see("search-done")
+    await walk.press("g")
+    walk.see("search-result")
+    await walk.press("g", "g")
+    await _look_at(walk, search_stage.still(search_stage.line()))
+    walk.see("search-line")
+
+
+async def _look_at(walk: Walk, search: search_stage.StillSearch) -> None:
+    walk.app.follow_search(search)  # type: ignore[arg-type]
+    for _ in range(3):
+        await walk.pilot.pause()
+        walk.app.show_search()
+
+
 def _is_foretold(app: MergegraphApp) -> bool:
     return "kept" in app.screen.query_one(PreviewPanel).text
 
@@ -223,6 +246,7 @@ TOURS: Mapping[str, tuple[Act, str, str | None]] = {
     "begin": (begin, "edit", None),
     "run": (run, "run", "detox.yaml"),
     "statistics": (statistics, "stats", "two.yaml"),
+    "search": (search, "edit", "two.yaml"),
 }
 """What is done, the mode it begins in, and the recipe."""
 WALKS = [(tour, size) for tour in TOURS for size in SIZES if tour != "begin" or size == NARROW]

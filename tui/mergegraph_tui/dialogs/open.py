@@ -181,9 +181,9 @@ class Open(Dialog[Path]):
         return line
 
     def _state(self, looked: Looked) -> tuple[str, str, str]:
-        if looked.problem:
+        if looked.problem and not looked.is_search:
             return "", self._marks["error"], "unreadable"
-        nodes = format_count(looked.nodes, "node")
+        nodes = "search" if looked.is_search else format_count(looked.nodes, "node")
         if looked.errors:
             return nodes, self._marks["error"], format_count(looked.errors, "error")
         if looked.warnings and not looked.run:

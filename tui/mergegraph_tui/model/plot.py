@@ -18,6 +18,7 @@ _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 _PATTERNS = ((1, 0), (5, 2), (2, 2), (1, 2), (7, 1), (3, 3))
 """Dots drawn and left out, by line."""
 _ASCII = "*o+x#@"
+_POINT = "•"
 _NAME = 18
 _LEAST_WIDTH = 24
 _LEAST_HEIGHT = 3
@@ -25,10 +26,11 @@ _LEAST_HEIGHT = 3
 
 @dataclass(frozen=True, slots=True)
 class PlotLine:
-    """One value for each place on the x axis; None where there is none."""
+    """One value for each place on the x axis; None where there is none. `is_joined`: else every value is a point."""
 
     name: str
     values: tuple[float | None, ...]
+    is_joined: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,9 @@ class _Drawn:
     def rows(self) -> list[list[Painted]]:
         self._grid()
         for number, line in enumerate(self.plot.lines):
-            if self.ascii_only:
+            if not line.is_joined:
+                self._points(number, line)
+            elif self.ascii_only:
                 self._line_of_characters(number, line)
             else:
                 self._line_of_dots(number, line)
@@ -159,6 +163,12 @@ class _Drawn:
             value = self._at(line, column / max(1, self.across - 1))
             if value is not None:
                 self.cells[self._row(value)][column] = _ASCII[number % len(_ASCII)], f"line-{number}"
+
+    def _points(self, number: int, line: PlotLine) -> None:
+        sign = _ASCII[number % len(_ASCII)] if self.ascii_only else _POINT
+        for place, value in enumerate(line.values):
+            if value is not None:
+                self.cells[self._row(value)][self._column(place)] = sign, f"line-{number}"
 
     def _name(self, number: int, line: PlotLine) -> None:
         """At the height where the line ends, or the next free row."""

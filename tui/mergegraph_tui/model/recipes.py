@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mergegraph.errors import RecipeError
+from mergegraph.errors import MergegraphError, RecipeError
 from mergegraph.recipe.load import parse_recipe
 from mergegraph.recipe.model import Recipe
 from mergegraph_tui.model import runs
@@ -29,6 +29,7 @@ _MOST_RECENT = 30
 _MOST_LISTED = 300
 _DEEPEST = 2
 _HEAD_BYTES = 4096
+_IS_SEARCH = re.compile(r"^search\s*:", re.MULTILINE)
 _IS_RECIPE = re.compile(rb"^(?:\xef\xbb\xbf)?mergegraph\s*:", re.MULTILINE)
 
 
@@ -44,7 +45,8 @@ class Listed:
 
 @dataclass(frozen=True)
 class Looked:
-    """What was found in a recipe. `problem`: why it cannot be read; `run`: how far a run of it that lives is."""
+    """What was found in a recipe, or that it is a search. `problem`: why it cannot be read; `run`: how far a run of it
+    that lives is."""
 
     nodes: int = 0
     errors: int = 0
@@ -52,6 +54,7 @@ class Looked:
     picture: tuple[str, ...] = ()
     run: str = ""
     problem: str = ""
+    is_search: bool = False
 
 
 def remember(path: Path) -> None:
@@ -99,10 +102,26 @@ def look(path: Path, headers: Headers, room: tuple[int, int], *, ascii_only: boo
     found = read_text(path)
     if not isinstance(found, tuple):
         return Looked(problem=found.fact)
+    if _IS_SEARCH.search(found[0]):
+        return _look_at_search(path)
     checked = check_text(found[0], path, headers=headers)
     count = len(checked.outline.nodes) if checked.outline else 0
     drawn = _picture(checked.recipe, *room, ascii_only=ascii_only)
     return Looked(count, len(checked.errors), len(checked.warnings), drawn, _run_of(path))
+
+
+def _look_at_search(path: Path) -> Looked:
+    from mergegraph_tui.model.searches import search_at
+
+    try:
+        found = search_at(path)
+    except MergegraphError as error:
+        return Looked(errors=len(error.problems), problem=str(error), is_search=True)
+    if found is None:
+        return Looked(is_search=True)
+    best = found.view.summary.best
+    lines = (found.view.summary.kind or "a search", found.view.state, "", best.label if best is not None else "")
+    return Looked(picture=lines, run=found.view.note, is_search=True)
 
 
 def picture(text: str, width: int, height: int, *, ascii_only: bool = False) -> tuple[str, ...]:

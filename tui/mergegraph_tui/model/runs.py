@@ -37,7 +37,7 @@ __all__ = [
 ]  # fmt: skip
 
 # A shell that has a signal ignored hands that on: nothing that hangs up the terminal reaches the run.
-_IGNORING_SIGHUP = ("/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh")
+IGNORING_SIGHUP = ("/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh")
 _children: list[subprocess.Popen[bytes]] = []
 """Those that this process started, to be reaped: what is known of them is read from their folders."""
 
@@ -96,7 +96,7 @@ def _started(arguments: Sequence[str], started_in: Path, outputs: Mapping[str, P
         with (folder / STDOUT).open("wb") as out, (folder / STDERR).open("wb") as err:
             # Without -P a folder with a json.py in it could not be merged in.
             child = subprocess.Popen(
-                [*_IGNORING_SIGHUP, sys.executable, "-P", "-m", "mergegraph", *arguments],
+                [*IGNORING_SIGHUP, sys.executable, "-P", "-m", "mergegraph", *arguments],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=started_in, start_new_session=True,
                 pass_fds=(alive,), env={**os.environ, RUN_FOLDER: str(folder)},
             )  # fmt: skip

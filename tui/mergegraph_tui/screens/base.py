@@ -1,4 +1,4 @@
-"""What the three screens share: the bar at the top, the footer, and that they show the workspace when told to."""
+"""What the screens share: the bar at the top, the footer, and that they show the workspace when told to."""
 
 from __future__ import annotations
 
@@ -66,11 +66,17 @@ class PlaceScreen(Screen[None]):
         """The line at the top, with the run that is followed."""
         document, followed = self.workspace.document, self.workspace.followed
         run = f"run: {followed.view.note}" if followed is not None else ""
-        note = "  ".join(part for part in (self.note(), run) if part)
-        self.query_one(TopBar).show(document.name, is_dirty=document.is_dirty, note=note)
+        followed_search = self.workspace.search
+        search = f"search: {followed_search.view.note}" if followed_search is not None else ""
+        note = "  ".join(part for part in (self.note(), run, search) if part)
+        has_search = followed_search is not None
+        self.query_one(TopBar).show(document.name, is_dirty=document.is_dirty, note=note, has_search=has_search)
 
     def show_run(self) -> None:
         """The followed run has moved on. Who shows more of it than the bar does overrides this."""
+
+    def show_search(self) -> None:
+        """The followed search has moved on; likewise."""
 
     def note(self) -> str:
         """What the bar says beside the recipe."""

@@ -1,4 +1,4 @@
-"""The line at the top: the recipe, whether it is saved, and the three modes."""
+"""The line at the top: the recipe, whether it is saved, and the modes; that of searches where one is shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from textual.widget import Widget
 
 from mergegraph_tui.theme import ink
 
-MODES = {"edit": "F2 Edit", "run": "F3 Run", "stats": "F4 Stats"}
+MODES = {"edit": "F2 Edit", "run": "F3 Run", "stats": "F4 Stats", "search": "F5 Search"}
 
 
 class TopBar(Widget):
@@ -29,16 +29,16 @@ class TopBar(Widget):
         super().__init__(id=id)
         self._mode = mode
         self._sign, self._unsaved = ("#", "*") if ascii_only else ("◆", "●")
-        self._says: tuple[str, bool, str] = ("", False, "")
+        self._says: tuple[str, bool, str, bool] = ("", False, "", False)
 
-    def show(self, name: str, *, is_dirty: bool, note: str = "") -> None:
+    def show(self, name: str, *, is_dirty: bool, note: str = "", has_search: bool = False) -> None:
         """`note`: what else is to be said of it, `out/merged vs base`."""
-        if self._says != (name, is_dirty, note):
-            self._says = (name, is_dirty, note)
+        if self._says != (name, is_dirty, note, has_search):
+            self._says = (name, is_dirty, note, has_search)
             self.refresh()
 
     def render(self) -> Table:
-        name, is_dirty, note = self._says
+        name, is_dirty, note, has_search = self._says
         left = Text.assemble(
             (f"{self._sign} mergegraph  ", ink(self, "top-bar--mark")),
             name,
@@ -50,6 +50,7 @@ class TopBar(Widget):
         right = Text("  ").join(
             Text(f" {title} ", ink(self, "top-bar--on" if mode == self._mode else "top-bar--off"))
             for mode, title in MODES.items()
+            if mode != "search" or has_search or self._mode == mode
         )
         table = Table.grid(expand=True)
         table.add_column(no_wrap=True, ratio=1)

@@ -1,0 +1,125 @@
+"""A search is shown, begun, stopped, gone on with, and its recipe opened: by keys."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mergegraph_tui.app import MergegraphApp
+from mergegraph_tui.model.searches import SearchView
+from mergegraph_tui.starting import workspace_of
+from mergegraph_tui.widgets.line_plot import LinePlot
+from mergegraph_tui.widgets.painted_text import PaintedText
+from textual.pilot import Pilot
+
+from tests.search.searches import write_search
+from tests.tui.app.piloting import drive, press, until
+from tests.tui.screens import search_stage as stage
+
+
+def rows(app: MergegraphApp, name: str) -> str:
+    return "\n".join(app.screen.query_one(f"#{name}", PaintedText).lines)
+
+
+def view(app: MergegraphApp) -> SearchView:
+    assert app.workspace.search is not None
+    return app.workspace.search.view
+
+
+def shown(path: Path) -> MergegraphApp:
+    return MergegraphApp(workspace_of(path), mode="search")
+
+
+def test_the_screen_fills_as_the_ledger_grows(tmp_path: Path) -> None:
+    entries = stage.ended()
+    place = stage.put(tmp_path / "found", entries[:6])
+
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        assert "5 of 24 evaluations" in rows(app, "head-text")
+        with (place / "ledger.jsonl").open("a") as ledger:
+            ledger.writelines(f"{json.dumps(entry)}\n" for entry in entries[6:])
+        await until(pilot, lambda: "98.66" in rows(app, "result"))
+        assert "done" in rows(app, "head-text")
+        assert len(rows(app, "candidates").splitlines()) == 17
+        curve = app.screen.query_one(LinePlot).plot
+        assert [line.name for line in curve.lines] == ["best so far", "each"]
+
+    drive(shown(place), act)
+
+
+def test_keys_choose_the_plot_the_order_and_the_panes(tmp_path: Path) -> None:
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        pane = app.screen.query_one("#plot-pane")
+        titles = []
+        for _ in range(3):
+            titles.append(str(pane.border_title))
+            await pilot.press("m")
+        assert titles == ["loss along the line", "accuracy along the line", "Score by candidate"]
+        first = rows(app, "candidates").splitlines()[2]
+        await pilot.press("s")
+        assert rows(app, "candidates").splitlines()[2] != first
+        for only in ("result", "candidates"):
+            await pilot.press("g")
+            await pilot.pause()
+            panes = {name for name in ("upper", "candidates-pane") if app.screen.query_one(f"#{name}").display}
+            assert panes == {"upper" if only == "result" else "candidates-pane"}
+        await pilot.press("g")
+        await pilot.pause()
+        assert app.screen.query_one("#curve").is_on_screen
+
+    drive(shown(stage.put(tmp_path / "found", stage.line())), act)
+
+
+def test_a_search_is_begun_stopped_gone_on_with_and_its_recipe_opened(tmp_path: Path) -> None:
+    slow = {"python": "judge:score", "arguments": {"seconds": 0.3}}
+
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        assert view(app).state == "not begun"
+        await pilot.press("space")
+        await until(pilot, lambda: len(view(app).summary.rows) >= 2)
+        left = app.search_that_goes_on()
+        assert left is not None
+        assert f"mergegraph tui {view(app).place}" in str(left)
+        await pilot.press("x")
+        await until(pilot, lambda: "space goes on" in rows(app, "head-text"))
+        assert view(app).state == "stopped"
+        before = [row.label for row in view(app).summary.rows]
+        await pilot.press("space")
+        await until(pilot, lambda: view(app).state == "done", seconds=60)
+        assert [row.label for row in view(app).summary.rows][: len(before)] == before
+        assert app.search_that_goes_on() is None
+        await press(app, pilot, "enter")
+        assert app.current_mode == "edit"
+        assert app.workspace.document.name == "found.yaml"
+        assert "soup" in app.workspace.drawn.nodes
+        assert not app.workspace.checked.errors
+
+    drive(shown(write_search(tmp_path, evaluator=slow)), act)
+
+
+def test_why_it_cannot_begin_is_said(tmp_path: Path) -> None:
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        await pilot.press("space")
+        await until(pilot, lambda: "No model matches" in rows(app, "result"))
+        assert view(app).state == "not begun"
+
+    drive(shown(write_search(tmp_path, candidates=["./none-*"])), act)
+
+
+def test_a_search_is_opened_beside_the_recipe_and_one_with_faults_is_not(recipe: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "searches"
+
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        app.open_recipe(write_search(folder, select_on=None))
+        await pilot.pause()
+        assert app.current_mode == "edit"
+        assert app.workspace.search is None
+        app.open_recipe(write_search(folder))
+        await until(pilot, lambda: app.current_mode == "search")
+        assert app.workspace.document.path == recipe
+        await pilot.press("1")
+        assert app.current_mode == "edit"
+        await pilot.press("4")
+        assert app.current_mode == "search"
+
+    drive(MergegraphApp(workspace_of(recipe)), act)
