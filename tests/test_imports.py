@@ -16,7 +16,8 @@ PACKAGE = REPOSITORY / "mergegraph"
 # These run a plan, or draw on a terminal while one runs.
 RUNNING = (
     "mergegraph.execute", "mergegraph.cli.running", "mergegraph.cli.reporters", "mergegraph.cli.demo",
-    "mergegraph.converting.unpickle", "mergegraph.search.tensors",
+    "mergegraph.converting.unpickle", "mergegraph.search.tensors", "mergegraph.cluster", "mergegraph.cli.sharding",
+    "mergegraph.cli.clustering",
 )  # fmt: skip
 
 
