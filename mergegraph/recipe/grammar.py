@@ -37,6 +37,9 @@ _HINTS = {
     "$": "a parameter is written ${name}, and declared under `parameters:`",
 }
 
+_PLACE = re.compile(r"(?:~|\.{0,2}/|[a-z][a-z0-9+.-]*://)\S*|[A-Za-z][\w.-]*/[A-Za-z][\w.-]*(?:@\S+)?")
+"""A path, an address or an id of the Hub; `a/2` is none."""
+
 
 class ExpressionError(ValueError):
     """The text is no expression, or its terms do not fit together. `problem` has no place yet."""
@@ -89,6 +92,10 @@ class _Token:
 
 def parse(text: str) -> Tree:
     """The tree of an expression. ExpressionError names the column and shows it."""
+    if _PLACE.fullmatch(text.strip()):
+        place = text.strip()
+        fact = f"{place} is the place of a model, not an expression."
+        raise error_at(text, 0, fact, f"give it a name under `models:`, as in `base: {place}`, and use that name here")
     parser = _Parser(text)
     tree = parser.sum(0)
     if parser.next.kind != "end":

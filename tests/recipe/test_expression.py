@@ -119,6 +119,10 @@ def test_an_expression_becomes_these_nodes(text: str, nodes: list[str], reason: 
 
 BROKEN: list[tuple[str, int | None, tuple[str, ...], str]] = [
     ("a / 2", 2, ('"/" at column 3', "multiply"), "division"),
+    ("./models/base", 0, ("the place of a model", "under `models:`"), "a path, which belongs under models"),
+    ("~/base", 0, ("the place of a model", "`base: ~/base`"), "a path from the home folder"),
+    ("org/name@main", 0, ("the place of a model",), "an id of the Hub"),
+    ("s3://bucket/base", 0, ("the place of a model",), "an address"),
     ("a ^ 2", 2, ("no powers",), "a power"),
     ("a b", 2, ("operator",), "two names"),
     ("2 a", 2, ("operator",), "a number and a name"),
