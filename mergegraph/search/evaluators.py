@@ -34,6 +34,10 @@ class LmEval(FieldModel):
     """Tasks of lm-eval (extra `eval`): a list, or a list for each split."""
 
     tasks: dict[str, tuple[str, ...]] | tuple[str, ...] = Field(description="task names, or task names by split")
+    tasks_from: str | None = Field(
+        default=None,
+        description="a folder with tasks of your own, relative to the search; the others are not looked at",
+    )
     limit: int | None = Field(default=None, ge=1, description="only the first so many examples of a task")
     few_shot: int = Field(default=0, ge=0, description="examples shown before each question")
     batch_size: int = Field(default=8, ge=1, description="questions at once")
@@ -90,6 +94,10 @@ def problems(evaluator: Evaluator, splits: tuple[str, ...], document: Document, 
         yield from _function_problems(evaluator, document, folder)
     if evaluator.lm_eval is not None:
         yield from _task_problems(evaluator.lm_eval, splits, document)
+        own = evaluator.lm_eval.tasks_from
+        if own is not None and not (folder / own).is_dir():
+            at, fix = document.where(("evaluator", "lm_eval", "tasks_from")), "correct the path"
+            yield Problem(f"There is no folder {folder / own}.", at, fix=fix)
         if find_spec("lm_eval") is None:
             fact, fix = "This search needs lm-eval, which is not installed.", "pip install 'mergegraph[eval]'"
             yield Problem(fact, document.where(("evaluator", "lm_eval")), fix=fix)
@@ -177,6 +185,8 @@ def _defined_in(file: Path) -> Mapping[str, ast.stmt] | None:
                 found |= {target.id: statement for target in statement.targets if isinstance(target, ast.Name)}
             case ast.Expr():
                 pass
+            case ast.If() if "__name__" in ast.dump(statement.test):
+                pass  # what it does as a program
             case _:
                 return None
     return None if "*" in found or "__getattr__" in found else found
@@ -239,6 +249,8 @@ def _files(evaluator: Evaluator, folder: Path) -> Iterator[Path]:
                 yield folder / part
     if evaluator.python is not None and (file := _module(evaluator, folder)[1]) is not None:
         yield file
+    if evaluator.lm_eval is not None and evaluator.lm_eval.tasks_from is not None:
+        yield from _matches(folder / evaluator.lm_eval.tasks_from, "**/*")
 
 
 def _is_file(path: Path) -> bool:

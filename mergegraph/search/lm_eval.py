@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from mergegraph.search.evaluators import LmEval
 
 
-def evaluate(model: str, split: str, wanted: LmEval) -> dict[str, Any]:
-    """Every number of every task, and those of each example where the task's number is their mean."""
+def evaluate(model: str, split: str, wanted: LmEval, folder: Path) -> dict[str, Any]:
+    """Every number of every task, and those of each example where the task's number is their mean. `folder`: of the
+    search."""
     try:
         lm_eval: Any = import_module("lm_eval")
     except ImportError as error:
@@ -24,6 +26,7 @@ def evaluate(model: str, split: str, wanted: LmEval) -> dict[str, Any]:
         device=wanted.device,
         limit=wanted.limit,
         log_samples=True,
+        task_manager=_own_tasks(folder / wanted.tasks_from) if wanted.tasks_from is not None else None,
     )
     metrics: dict[str, Any] = {}
     examples: dict[str, list[float]] = {}
@@ -39,6 +42,11 @@ def evaluate(model: str, split: str, wanted: LmEval) -> dict[str, Any]:
             if each:
                 examples[called] = each
     return {**metrics, "examples": examples}
+
+
+def _own_tasks(folder: Path) -> Any:
+    tasks: Any = import_module("lm_eval.tasks")
+    return tasks.TaskManager(include_path=str(folder), include_defaults=False)
 
 
 def _examples(samples: Any, metric: str, filtered: str, mean: float) -> list[float]:

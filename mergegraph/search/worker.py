@@ -164,7 +164,8 @@ def _function(name: str) -> Callable[..., object]:
 def _lm_eval(question: dict[str, Any]) -> object:
     from mergegraph.search.lm_eval import evaluate
 
-    return evaluate(question["model"], question["split"], LmEval.model_validate(question["evaluator"]["lm_eval"]))
+    wanted = LmEval.model_validate(question["evaluator"]["lm_eval"])
+    return evaluate(question["model"], question["split"], wanted, Path(question["folder"]))
 
 
 def _plain(value: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 from tests.search.searches import calls, write_search
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-KILLS = 5
+KILLS = 4
 VARYING = {"seconds", "made_seconds", "timeout"}
 
 
