@@ -25,6 +25,7 @@ from mergegraph.cli.options import (
     budget_bytes,
     device_name,
     one_of,
+    refuse_together,
     share_of,
 )
 from mergegraph.cli.reporting import reporting
@@ -117,8 +118,12 @@ def run(
     with reporting(as_json=as_json), accessing(local=local):
         device = _for_stats(device) if stats else device
         device = device_name(device)
-        share = share_of(shards, stats=stats) if shards is not None else None
         one_of("--executor", executor, ("threads", "ray"))
+        refuse_together(
+            shards=shards, executor=executor, stats=stats, sync=not no_sync, strict_integers=strict_integers,
+            verify_output=verify_output, expression=expression, address=address, gpus=gpus,
+        )  # fmt: skip
+        share = share_of(shards) if shards is not None else None
         budgeted, device_budgeted = budget_bytes(budget), budget_bytes(device_budget, "--device-budget")
         if expression is None:
             source = recipe_from_file(_given(recipe), sets or (), sweeps or (), fix_known_faults=fix_known_faults)
@@ -147,7 +152,7 @@ def run(
 
             clustering = Clustering(
                 address, threads or 0, gpus, device, device_budgeted, overwrite=overwrite,
-                allow_non_finite=allow_non_finite, verify_output=verify_output,
+                allow_non_finite=allow_non_finite, verify_output=verify_output, strict_integers=strict_integers,
             )  # fmt: skip
             run_on_cluster(planned, clustering, as_json=as_json, quiet=quiet)
             return
@@ -185,6 +190,9 @@ def finalize(
     allow_unrelated: AllowUnrelated = False,
     max_header_mb: MaxHeader = 25,
     fix_known_faults: FixKnownFaults = False,
+    strict_integers: Annotated[
+        bool, typer.Option("--strict-integers", help="Stop where integer tensors differ, instead of warning.")
+    ] = False,
     no_read_back: Annotated[
         bool, typer.Option("--no-read-back", help="Believe the parts' records: compare lengths and headers only.")
     ] = False,
@@ -207,7 +215,7 @@ def finalize(
         )
         finishing = Finishing(
             device, overwrite=overwrite, allow_non_finite=allow_non_finite, reads_back=not no_read_back,
-            verify_output=verify_output,
+            verify_output=verify_output, strict_integers=strict_integers,
         )  # fmt: skip
         put_together(planned, finishing, as_json=as_json, quiet=quiet)
 

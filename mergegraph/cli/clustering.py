@@ -35,6 +35,7 @@ class Clustering:
     overwrite: bool
     allow_non_finite: bool
     verify_output: bool
+    strict_integers: bool
 
 
 def run_on_cluster(plan: Plan, clustering: Clustering, *, as_json: bool, quiet: bool) -> None:
@@ -49,7 +50,14 @@ def run_on_cluster(plan: Plan, clustering: Clustering, *, as_json: bool, quiet: 
         refuse_standing(plan, kind)
     threads = clustering.threads or min(_MOST_THREADS, os.cpu_count() or 1)
     began = time.monotonic()
-    asked = Asked(threads, clustering.device, kind, clustering.device_budget_bytes, clustering.allow_non_finite)
+    asked = Asked(
+        threads,
+        clustering.device,
+        kind,
+        clustering.device_budget_bytes,
+        clustering.allow_non_finite,
+        clustering.overwrite,
+    )
     with ExitStack() as stack:
         pool = stack.enter_context(
             ray_pool(
@@ -66,9 +74,13 @@ def run_on_cluster(plan: Plan, clustering: Clustering, *, as_json: bool, quiet: 
     elif not quiet:
         say(*_summary(made, time.monotonic() - began))
     finishing = Finishing(
-        clustering.device, overwrite=clustering.overwrite, allow_non_finite=clustering.allow_non_finite,
-        reads_back=True, verify_output=clustering.verify_output,
-    )  # fmt: skip
+        clustering.device,
+        overwrite=clustering.overwrite,
+        allow_non_finite=clustering.allow_non_finite,
+        reads_back=True,
+        verify_output=clustering.verify_output,
+        strict_integers=clustering.strict_integers,
+    )
     put_together(plan, finishing, as_json=as_json, quiet=quiet)
 
 

@@ -82,15 +82,49 @@ def one_of(option: str, value: str | None, known: tuple[str, ...]) -> None:
         raise RecipeError(Problem(f'{option} has no "{value}".', Location(f"{option} {value}"), fix=fix))
 
 
-def share_of(text: str, *, stats: bool) -> Share:
-    """The part that `--shards I/N` means. RecipeError for anything else, or where a part cannot do what is asked."""
-    at = Location(f"--shards {text}")
+def share_of(text: str) -> Share:
+    """The part that `--shards I/N` means. RecipeError for anything else."""
     found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
     number, count = (int(found[1]), int(found[2])) if found else (0, 0)
     if not 1 <= number <= count:
         why = "parts count from 1: an index I that counts from 0 is $((I + 1))" if found else ""
-        raise RecipeError(Problem(f'"{text}" is no part of a whole.', at, why=why, fix="--shards 1/8, up to 8/8"))
-    if stats:
-        why = "statistics are of whole outputs, and a part sees some tensors of them"
-        raise RecipeError(Problem("--shards keeps no statistics.", at, why=why, fix="mergegraph stats RECIPE"))
+        fact = f'"{text}" is no part of a whole.'
+        raise RecipeError(Problem(fact, Location(f"--shards {text}"), why=why, fix="--shards 1/8, up to 8/8"))
     return Share(number, count)
+
+
+def refuse_together(
+    *,
+    shards: str | None,
+    executor: str,
+    stats: bool,
+    sync: bool,
+    strict_integers: bool,
+    verify_output: bool,
+    expression: str | None,
+    address: str | None,
+    gpus: float,
+) -> None:
+    """RecipeError for every option that would be ignored beside another: nothing is."""
+    ray = executor == "ray"
+    at_the_end = "give it to `mergegraph finalize`, which ends what parts begin"
+    measure = "mergegraph stats RECIPE, before or afterwards"
+    clashes = (
+        (shards and ray, "--shards", "--executor ray", "the cluster hands out every shard; leave one of them out"),
+        (shards and stats, "--stats", "--shards", measure),
+        (ray and stats, "--stats", "--executor ray", measure),
+        (shards and strict_integers, "--strict-integers", "--shards", at_the_end),
+        (shards and verify_output, "--verify-output", "--shards", at_the_end),
+        (shards and expression, "-e", "--shards", "write a recipe: `finalize` takes a file"),
+        (shards and not sync, "--no-sync", "--shards", "leave it out: what machines share is always synced"),
+        (ray and not sync, "--no-sync", "--executor ray", "leave it out: what machines share is always synced"),
+        (address and not ray, "--address", "--executor threads", "--executor ray"),
+        (gpus and not ray, "--gpus", "--executor threads", "--executor ray, or --device cuda:all on this machine"),
+    )
+    problems = [
+        Problem(f"{option} means nothing beside {other}.", Location(option), fix=fix)
+        for clash, option, other, fix in clashes
+        if clash
+    ]
+    if problems:
+        raise RecipeError(*problems)

@@ -43,6 +43,7 @@ class Finishing:
     allow_non_finite: bool
     reads_back: bool
     verify_output: bool
+    strict_integers: bool
 
 
 def make_share(plan: Plan, making: Making, *, as_json: bool, quiet: bool) -> None:
@@ -75,13 +76,20 @@ def put_together(plan: Plan, finishing: Finishing, *, as_json: bool, quiet: bool
     kind = devices.kind if devices else "cpu"
     if not finishing.overwrite:
         refuse_standing(plan, kind)
-    warnings = adopt(plan, kind=kind, reads_back=finishing.reads_back)
+    warnings = adopt(plan, kind=kind, overwrite=finishing.overwrite, reads_back=finishing.reads_back)
     show_warnings(warnings)
     execute_plan(
-        plan, as_json=as_json, quiet=quiet, overwrite=finishing.overwrite, sync=True,
-        allow_non_finite=finishing.allow_non_finite, strict_integers=False, verify_output=finishing.verify_output,
-        device=finishing.device, device_budget_bytes=None,
-    )  # fmt: skip
+        plan,
+        as_json=as_json,
+        quiet=quiet,
+        overwrite=finishing.overwrite,
+        sync=True,
+        allow_non_finite=finishing.allow_non_finite,
+        strict_integers=finishing.strict_integers,
+        verify_output=finishing.verify_output,
+        device=finishing.device,
+        device_budget_bytes=None,
+    )
 
 
 def _report_json(plan: Plan, report: PartReport) -> dict[str, object]:

@@ -53,6 +53,7 @@ class Asked:
     kind: str = "cpu"
     device_budget_bytes: int | None = None
     allow_non_finite: bool = False
+    overwrite: bool = False
 
 
 @dataclass
@@ -127,7 +128,7 @@ class _Driver:
     ) -> None:
         self._plan, self._pool, self._asked, self._policy = plan, pool, asked, policy
         self._control, self._on_tick = control, on_tick
-        missing = missing_shards(standings(plan, asked.kind))
+        missing = missing_shards(standings(plan, asked.kind, overwrite=asked.overwrite))
         self._queue = deque(missing)
         self._wanted = set(missing)
         self._running: dict[Ticket, _Running] = {}

@@ -6,8 +6,9 @@ What is left of a run then is to finish it: `run` finds every tensor on disk, an
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mergegraph.errors import Location, OutputError, Problem, raise_errors
@@ -16,7 +17,7 @@ from mergegraph.execute.engine import engine_and_torch
 from mergegraph.execute.identity import Identity, identified, shard_key
 from mergegraph.execute.standing import Wanted, is_done
 from mergegraph.plan.plan import Output, Plan
-from mergegraph.plan.shards import Shard
+from mergegraph.plan.shards import Shard, shards_of
 from mergegraph.tensors.attempts import Attempt, Key, attempts_in
 from mergegraph.tensors.checksum import bytes_per_block, file_checksum
 from mergegraph.tensors.disk import sync_path
@@ -24,7 +25,7 @@ from mergegraph.tensors.journal import Journal
 from mergegraph.tensors.kept import JOURNAL, working_path
 from mergegraph.tensors.layout import FileLayout, Layout
 from mergegraph.tensors.lock import FolderLock
-from mergegraph.tensors.partial import LOCK, journal_header
+from mergegraph.tensors.partial import ATTEMPTS, LOCK, journal_header
 from mergegraph.units import format_count
 
 _SHOWN = 8
@@ -53,9 +54,9 @@ def partial_of(output: Output) -> Path:
     return output.path.with_name(f"{output.path.name}.partial")
 
 
-def standings(plan: Plan, kind: str = "cpu") -> list[Standing]:
-    """How far the workers have come with each output."""
-    return [_standing(plan, output, kind) for output in plan.outputs]
+def standings(plan: Plan, kind: str = "cpu", *, overwrite: bool = False) -> list[Standing]:
+    """How far the workers have come with each output. `overwrite`: what stands complete is to be made anew."""
+    return [_standing(plan, output, kind, overwrite=overwrite) for output in plan.outputs]
 
 
 def missing_shards(found: Sequence[Standing]) -> tuple[Shard, ...]:
@@ -63,9 +64,10 @@ def missing_shards(found: Sequence[Standing]) -> tuple[Shard, ...]:
     return tuple([Shard(index, file) for index, each in enumerate(found) for file in each.missing])
 
 
-def _standing(plan: Plan, output: Output, kind: str) -> Standing:
+def _standing(plan: Plan, output: Output, kind: str, *, overwrite: bool) -> Standing:
     key = shard_key(plan, output, kind)
-    if is_done(Wanted(plan, output, identified(plan, output, kind), kind), allow_non_finite=True):
+    wanted = Wanted(plan, output, identified(plan, output, kind), kind)
+    if not overwrite and is_done(wanted, allow_non_finite=True):
         return Standing(output, True, {}, (), key)
     partial, layout = partial_of(output), output.layout
     there = attempts_in(partial)
@@ -87,6 +89,7 @@ def adopt(
     plan: Plan,
     *,
     kind: str = "cpu",
+    overwrite: bool = False,
     reads_back: bool = True,
     tick: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Problem, ...]:
@@ -95,8 +98,8 @@ def adopt(
 
     `reads_back`: compare every checksum with the bytes on disk. `tick`: is told the bytes that were read, of all.
     """
-    found = standings(plan, kind)
-    raise_errors([problem for each in found for problem in _unready(each)], OutputError)
+    found = standings(plan, kind, overwrite=overwrite)
+    raise_errors(_unready(plan, found), OutputError)
     waiting = [each for each in found if not each.is_done]
     total = sum([file.file_bytes for each in waiting for file in each.output.layout.files])
     locks = [FolderLock.take(partial_of(each.output) / LOCK) for each in waiting]
@@ -108,7 +111,10 @@ def adopt(
     finally:
         for lock in locks:
             lock.release()
-    return tuple([warning for each in waiting for warning in _mixed(each)])
+    unneeded = [
+        _unneeded(each.output) for each in found if each.is_done and (partial_of(each.output) / ATTEMPTS).exists()
+    ]
+    return (*unneeded, *[warning for each in waiting for warning in _mixed(each)])
 
 
 def _check(waiting: Sequence[Standing], read: Callable[[int], None]) -> None:
@@ -165,26 +171,49 @@ def _put_together(plan: Plan, standing: Standing, identity: Identity, kind: str)
     sync_path(partial)
 
 
-def _unready(standing: Standing) -> Iterator[Problem]:
-    """What keeps an output from being put together."""
-    missing = standing.missing
-    if not missing:
-        return
-    output = standing.output
+def _unready(plan: Plan, found: Sequence[Standing]) -> list[Problem]:
+    """What keeps outputs from being put together; the last says which parts to run."""
+    problems = [_missing(each) for each in found if each.missing]
+    if problems:
+        problems[-1] = replace(problems[-1], fix=_parts_to_run(plan, found))
+    return problems
+
+
+def _missing(standing: Standing) -> Problem:
+    output, missing = standing.output, standing.missing
     files = output.layout.files
     names = ", ".join([files[index].name for index in missing[:_SHOWN]]) + (", …" if len(missing) > _SHOWN else "")
     why = f"not complete in {partial_of(output)}: {names}"
     if standing.others:
         why += f"\n{format_count(len(standing.others), 'other')} there cannot be used: " + _difference(standing)
     be = "is" if len(missing) == 1 else "are"
-    yield Problem(
-        f"{len(missing)} of {format_count(len(files), 'shard')} of {output.path} {be} missing.",
+    fact = f"{len(missing)} of {format_count(len(files), 'shard')} of {output.path} {be} missing."
+    return Problem(fact, at=output.at, node=output.node, why=why)
+
+
+def _parts_to_run(plan: Plan, found: Sequence[Standing]) -> str:
+    """The parts that hold the missing shards, counted as the others were."""
+    shards = shards_of(plan)
+    told = Counter(str(attempt.facts.get("part", "")) for each in found for attempt in each.attempts.values())
+    counts = Counter(int(part.rpartition("/")[2]) for part in told.elements() if part.rpartition("/")[2].isdigit())
+    count = counts.most_common(1)[0][0] if counts else len(shards)
+    wanted = sorted({shards.index(shard) % count + 1 for shard in missing_shards(found)})
+    lines = [f"mergegraph run RECIPE --shards {number}/{count}" for number in wanted[:_SHOWN]]
+    more = [f"and {len(wanted) - _SHOWN} more"] if len(wanted) > _SHOWN else []
+    return "\n".join(["run these, with the options that the others had:", *lines, *more])
+
+
+def _unneeded(output: Output) -> Problem:
+    """A warning: somebody made shards of what is complete."""
+    attempts = partial_of(output) / ATTEMPTS
+    return Problem(
+        f"{attempts} holds shards of an output that is complete.",
         at=output.at,
         node=output.node,
-        why=why,
-        fix=f"run the parts that did not end: mergegraph run RECIPE --shards {missing[0] + 1}/{len(files)}, …"
-        if standing.attempts else f"mergegraph run RECIPE --shards 1/{len(files)}, and so on",
-    )  # fmt: skip
+        why="parts were run again after it was put together",
+        fix=f"rm -r {partial_of(output)}, or mergegraph finalize RECIPE --overwrite to take them in its place",
+        severity="warning",
+    )
 
 
 def _difference(standing: Standing) -> str:

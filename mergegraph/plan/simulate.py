@@ -32,7 +32,7 @@ class Machine:
 
     bandwidth: float = 1e9
     threads: int = 4
-    start_seconds: float = 3.0
+    start_seconds: float = 1.4
     price: float = 0.0
 
 

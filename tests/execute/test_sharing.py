@@ -240,3 +240,33 @@ def test_two_attempts_at_one_shard_are_as_good_as_one(models: Path, tmp_path: Pa
     adopt(plan)
     merged(plan)
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
+def test_an_output_that_is_complete_is_made_anew_where_that_is_asked_for(models: Path, tmp_path: Path) -> None:
+    plan = plan_of(models, tmp_path / "out")
+    merged(plan)
+    before = (tmp_path / "out" / "model.safetensors.index.json").stat().st_ino
+    make(plan, 1, 1)
+    (warning,) = adopt(plan)
+    assert "rm -r" in warning.fix
+    assert adopt(plan, overwrite=True) == ()
+    assert merged(plan, overwrite=True).computed == 0
+    assert (tmp_path / "out" / "model.safetensors.index.json").stat().st_ino != before
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_the_parts_to_run_are_counted_over_all_outputs_as_the_others_were(models: Path, tmp_path: Path) -> None:
+    saves = "".join(
+        f"\n{name}: {{op: save, input: m, path: {tmp_path / name}, max_shard_size: {size}}}"
+        for name, size in (("first", "20KB"), ("second", "40KB"))
+    )
+    plan = planned(models, LOADS + RECIPES["soup"] + saves)
+    count = len(shards_of(plan))
+    for number in range(1, count):
+        make(plan, number, count)
+    with pytest.raises(OutputError, match=f"--shards {count}/{count}") as refused:
+        adopt(plan)
+    assert str(refused.value).count("--shards") == 1
+    make(plan, count, count)
+    adopt(plan)
+    merged(plan)
