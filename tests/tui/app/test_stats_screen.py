@@ -237,25 +237,3 @@ def test_a_child_measures_a_recipe(two_tuned: Path, tmp_path: Path) -> None:
     found.child.wait(60)
     assert found.ended() == tmp_path / "kept" / "a.json"
     assert (tmp_path / "kept" / "a.json").is_file()
-
-
-def test_a_form_foretells_from_the_record_of_the_recipe(two_tuned: Path, record_file: Path) -> None:
-    """What an inspector does: show the panel, and tell it what is typed."""
-
-    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
-        file = measured_file(app.workspace.document)
-        panel = PreviewPanel()
-        await app.screen.mount(panel)
-        panel.show_field(app.workspace, "merged", (), "base + 0.3*(code - base)")
-        await until(pilot, lambda: "no statistics yet" in panel.text)
-        file.parent.mkdir(parents=True)
-        file.write_bytes(record_file.read_bytes())
-        panel.show_field(app.workspace, "merged", (), "base + 0.3*(code - base)")
-        await until(pilot, lambda: "kept of code" in panel.text)
-        assert "attribution to french" in panel.text
-        rows = {line[:20].strip(): line.split()[-1] for line in panel.text.splitlines()}
-        assert rows["attribution to code"] == "0.300"
-        panel.show_field(app.workspace, "merged", (), "base + 0.3*(code")
-        await until(pilot, lambda: "not foretold" in panel.text)
-
-    drive(MergegraphApp(workspace_of(two_tuned)), act)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar, cast
 
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
@@ -40,10 +40,16 @@ class Dialog(ModalScreen[Answer | None], Generic[Answer]):
     """
 
     def compose(self) -> ComposeResult:
+        cast("App[object]", self.app).clear_notifications()  # what was said before must not lie over it
         with Vertical(id="frame") as frame:
             frame.border_title = self.title_text()
             yield from self.compose_body()
             yield Label(self.HINT, id="hint", markup=False)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it will be dismissed by itself, and keys are to wait for that."""
+        return False
 
     def compose_body(self) -> ComposeResult:
         yield from ()

@@ -13,6 +13,7 @@ from mergegraph_tui.keys import EDIT, bindings
 from mergegraph_tui.screens.form_actions import FormActions
 from mergegraph_tui.widgets.graph_canvas import GraphCanvas
 from mergegraph_tui.widgets.inspector import Inspector
+from mergegraph_tui.widgets.preview import PreviewPanel
 from mergegraph_tui.widgets.problems_list import ProblemsList
 from mergegraph_tui.widgets.rail_view import RailView
 from mergegraph_tui.widgets.yaml_pane import YamlPane
@@ -43,6 +44,8 @@ class EditScreen(FormActions):
         & #graph { width: 1fr; }
         & #node { width: 36; padding-left: 1; }
         & #yaml { width: 1fr; display: none; }
+        & #foretold { display: none; max-height: 50%; padding: 0 1 0 0; }
+        & #foretold.-shown { display: block; }
         & #problems { max-height: 30%; }
         & RailView { display: none; }
         & #graph.-rail RailView { display: block; }
@@ -70,6 +73,7 @@ class EditScreen(FormActions):
                 yield NodeList(self.workspace.drawn, ascii_only=ascii_only)
             with Vertical(id="node", classes="pane"):
                 yield Inspector(self.refused, ascii_only=ascii_only)
+                yield PreviewPanel(ascii_only=ascii_only, is_short=True, id="foretold")
         yield ProblemsList(ascii_only=ascii_only, id="problems", classes="pane")
 
     def on_mount(self) -> None:
