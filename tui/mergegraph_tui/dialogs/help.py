@@ -38,9 +38,9 @@ MOUSE = Topic(
     "Mouse",
     (
         ("click", "select"),
-        ("2 x click", "edit; on empty canvas: add"),
+        ("2 x click", "edit; on a wire: insert; on empty canvas: add"),
         ("drag", "from a node to a node: wire; to nothing: add"),
-        ("right", "what can be done with the node"),
+        ("right", "what can be done with the node, or the wire"),
         ("wheel", "scroll; with ctrl: larger, smaller"),
     ),
 )

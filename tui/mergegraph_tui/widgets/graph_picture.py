@@ -218,5 +218,11 @@ class GraphPicture(PaintedStrips):
             return None
         return self._painting.owner(x + self.scroll_offset.x, y + self.scroll_offset.y)
 
+    def wires_at(self, x: int, y: int) -> tuple[tuple[str, str], ...]:
+        """The wires under a cell of the widget, from node to reader."""
+        if self._painting is None:
+            return ()
+        return self._painting.wires_at(x + self.scroll_offset.x, y + self.scroll_offset.y)
+
     def painted(self, graph: DrawnGraph) -> None:
         """A picture of `graph` was made: who derives from this marks it."""
