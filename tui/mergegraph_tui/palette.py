@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 from textual.command import DiscoveryHit, Hit, Provider
 from textual.dom import DOMNode
 
-from mergegraph_tui.keys import EVERYWHERE, Key
+from mergegraph_tui.keys import EVERYWHERE, Key, own_bindings
 from mergegraph_tui.model.files import from_home
 from mergegraph_tui.model.key_map import config_file
 from mergegraph_tui.model.recipes import recent, short
@@ -95,7 +95,7 @@ class Commands(Provider):
     def _of_widget(self, widget: DOMNode) -> Iterator[Command]:
         """What can be done to the view of the widget that has the focus, as `view.larger`."""
         said: set[str] = set()
-        for binding in self._here.own_bindings(type(widget)):
+        for binding in own_bindings(type(widget)):
             if binding.id and binding.id not in said and binding.id.startswith("view."):
                 said.add(binding.id)
                 act = partial(self._here.run_action, binding.action, widget)

@@ -7,18 +7,22 @@ from pathlib import Path
 from mergegraph.cli.terminal import say_text
 from mergegraph.errors import OutputError, Problem, RecipeError
 from mergegraph_tui.model import runs
+from mergegraph_tui.model.chosen_theme import chosen_theme
 from mergegraph_tui.model.document import Document
 from mergegraph_tui.model.followed import recipe_of_run
 from mergegraph_tui.model.recipes import remember
-from mergegraph_tui.theme import ThemeName
+from mergegraph_tui.terminal import HUNG_UP, TerminalWatch, is_of_a_server, refuse_without
+from mergegraph_tui.theme import THEMES, ThemeName
 from mergegraph_tui.workspace import Workspace
 
 
-def start(recipe: Path | None, *, attach: str | None, ascii_only: bool, theme: ThemeName, web: bool) -> int:
+def start(recipe: Path | None, *, attach: str | None, ascii_only: bool, theme: ThemeName | None, web: bool) -> int:
     """Show the interface until it is left; the exit code. RecipeError for a file that is no text.
 
-    `attach`: show a run that lives, that of an output, or with "" the newest.
+    `attach`: show a run that lives, that of an output, or with "" the newest. `theme`: None for the one chosen last.
     """
+    if not web:
+        refuse_without()
     workspace = workspace_of(recipe, attach=attach, ascii_only=ascii_only)
     if web:
         from mergegraph_tui.web import serve
@@ -26,11 +30,21 @@ def start(recipe: Path | None, *, attach: str | None, ascii_only: bool, theme: T
         return serve(recipe, attach=attach, ascii_only=ascii_only, theme=theme)
     from mergegraph_tui.app import MergegraphApp
 
-    app = MergegraphApp(workspace, theme=theme, mode="run" if attach is not None else "edit")
+    app = MergegraphApp(workspace, theme=theme or theme_of_user(), mode="run" if attach is not None else "edit")
+    terminal = TerminalWatch(lambda: app.call_later(app.exit, 0))
+    if not is_of_a_server():
+        terminal.begin()
     code = app.run() or 0
+    if terminal.is_gone:
+        return HUNG_UP
     if (left := app.run_that_goes_on()) is not None:
         say_text(str(left))
     return code
+
+
+def theme_of_user() -> ThemeName:
+    """The one that was chosen last, at first the dark one."""
+    return "light" if chosen_theme(THEMES) == "light" else "dark"
 
 
 def workspace_of(recipe: Path | None, *, attach: str | None = None, ascii_only: bool = False) -> Workspace:

@@ -98,7 +98,7 @@ class StatsRecord(PlaceScreen):
         shown = f"{record.result or 'models'} vs {record.base or 'nothing'}"
         if self.other is not None:
             return f"A {self.loaded.name}   B {self.other.name}"
-        return shown if self.is_of_this_text else f"{shown}, of an earlier text: r measures again"
+        return shown if self.is_of_this_text else f"of an earlier text, r measures again: {shown}"
 
     def nothing_text(self) -> str:
         """What stands where there is no record."""
