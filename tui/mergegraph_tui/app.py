@@ -29,6 +29,7 @@ from mergegraph_tui.run_actions import RunActions
 from mergegraph_tui.screens.base import PlaceScreen
 from mergegraph_tui.screens.edit import EditScreen
 from mergegraph_tui.theme import STYLES, THEMES, ThemeName, draw_scroll_bars
+from mergegraph_tui.type_ahead import TypeAhead
 from mergegraph_tui.workspace import Workspace
 
 
@@ -45,7 +46,7 @@ def _stats_screen() -> Screen[None]:
     return StatsScreen()
 
 
-class MergegraphApp(FileActions, RunActions, Keeping, FindingTheWay):
+class MergegraphApp(FileActions, RunActions, Keeping, FindingTheWay, TypeAhead):
     """`mode`: the one that it begins in."""
 
     TITLE = "mergegraph"
