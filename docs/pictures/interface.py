@@ -61,7 +61,7 @@ SHOTS = [
     *(Shot("edit", stop, MIDDLE) for stop in ("form", "text")),
     *(Shot("adding", stop, MIDDLE) for stop in ("add", "plan")),
     *(Shot("finding", stop, MIDDLE) for stop in ("help", "open")),
-    *(Shot("statistics", stop, MIDDLE) for stop in ("rule", "curve", "compare")),
+    *(Shot("statistics", stop, MIDDLE) for stop in ("rule", "curve", "compare", "foretold")),
     Shot("run", "run-failed", MIDDLE),
     Shot("edit", "edit", MIDDLE, "light"),
 ]  # fmt: skip

@@ -204,10 +204,21 @@ async def statistics(walk: Walk) -> None:
     await walk.press("enter")
     await walk.until(lambda: screen.other is not None)
     walk.see("compare")
+    await walk.press("f2")
+    await walk.select("merged")
+    await walk.press("enter")
+    await walk.type("base + 0.8*(code - base) + 0.4*(french - base)")
+    await walk.until(lambda: _foretells_another(app))
+    walk.see("foretold")
 
 
 def _is_foretold(app: MergegraphApp) -> bool:
     return "kept" in app.screen.query_one(PreviewPanel).text
+
+
+def _foretells_another(app: MergegraphApp) -> bool:
+    rows = [line.split() for line in app.screen.query_one(PreviewPanel).text.splitlines()]
+    return any(row[:1] == ["kept"] and row[-1] != row[-2] for row in rows)
 
 
 def _as(app: MergegraphApp, kind: type[T]) -> T:
