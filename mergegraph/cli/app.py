@@ -226,7 +226,7 @@ def tui(
         Path | None, typer.Argument(metavar="[RECIPE]", help="The recipe; with --attach an output.")
     ] = None,
     attach: Annotated[
-        bool, typer.Option("--attach", help="Show a run that goes on; the newest, or that of OUTPUT.")
+        bool, typer.Option("--attach", help="Show a run, gone on or ended: the newest, or that of OUTPUT.")
     ] = False,
     ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII characters alone.")] = False,
     theme: Annotated[

@@ -9,6 +9,7 @@ from mergegraph.errors import OutputError, Problem, RecipeError
 from mergegraph_tui.model import runs
 from mergegraph_tui.model.chosen_theme import chosen_theme
 from mergegraph_tui.model.document import Document
+from mergegraph_tui.model.files import is_there
 from mergegraph_tui.model.followed import recipe_of_run
 from mergegraph_tui.model.recipes import remember
 from mergegraph_tui.terminal import HUNG_UP, TerminalWatch, is_of_a_server, refuse_without
@@ -19,7 +20,8 @@ from mergegraph_tui.workspace import Workspace
 def start(recipe: Path | None, *, attach: str | None, ascii_only: bool, theme: ThemeName | None, web: bool) -> int:
     """Show the interface until it is left; the exit code. RecipeError for a file that is no text.
 
-    `attach`: show a run that lives, that of an output, or with "" the newest. `theme`: None for the one chosen last.
+    `attach`: show the run of an output; with "" the newest that lives, else the one that was begun last. `theme`: None
+    for the one chosen last.
     """
     if not web:
         refuse_without()
@@ -34,7 +36,7 @@ def start(recipe: Path | None, *, attach: str | None, ascii_only: bool, theme: T
     terminal = TerminalWatch(lambda: app.call_later(app.exit, 0))
     if not is_of_a_server():
         terminal.begin()
-    code = app.run() or 0
+    code = app.run() or app.return_code or 0
     if terminal.is_gone:
         return HUNG_UP
     if (left := app.run_that_goes_on()) is not None:
@@ -49,9 +51,10 @@ def theme_of_user() -> ThemeName:
 
 def workspace_of(recipe: Path | None, *, attach: str | None = None, ascii_only: bool = False) -> Workspace:
     """What the interface begins with."""
+    _refuse_nowhere()
     if attach is None:
         return Workspace(_document(recipe), ascii_only=ascii_only)
-    run = runs.find(Path(attach)) if attach else next(iter(runs.living()), None)
+    run = runs.find(Path(attach)) if attach else next(iter([*runs.living(), *runs.known()]), None)
     if run is None:
         raise OutputError(_nothing_to_attach(attach))
     of_run = recipe or recipe_of_run(run)
@@ -63,9 +66,9 @@ def _document(recipe: Path | None) -> Document:
     """A file that is not there yet is begun: it is made by the first save."""
     if recipe is None:
         return Document.new()
-    if not recipe.exists():
+    if not is_there(recipe):
         document = Document.new(folder=recipe.absolute().parent)
-        document.path = recipe
+        document.path = recipe.absolute()
         return document
     found = Document.open(recipe)
     if isinstance(found, Problem):
@@ -74,6 +77,13 @@ def _document(recipe: Path | None) -> Document:
     return found
 
 
+def _refuse_nowhere() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise OutputError(Problem("The folder that you are in is gone.", fix="cd to one that is there")) from error
+
+
 def _nothing_to_attach(output: str) -> Problem:
-    what = f"No run writes {output}." if output else "No run lives on this machine."
+    what = f"No run writes {output}." if output else "No run of this machine is known."
     return Problem(what, fix="start one: mergegraph tui RECIPE, then p")

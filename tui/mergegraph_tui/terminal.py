@@ -61,7 +61,10 @@ class TerminalWatch:
         poll = select.poll()
         poll.register(0, 0)
         while not self._told.is_set():
-            if poll.poll(_LOOK_MILLISECONDS):
+            seen = sum(event for _, event in poll.poll(_LOOK_MILLISECONDS))
+            if seen & select.POLLNVAL:  # a system that cannot look at terminals so: the signal remains
+                self._told.wait()
+            elif seen & (select.POLLHUP | select.POLLERR):
                 break
         self.is_gone = True
         self._leave()

@@ -8,6 +8,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 
 from mergegraph_tui.keys import EDIT, bindings
 from mergegraph_tui.screens.form_actions import FormActions
@@ -42,7 +43,7 @@ class EditScreen(FormActions):
     EditScreen {
         & #body { height: 1fr; }
         & #graph { width: 1fr; }
-        & #node { width: 36; padding-left: 1; }
+        & #node { width: 36; max-width: 50%; padding-left: 1; }
         & #yaml { width: 1fr; display: none; }
         & #foretold { display: none; max-height: 50%; padding: 0 1 0 0; }
         & #foretold.-shown { display: block; }
@@ -192,7 +193,7 @@ class EditScreen(FormActions):
         graph.border_title = "Graph"
         if canvas.connecting is not None:
             way = "to" if not canvas.is_connecting_backwards else "from"
-            graph.border_title = f"Connect {canvas.connecting} {way}"
+            graph.border_title = Content(f"Connect {canvas.connecting} {way}")
             graph.border_subtitle = "arrows choose, enter wires, esc ends"
             return
         if work.is_stale and work.drawn.nodes:
