@@ -178,6 +178,16 @@ def test_statistics_are_written_as_files(two_tuned: Path, record_file: Path) -> 
             files = list(two_tuned.parent.glob(f"*-stats.{kind}"))
             assert files, kind
         assert "</svg>" in files[0].read_text()
+        before = {path.name for path in two_tuned.parent.iterdir()}
+        for name in ("", "/", "~nosuchuser/x.csv", "n" * 300 + ".csv", "x\0.csv", "."):
+            await pilot.press("E")
+            app.screen.query_one(Input).value = name
+            await pilot.press("down", "enter", "enter")
+            assert len(app.screen_stack) == 2, name
+            await pilot.press("escape", "b")
+            app.screen.query_one(Input).value = name
+            await pilot.press("escape")
+        assert {path.name for path in two_tuned.parent.iterdir()} == before
 
     drive(app_of(two_tuned, record_file), act)
 
@@ -195,6 +205,9 @@ def test_narrow_and_wide_show_what_fits(two_tuned: Path, record_file: Path, size
             assert not screen.query_one("#heat").display
             text = "\n".join(strip.text for strip in app.screen._compositor.render_strips())
             assert "model.layers" in text
+            assert "esc back" in text
+            await pilot.press("escape")
+            assert screen.query_one("#heat").display
 
     drive(app_of(two_tuned, record_file, ascii_only=size == (80, 24)), act, size)
 
