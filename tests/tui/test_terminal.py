@@ -34,7 +34,7 @@ runs.sys.executable = {gated!r}
 from mergegraph.cli import command
 command()
 """
-MOST_KEYS, PRESSED = 25, 20
+MOST_KEYS, PRESSED = 25, 19
 
 
 class Terminal:

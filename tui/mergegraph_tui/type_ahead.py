@@ -16,8 +16,9 @@ from textual.css.query import NoMatches
 
 from mergegraph_tui.dialogs.dialog import Dialog
 
-_TURNS = 100
-"""Of the event loop: what a key began goes from widget to widget, a turn each; the longest way takes about 40."""
+_TURNS = 50
+"""Of the event loop: what a key began goes from widget to widget, a turn each. 5 are too few for a recipe that is built
+by one burst, 10 are enough (`tests/tui/app/test_building.py`)."""
 _LOOK_SECONDS = 0.01
 _MOST_SECONDS = 1.0
 """A key is never held longer, whatever the screen does."""

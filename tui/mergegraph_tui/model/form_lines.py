@@ -39,13 +39,15 @@ class FormLine:
 
 @dataclass(frozen=True, slots=True)
 class FormLook:
-    """What the form looks like: its width, the field under the cursor, and what was said to what was typed last."""
+    """What the form looks like: its width, the field under the cursor, whether a line to type in lies over its value,
+    and what was said to what was typed last."""
 
     width: int
     glyphs: Glyphs
     cursor: int | None = None
     said: Problem | None = None
     label: int = _LABEL[0]
+    is_typed_in: bool = False
 
 
 def fields_of(form: Form) -> tuple[FormField, ...]:
@@ -153,8 +155,10 @@ def _long_field(index: int, field: FormField, mark: str, note: str, look: FormLo
     if is_open and len(field.label) > room:
         for line in wrap(field.label, look.width - 4):
             yield FormLine(((f"    {line}", "detail"),), index)
-    shown = "".join(look.glyphs.fitted(" ".join(field.text.split()), look.width - 4))
-    yield FormLine((("    ", ""), (shown, "name")), index, 4)
+    lines = wrap(" ".join(field.text.split()), look.width - 4) or [""]
+    for number, line in enumerate(lines[:1] if is_open and look.is_typed_in else lines):
+        shown = "".join(look.glyphs.fitted(line, look.width - 4))
+        yield FormLine((("    ", ""), (shown, "name")), index, None if number else 4)
 
 
 def _label(field: FormField) -> str:

@@ -96,7 +96,7 @@ class Asking(PlaceScreen):
         self._shelf = await asyncio.to_thread(shelf, self.workspace.document.folder, known)
         if list(dialog.models) != self._shelf:
             dialog.models = self._shelf
-            if dialog.is_mounted:
+            if dialog in self.mergegraph.screen_stack:
                 dialog.refill(stay=True)
         dialog.more_come = False
 

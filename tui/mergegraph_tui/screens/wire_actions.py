@@ -122,7 +122,10 @@ class WireActions(NodeActions):
     async def _wire_menu(self, wires: Wires, at: tuple[int, int]) -> None:
         """What can be done to the wires under the pointer."""
         written = self._written(wires)
-        cuts = [Choice(index, "Cut", f"{wire.source} > {wire.reader}") for index, wire in enumerate(written)]
+        cuts = [
+            Choice(index, "Cut", f"{wire.source} > {wire.reader}", refused=_shown(wire).refused)
+            for index, wire in enumerate(written)
+        ]
         title = f"{wires[0][0]} > {', '.join(reader for _, reader in wires)}"
         picked = await self.pick(title, filtered([Choice(-1, "Insert", "a node here"), *cuts]), at)
         if picked == -1:
@@ -181,7 +184,8 @@ class WireActions(NodeActions):
 
 def _shown(wire: Wire) -> Choice[Wire]:
     place = ".".join(str(part) for part in wire.path) or "formula"
-    return Choice(wire, f"{wire.source} > {wire.reader}", f"its {place}")
+    refused = "" if wire.path else "it is in a formula: edit that"
+    return Choice(wire, f"{wire.source} > {wire.reader}", f"its {place}", refused=refused)
 
 
 def _reason(problem: Problem | None) -> str:

@@ -83,7 +83,7 @@ class FormView(PaintedLines, can_focus=True):
             return
         # The cursor is only told by its mark where it can be moved.
         cursor = self.cursor if self.has_focus or self.is_typed_in or self._said else None
-        look = FormLook(width, self.glyphs, cursor, self._said)
+        look = FormLook(width, self.glyphs, cursor, self._said, is_typed_in=self.is_typed_in)
         self._lines = form_lines(self._form, self._icon, self._views, look) if self._form else ()
         self.paint([(line.parts, _owner(line.field)) for line in self._lines], width)
 

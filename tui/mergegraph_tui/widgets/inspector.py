@@ -224,8 +224,10 @@ class Inspector(Widget):
         if self._editing is not None:
             self.post_message(self.Typing(self._node, None))
         self._editing = None
-        self.form.is_typed_in = False
         self.input.remove_class("-typing")
+        if self.form.is_typed_in:
+            self.form.is_typed_in = False
+            self.form.refill()
 
 
 def _beside(field: FormField, by: int) -> str:

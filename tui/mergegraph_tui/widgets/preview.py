@@ -43,6 +43,7 @@ class PreviewPanel(LinesView):
         super().__init__(ascii_only=ascii_only, id=id)
         self.styles.height = 1
         self._is_short = is_short
+        self._found: Preview | str = ""
         self._asked = 0
 
     def show_field(
@@ -79,7 +80,12 @@ class PreviewPanel(LinesView):
     def on_preview_panel_foretold(self, event: Foretold) -> None:
         self.show_found(event.found)
 
+    def on_resize(self) -> None:
+        if self._found:
+            self.show_found(self._found)
+
     def show_found(self, found: Preview | str) -> None:
+        self._found = found
         lines = preview_lines(found, self.size.width or _WIDTH, is_short=self._is_short)
         self.styles.height = len(lines)
         self.show(lines)
@@ -90,7 +96,7 @@ def preview_lines(found: Preview | str, width: int = _WIDTH, *, is_short: bool =
     if isinstance(found, str):
         return [((line, "dim"),) for line in wrap(f"not foretold: {found}", max(10, width - 2))]
     room = min(max(10, width - 17), _MOST_LABEL)
-    head = f"foretold, {format_count(found.of, 'tensor')}"[:room]
+    head = "foretold" if is_short else f"foretold, {format_count(found.of, 'tensor')}"[:room]
     lines: list[Line] = [((f"{head:<{room}}{'now':>8} {'then':>8}", "dim"),)]
     for label, now, then in found.rows(is_short=is_short):
         style = "strong" if now != then else "dim"
