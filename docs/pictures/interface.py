@@ -2,7 +2,8 @@
 
 The stops are those of the tests' text pictures (tests/tui/screens). A screen becomes a page of coloured text, which a
 headless Chromium (`--browser`) turns into a PNG with DejaVu Sans Mono, the font whose glyphs the interface keeps to.
-Needs Pillow, which takes the colours together; it is no part of the project.
+The dots of plots, which it lacks, are those of DejaVu Sans, each held in its cell as a terminal does. Needs
+Pillow, which takes the colours together; it is no part of the project.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import html
+import re
 import subprocess
 import sys
 import tempfile
@@ -37,7 +39,10 @@ STYLE = f"""<style>
 body {{ margin: 0; }}
 pre {{ margin: 0; font: {FONT_PIXELS}px/{ROW_PIXELS}px "DejaVu Sans Mono"; letter-spacing: -0.031px; }}
 pre + pre {{ position: absolute; top: 0; }}
+i {{ display: inline-block; width: {COLUMN_PIXELS}px; height: {ROW_PIXELS}px; line-height: {ROW_PIXELS}px;
+    vertical-align: top; font: {FONT_PIXELS}px/{ROW_PIXELS}px "DejaVu Sans"; letter-spacing: 0; }}
 </style>"""
+_DOTS = re.compile("[\u2800-\u28ff]")
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,8 @@ def _spans(row: list[Segment], *, is_ground: bool) -> Iterator[str]:
         line = "underline" if style.underline else "none"
         look = f"color:transparent;background:{back}" if is_ground else f"color:{front};text-decoration:{line}"
         look += f";font-weight:{weight}"
-        yield f'<span style="{look}">{html.escape(text)}</span>'
+        held = _DOTS.sub(lambda dots: f"<i>{dots[0]}</i>", html.escape(text))
+        yield f'<span style="{look}">{held}</span>'
 
 
 def pages(shots: list[Shot], folder: Path) -> dict[str, str]:
