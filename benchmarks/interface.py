@@ -1,7 +1,7 @@
 """What the terminal interface costs a merge, and how fast it answers keys meanwhile; through a pseudo-terminal.
 
     python benchmarks/make_inputs.py DIR --shape 1.1b
-    python benchmarks/interface.py DIR [--rounds 5] [--cases soup,deltas] [--keys 200]
+    python benchmarks/interface.py DIR [--rounds 5] [--cases soup,deltas] [--keys 100]
 
 In turn: the run alone, and the run started from the interface (`p`, enter), which shows it on the Run screen until it
 has ended. The seconds are those from the moment the run is begun until it has said how it ended, process start and

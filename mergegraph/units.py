@@ -11,13 +11,14 @@ _FACTORS = {
     **{f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGT", 1)},
     **{prefix: 1024**power for power, prefix in enumerate("KMGT", 1)},
 }
+_MOST_BYTES = 1 << 60
 _FACTORS_BY_LOWER = {unit.lower(): factor for unit, factor in _FACTORS.items()}
 
 
 def parse_bytes(text: str | int) -> int:
     """`"2GiB"` → 2147483648, `"5GB"` → 5000000000, `"512M"` → 512 MiB. ValueError says what is accepted."""
     if isinstance(text, int) and not isinstance(text, bool):
-        number, unit = float(text), ""
+        number, unit = float(min(text, 2 * _MOST_BYTES)), ""
     else:
         matched = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(text))
         if not matched or matched[2].lower() not in _FACTORS_BY_LOWER:
@@ -25,6 +26,8 @@ def parse_bytes(text: str | int) -> int:
         number, unit = float(matched[1]), matched[2].lower()
     if number <= 0:
         raise ValueError(f'"{text}" is not above zero')
+    if number * _FACTORS_BY_LOWER[unit] > _MOST_BYTES:
+        raise ValueError(f'"{str(text)[:20]}…" is more than any machine has')
     return int(number * _FACTORS_BY_LOWER[unit])
 
 

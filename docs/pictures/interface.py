@@ -2,7 +2,8 @@
 
 The stops are those of the tests' text pictures (tests/tui/screens). A screen becomes a page of coloured text, which a
 headless Chromium (`--browser`) turns into a PNG with DejaVu Sans Mono, the font whose glyphs the interface keeps to.
-Needs Pillow, which takes the colours together; it is no part of the project.
+The dots of plots, which it lacks, are those of DejaVu Sans, each held in its cell as a terminal does. Needs
+Pillow, which takes the colours together; it is no part of the project.
 """
 
 from __future__ import annotations
@@ -38,8 +39,10 @@ STYLE = f"""<style>
 body {{ margin: 0; }}
 pre {{ margin: 0; font: {FONT_PIXELS}px/{ROW_PIXELS}px "DejaVu Sans Mono"; letter-spacing: -0.031px; }}
 pre + pre {{ position: absolute; top: 0; }}
-i {{ display: inline-block; width: {COLUMN_PIXELS}px; font-style: normal; letter-spacing: 0; }}
+i {{ display: inline-block; width: {COLUMN_PIXELS}px; height: {ROW_PIXELS}px; line-height: {ROW_PIXELS}px;
+    vertical-align: top; font: {FONT_PIXELS}px/{ROW_PIXELS}px "DejaVu Sans"; letter-spacing: 0; }}
 </style>"""
+_DOTS = re.compile("[\u2800-\u28ff]")
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ SHOTS = [
     *(Shot("edit", stop, MIDDLE) for stop in ("form", "text")),
     *(Shot("adding", stop, MIDDLE) for stop in ("add", "plan")),
     *(Shot("finding", stop, MIDDLE) for stop in ("help", "open")),
-    *(Shot("statistics", stop, MIDDLE) for stop in ("rule", "curve", "compare")),
+    *(Shot("statistics", stop, MIDDLE) for stop in ("rule", "curve", "compare", "foretold")),
     Shot("run", "run-failed", MIDDLE),
     Shot("search", "search", SMALL), Shot("search", "search", MIDDLE), Shot("search", "search-line", MIDDLE),
     Shot("edit", "edit", MIDDLE, "light"),
@@ -96,9 +99,8 @@ def _spans(row: list[Segment], *, is_ground: bool) -> Iterator[str]:
         line = "underline" if style.underline else "none"
         look = f"color:transparent;background:{back}" if is_ground else f"color:{front};text-decoration:{line}"
         look += f";font-weight:{weight}"
-        # Dots of lines come from another font, whose letters are not as wide.
-        shown = re.sub("[\u2800-\u28ff]", lambda found: f"<i>{found[0]}</i>", html.escape(text))
-        yield f'<span style="{look}">{shown}</span>'
+        held = _DOTS.sub(lambda dots: f"<i>{dots[0]}</i>", html.escape(text))
+        yield f'<span style="{look}">{held}</span>'
 
 
 def pages(shots: list[Shot], folder: Path) -> dict[str, str]:

@@ -334,10 +334,12 @@ def tui(
         Path | None, typer.Argument(metavar="[RECIPE]", help="The recipe or search; with --attach an output.")
     ] = None,
     attach: Annotated[
-        bool, typer.Option("--attach", help="Show a run that goes on; the newest, or that of OUTPUT.")
+        bool, typer.Option("--attach", help="Show a run, gone on or ended: the newest, or that of OUTPUT.")
     ] = False,
     ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII characters alone.")] = False,
-    theme: Annotated[str, typer.Option(metavar="dark|light", help="The colours.")] = "dark",
+    theme: Annotated[
+        str | None, typer.Option(metavar="dark|light", help="The colours. Default: those chosen last, at first dark.")
+    ] = None,
     web: Annotated[bool, typer.Option("--web", help="In a browser of this machine; needs mergegraph[web].")] = False,
 ) -> None:
     """Compose, run and inspect merges in the terminal."""

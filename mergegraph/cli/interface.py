@@ -11,12 +11,15 @@ from mergegraph.errors import OutputError, Problem
 
 
 class _Interface(Protocol):
-    """What an entry point of `mergegraph.interface` is. Returns the exit code; `attach`: None, an output, or ""."""
+    """What an entry point of `mergegraph.interface` is. Returns the exit code; `attach`: None, an output, or "";
+    `theme`: None, or a name."""
 
-    def __call__(self, recipe: Path | None, *, attach: str | None, ascii_only: bool, theme: str, web: bool) -> int: ...
+    def __call__(
+        self, recipe: Path | None, *, attach: str | None, ascii_only: bool, theme: str | None, web: bool
+    ) -> int: ...
 
 
-def show_interface(recipe: Path | None, *, attach: bool, ascii_only: bool, theme: str, web: bool) -> int:
+def show_interface(recipe: Path | None, *, attach: bool, ascii_only: bool, theme: str | None, web: bool) -> int:
     """Show the interface until it is left. With `attach` what stands in the place of the recipe is an output."""
     one_of("--theme", theme, ("dark", "light"))
     for point in entry_points(group="mergegraph.interface"):

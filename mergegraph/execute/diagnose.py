@@ -6,8 +6,8 @@ import torch
 
 from mergegraph.dtypes import BY_CODE
 from mergegraph.errors import Problem, RunError
+from mergegraph.execute.results import NonFinite
 from mergegraph.execute.views import TORCH_DTYPES, Source, read_view
-from mergegraph.execute.work import NonFinite
 from mergegraph.expr import Read
 from mergegraph.plan.plan import Plan
 from mergegraph.units import format_count

@@ -33,9 +33,10 @@ from mergegraph.execute.memory import (
 )
 from mergegraph.execute.preflight import left_behind, require_space
 from mergegraph.execute.records import inputs_of, write_records
+from mergegraph.execute.results import NonFinite
 from mergegraph.execute.running import DEFAULTS, Options, Report, Running
 from mergegraph.execute.standing import Wanted, is_done, not_measured, taken
-from mergegraph.execute.work import NonFinite, Work
+from mergegraph.execute.work import Work
 from mergegraph.plan.plan import Output, Plan
 from mergegraph.plan.staging import has_device_form
 from mergegraph.provenance.verify import verify

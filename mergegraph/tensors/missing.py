@@ -6,6 +6,7 @@ A reference is a path (absolute, from `~`, or relative to the recipe's folder), 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from pathlib import Path, PureWindowsPath
@@ -26,8 +27,8 @@ def find(reference: str, folder: Path, subfolder: str | None = None) -> Place:
     remote = remote_place(reference, folder, _inside(subfolder) if subfolder else None)
     if remote is not None:
         return remote
-    path = _tidy(folder.absolute() / _expanded(reference) / _inside(subfolder or "."))
-    if not path.exists():
+    path = _tidy(folder.absolute() / expanded(reference) / _inside(subfolder or "."))
+    if not _exists(path):
         raise InputError(_nowhere(reference, path))
     return path
 
@@ -38,17 +39,34 @@ def leads_out(name: str) -> bool:
     return bool(path.drive or path.root or ".." in path.parts)
 
 
-def _expanded(reference: str) -> Path:
+def expanded(reference: str) -> Path:
+    """A path as a person writes it, with their home folder for `~`."""
     try:
         return Path(reference).expanduser()
     except RuntimeError:  # `~name` of nobody on this machine
         return Path(reference)
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # no file can be called so
+            return False
+        raise
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except OSError:
+        return False
+
+
 def _tidy(path: Path) -> Path:
     """Without `..`, unless one goes up from a link and so means another place than it seems."""
     tidy = Path(os.path.normpath(path))
-    return path if path.exists() and not (tidy.exists() and tidy.samefile(path)) else tidy
+    return path if _exists(path) and not (_exists(tidy) and tidy.samefile(path)) else tidy
 
 
 def _inside(subfolder: str) -> str:
@@ -59,14 +77,14 @@ def _inside(subfolder: str) -> str:
 
 def _nowhere(reference: str, path: Path) -> Problem:
     fact, why = f'There is no folder or file "{reference}".', f"looked for {path}"
-    if path.is_symlink():
+    if _is_link(path):
         return Problem(
             fact,
             why=f"{path} is a link that {end_of(path)}",
             fix="correct the link, or name the folder that it was to lead to",
         )
     base, plus, adapter = reference.rpartition("+")
-    if plus and base and Path(str(path).removesuffix(plus + adapter)).exists():
+    if plus and base and _exists(Path(str(path).removesuffix(plus + adapter))):
         why = f"{base} is there; the adapter on top of it ({adapter}) is another folder"
         fix = "name the model here, and the adapter in a node {op: lora, adapter: …, base: …}"
         return Problem(fact, why=why, fix=fix)
@@ -82,7 +100,7 @@ def _file_url(reference: str) -> Problem:
 
 def _first_missing(path: Path) -> tuple[Path, str]:
     """The deepest folder of `path` that exists, and the name that is missing there."""
-    while not path.parent.exists():
+    while not _exists(path.parent):
         path = path.parent
     return path.parent, path.name
 

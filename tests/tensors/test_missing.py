@@ -29,6 +29,8 @@ NOWHERE = [
     ("./models/llama+lora", ["lora", "another folder", "op: lora"], "an adapter on top"),
     ("~nobody-of-this-name/m", ["looked for"], "a home that does not exist"),
     ("", ["is empty"], "no reference at all"),
+    ("m" * 300, ["There is no folder or file"], "a name that no file can have"),
+    ("models/" + "m/" * 3000, ["There is no folder or file"], "a path that no file can have"),
 ]
 
 

@@ -9,13 +9,11 @@ from pathlib import Path
 
 from mergegraph_tui.app import MergegraphApp
 from mergegraph_tui.dialogs.help import MOUSE
-from mergegraph_tui.keys import EVERYWHERE, PLACES
+from mergegraph_tui.keys import EVERYWHERE, PLACES, own_bindings
 from mergegraph_tui.model.document import Document
-from mergegraph_tui.widgets.form_view import FormView
-from mergegraph_tui.widgets.graph_canvas import GraphCanvas
-from mergegraph_tui.widgets.heat_map import HeatMap
+from mergegraph_tui.widget_keys import TITLES, all_widgets
 from mergegraph_tui.workspace import Workspace
-from textual.widget import Widget
+from textual.dom import DOMNode
 
 from tests.tui.screens.pictures import FOLDER
 
@@ -36,16 +34,16 @@ def keys_in_words() -> str:
     topics: list[tuple[str, list[tuple[str, str, str]]]] = []
     for title, keys in (("Everywhere", EVERYWHERE), *((name.capitalize(), keys) for name, keys in PLACES.items())):
         topics.append((title, [(app.keys_shown(key), key.says, key.id) for key in keys]))
-    for title, widget in (("The graph", GraphCanvas), ("The form", FormView), ("The heat map", HeatMap)):
-        topics.append((title, list(_of_widget(app, widget))))
+    of_widgets = {TITLES[widget]: list(_of_widget(app, widget)) for widget in reversed(all_widgets())}
+    topics += reversed(of_widgets.items())
     tables = [_table(title, rows) for title, rows in topics]
     mouse = ["### The mouse\n", "| | |", "|---|---|", *(f"| {does} | {says} |" for does, says in MOUSE.rows), ""]
     return "\n".join([*tables, *mouse])
 
 
-def _of_widget(app: MergegraphApp, widget: type[Widget]) -> Iterator[tuple[str, str, str]]:
+def _of_widget(app: MergegraphApp, widget: type[DOMNode]) -> Iterator[tuple[str, str, str]]:
     shown: dict[str, tuple[list[str], str]] = {}
-    for binding in app.own_bindings(widget):
+    for binding in own_bindings(widget):
         name = str(binding.id)
         keys, _ = shown.setdefault(name, ([], binding.description))
         keys.append(app.get_key_display(binding))

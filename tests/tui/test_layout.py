@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from mergegraph_tui.model.cells import Painting
 from mergegraph_tui.model.drawing import DIRECTIONS, EAST, NORTH, SIZES, SOUTH, WEST, Direction, Drawing, Size
 from mergegraph_tui.model.fit import Fit, Layouts, Room
-from mergegraph_tui.model.glyphs import ASCII
+from mergegraph_tui.model.glyphs import ASCII, BOX_DRAWING
 from mergegraph_tui.model.graph import DrawnGraph, DrawnInput, DrawnNode
 from mergegraph_tui.model.text import lines_of, painted_lines
 from mergegraph_tui.model.tracks import route
 
-from tests.tui.shapes import experts, graphs, tangle, twelve
+from tests.tui.shapes import experts, graphs, load, merge, save, tangle, twelve
 
 STEPS = {NORTH: (0, -1), SOUTH: (0, 1), EAST: (1, 0), WEST: (-1, 0)}
 
@@ -135,6 +135,40 @@ def test_ascii_is_ascii(graph: DrawnGraph, size: Size) -> None:
     for cursor in (None, next(iter(graph.nodes))):
         painting = Painting(graph, fit.drawing, size, ASCII, cursor=cursor)
         assert "\n".join(lines_of(painting)).isascii()
+
+
+@settings(max_examples=20, deadline=None)
+@given(graphs())
+def test_wires_that_enter_a_pill_from_the_left_are_joined_before_its_name(graph: DrawnGraph) -> None:
+    """In the picture too: what enters in another row than that of the name goes on to it."""
+    drawing = fit_of(graph, "pill", "right").drawing
+    painting = Painting(graph, drawing, "pill", BOX_DRAWING)
+    for name, pins in drawing.pins.items():
+        box = painting.box(name)
+        rows = [pin.y + painting.origin[1] for pin in pins]
+        if len(rows) < 2:
+            continue
+        for row in range(min(rows), max(rows) + 1):
+            sides = BOX_DRAWING.border.index(painting.rows[row][box.x].glyph)
+            assert bool(sides & WEST) == (row in rows)
+            assert bool(sides & NORTH) == (row > min(rows))
+            assert bool(sides & SOUTH) == (row < max(rows))
+            assert bool(sides & EAST) == (row == box.y + box.height // 2)
+
+
+def test_a_wire_that_closes_a_cycle_leaves_no_stub() -> None:
+    nodes = [merge("z", "soup", ["y"]), merge("y", "soup", ["z"]), merge("w", "soup", ["w"])]
+    for size in SIZES:
+        text = "\n".join(painted_lines(DrawnGraph.of(nodes), fit_of(DrawnGraph.of(nodes), size, "down")))
+        assert text.count("┬") == (size != "pill"), text
+
+
+def test_a_long_name_is_cut_in_its_box() -> None:
+    graph = DrawnGraph.of([load("n" * 110), save("out", "n" * 110)])
+    for size in SIZES:
+        fit = Layouts(graph).fit(Room(80, 24), size)
+        assert fit.fits, size
+        assert "n…" in "\n".join(painted_lines(graph, fit))
 
 
 def test_two_hundred_nodes_are_laid_out_in_half_a_second() -> None:

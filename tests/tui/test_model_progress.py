@@ -76,7 +76,7 @@ def test_a_pause_is_no_time() -> None:
     assert shown.bytes_per_second == pytest.approx(pace)
     assert shown.mean_bytes_per_second == pytest.approx(110)
     assert [line.text for line in shown.log] == [
-        "merging, tensor 0 of 5", "paused, tensor 0 of 5", "merging, tensor 0 of 5"
+        "merging, tensor 0 of 5, 9.5 KiB to write, budget 1000 B", "paused, tensor 0 of 5", "merging, tensor 0 of 5"
     ]  # fmt: skip
 
 

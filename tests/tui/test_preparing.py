@@ -10,6 +10,7 @@ from mergegraph_tui.model.planned import Exists, Resumes
 from mergegraph_tui.model.preparing import DEFAULTS, Asked, Prepared, Wanted, prepare
 from mergegraph_tui.model.runs import Options
 
+from mergegraph import pipeline
 from mergegraph.execute.run import run
 from mergegraph.pipeline import plan
 from mergegraph.recipe.load import parse_recipe
@@ -62,6 +63,7 @@ def test_the_same_output_may_stay_and_another_is_in_the_way(folder: Path) -> Non
         (Asked(threads="two"), "is no number of threads"),
         (Asked(threads="0"), "is no number of threads"),
         (Asked(budget="much"), "is not a size in bytes"),
+        (Asked(budget="9" * 400 + "GiB"), "is more than any machine has"),
         (Asked(device="tpu"), 'There is no device "tpu"'),
         (Asked(device="cuda", stats=True), "Statistics do not go with a device"),
         (Asked(budget="1KiB"), "budget"),
@@ -75,12 +77,22 @@ def test_what_is_asked_is_checked(folder: Path, asked: Asked, said: str) -> None
     assert "fix" in rows
 
 
+def test_a_fault_of_the_planner_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: object, **options: object) -> None:
+        raise ZeroDivisionError("by nought")
+
+    monkeypatch.setattr(pipeline, "plan", fails)
+    (problem,) = prepared(folder).problems
+    assert (problem.fact, problem.why) == ("The plan itself failed.", "ZeroDivisionError: by nought")
+
+
 def test_what_is_asked_becomes_the_options(folder: Path) -> None:
-    asked = Asked("2", "64MiB", "cpu", stats=True, verify=True)
+    asked = Asked("2", "64MiB", "cpu", stats=True, verify=True, non_finite=True, unrelated=True)
     assert prepared(folder, asked=asked).may_go_on
     assert asked.options(overwrite=True) == Options(
-        budget="64MiB", device="cpu", threads=2, overwrite=True, stats=True, verify_output=True
-    )
+        budget="64MiB", device="cpu", threads=2, overwrite=True, stats=True, verify_output=True,
+        allow_non_finite=True, allow_unrelated=True,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("text", ["nodes: [", "mergegraph: 1\n", BLEND.replace("./code", "./gone")])

@@ -96,7 +96,7 @@ def test_a_run_that_merges() -> None:
     assert head.splitlines()[2] == "now  layers.2.up"
     assert "20.0 MiB of 200.0 MiB budget   process 300.0 MiB" in text(memory_rows(view, ROOM))
     assert "  10 %" in text(memory_rows(view, ROOM))
-    assert "104.9 MB/s" in text(pace_rows(view, ROOM)), "10 MiB in a tenth of a second"
+    assert "35.0 MB/s" in text(pace_rows(view, ROOM)), "10 MiB in three tenths of a second"
     assert text(tensor_rows(view, ROOM)) == "▸ layers.2.up"
     columns = node_columns(view, ROOM)
     assert text([columns["m"]]).endswith("  75 %     3.0 s")
@@ -139,6 +139,24 @@ def test_what_is_done_is_told_by_the_report() -> None:
     assert "out -> /x/out  60.0 MiB" in end
     assert "5 computed, 2 copied; 8.0 s, 8 MB/s written" in end
     assert "s statistics   V verify every byte   c copy the path" in end
+
+
+def test_a_run_that_had_nothing_to_do_has_no_pace() -> None:
+    view = seen(None, end=Done({**REPORT, "computed": 0, "copied": 0, "write_bytes": 0, "already_done": ["out"]}))
+    assert text(pace_rows(view, ROOM)) == "nothing was written"
+    assert "it was complete before" in text(end_rows(view, can_go_on=True))
+
+
+def test_a_run_that_says_nothing_for_long_is_told() -> None:
+    """Its disk is full, say: bytes and pace would stand still without a word."""
+    view = replace(seen(MERGING), silent_seconds=75.0)
+    assert text(head_rows(view, ROOM)).splitlines()[2] == "no news for 01:15  now  layers.2.up"
+    assert "no news" not in text(head_rows(replace(view, silent_seconds=2.0), ROOM))
+    now = [0.0]
+    followed = Followed(FakeRun(), GRAPH, clock=lambda: now[0])
+    for now[0] in (5.0, 15.0, 25.0):
+        followed.look()
+    assert followed.view.silent_seconds == 20.0
 
 
 def test_a_failure_names_node_tensor_and_the_way_out() -> None:

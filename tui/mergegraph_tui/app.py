@@ -30,6 +30,7 @@ from mergegraph_tui.screens.base import PlaceScreen
 from mergegraph_tui.screens.edit import EditScreen
 from mergegraph_tui.search_actions import SearchActions
 from mergegraph_tui.theme import STYLES, THEMES, ThemeName, draw_scroll_bars
+from mergegraph_tui.type_ahead import TypeAhead
 from mergegraph_tui.workspace import Workspace
 
 
@@ -52,7 +53,7 @@ def _search_screen() -> Screen[None]:
     return SearchScreen()
 
 
-class MergegraphApp(FileActions, RunActions, SearchActions, Keeping, FindingTheWay):
+class MergegraphApp(FileActions, RunActions, SearchActions, Keeping, FindingTheWay, TypeAhead):
     """`mode`: the one that it begins in."""
 
     TITLE = "mergegraph"

@@ -15,6 +15,7 @@ from mergegraph_tui.dialogs.open import NEW, Open
 from mergegraph_tui.dialogs.save_as import SaveAs
 from mergegraph_tui.model.document import Document
 from mergegraph_tui.model.editor import edit_outside
+from mergegraph_tui.model.files import is_there
 from mergegraph_tui.model.recipes import remember
 from mergegraph_tui.widgets.yaml_pane import YamlPane
 
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 _REPLACE = (Choice("r", "replace", "replace the file"), Choice("o", "other", "save under another name"))
 _SAVE = (Choice("s", "save", "save, and go on"), Choice("d", "discard", "go on without saving"))
-_LEAVE = (Choice("l", "leave", "leave; the run goes on"),)
+_LEAVE = (
+    Choice("l", "leave", "leave; the run goes on"),
+    Choice("s", "stop", "stop it, and leave; what is done is kept"),
+)
 
 
 class FileActions(App[int]):
@@ -82,7 +86,7 @@ class FileActions(App[int]):
         def named(path: Path | None) -> None:
             if path is None:
                 return
-            if path.exists() and not (document.path and path.absolute() == document.path.absolute()):
+            if is_there(path) and not (document.path and path.absolute() == document.path.absolute()):
                 self._ask_replace(path, then)
             else:
                 self._saved(document.save_as(path), then)
@@ -203,7 +207,9 @@ class FileActions(App[int]):
         said = f"{what} is going on, and goes on when you leave.\n{left}"
 
         def answered(answer: str | None) -> None:
-            if answer == "leave":
+            if answer == "stop" and self._here.workspace.followed is not None:
+                self._here.workspace.followed.stop()
+            if answer is not None:
                 self._here.leave()
 
         self.push_screen(Confirm("Leave?", said, _LEAVE), answered)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 from textual.actions import parse
 from textual.app import App
-from textual.binding import Binding, BindingType
+from textual.binding import Binding
 from textual.command import Command, CommandPalette
 from textual.dom import DOMNode
 from textual.keys import KEY_TO_UNICODE_NAME, Keys
@@ -18,23 +18,19 @@ from textual.widget import Widget
 from mergegraph.errors import Problem
 from mergegraph_tui.dialogs.help import MOUSE, Help, Topic
 from mergegraph_tui.dialogs.jump import Jump, focus_of, panes
-from mergegraph_tui.keys import EVERYWHERE, PLACES, Key
+from mergegraph_tui.keys import EVERYWHERE, PLACES, Key, own_bindings
+from mergegraph_tui.model.chosen_theme import keep_theme
 from mergegraph_tui.model.files import from_home, read_text
 from mergegraph_tui.model.key_map import KeyMap, begun, config_file, read_key_map, write_own
 from mergegraph_tui.palette import ThemeAct
 from mergegraph_tui.screens.base import PlaceScreen
 from mergegraph_tui.theme import THEMES, ThemeName
-from mergegraph_tui.widgets.form_view import FormView
-from mergegraph_tui.widgets.graph_canvas import GraphCanvas
-from mergegraph_tui.widgets.rail_view import RailView
 
 if TYPE_CHECKING:
     from mergegraph_tui.app import MergegraphApp
 
 _PALETTE = next(key for key in EVERYWHERE if key.id == "app.palette")
 _TITLES = {"edit": "Edit", "run": "Run", "stats": "Stats", "search": "Search"}
-_WIDGETS: dict[str, tuple[type[Widget], ...]] = {"edit": (GraphCanvas, RailView, FormView)}
-"""Widgets of a place with keys of their own that the user may change."""
 
 
 class FindingTheWay(App[int]):
@@ -48,28 +44,15 @@ class FindingTheWay(App[int]):
 
     def read_keys(self) -> None:
         """Give actions the keys of the user's own file."""
-        everywhere = {key.id: key.keys for key in EVERYWHERE}
-        places: list[dict[str, str]] = []
-        for name, keys in PLACES.items():
-            place = {**{key.id: key.keys for key in keys}, **everywhere}
-            places += [place, *({**self._keys_of(widget), **place} for widget in _WIDGETS.get(name, ()))]
+        if not config_file().exists():
+            return
+        from mergegraph_tui.widget_keys import all_places
+
+        places = list(all_places())
         named = {key for place in places for keys in place.values() for key in keys.split(",")}
         known = {each.rpartition("+")[2] for each in {*named, *(key.value for key in Keys), *KEY_TO_UNICODE_NAME}}
         self.key_map = read_key_map(places, frozenset(known - {""}))
         self.set_keymap(dict(self.key_map.keys))
-
-    def _keys_of(self, widget: type[Widget]) -> dict[str, str]:
-        keys: dict[str, list[str]] = {}
-        for each in self.own_bindings(widget):
-            keys.setdefault(str(each.id), []).append(each.key)
-        return {name: ",".join(each) for name, each in keys.items()}
-
-    def own_bindings(self, widget: type[DOMNode]) -> Iterator[Binding]:
-        """Those with an id that a widget's class declares, or one of ours that it comes from; one for each key."""
-        for each in widget.__mro__:
-            if each.__module__.startswith(__package__ or ""):
-                found: list[BindingType] = vars(each).get("BINDINGS", [])
-                yield from (binding for binding in Binding.make_bindings(found) if binding.id)
 
     def keys_shown(self, key: Key) -> str:
         """The keys of an action as they are called on the screen."""
@@ -91,9 +74,10 @@ class FindingTheWay(App[int]):
 
     def action_own_keys(self) -> None:
         """The key map in `$EDITOR`, begun with every action where there is none; what is saved counts at once."""
-        tables = dict.fromkeys(key for keys in (*PLACES.values(), EVERYWHERE) for key in keys)
+        from mergegraph_tui.widget_keys import all_actions
+
         file = config_file()
-        found = read_text(file) if file.exists() else (begun({key.id: (key.keys, key.says) for key in tables}), None)
+        found = read_text(file) if file.exists() else (begun(all_actions()), None)
         edited = found if isinstance(found, Problem) else self._self.edited_outside(found[0], file.name)
         problem = edited if isinstance(edited, Problem) else write_own(file, edited)
         if problem is None:
@@ -111,15 +95,22 @@ class FindingTheWay(App[int]):
 
     def _topics(self) -> Iterator[Topic]:
         """What has the focus, its place, everywhere; then the rest."""
+        from mergegraph_tui.widget_keys import TITLES, all_widgets
+
         here = self.screen_stack[0]
         mode = here.MODE if isinstance(here, PlaceScreen) else ""
-        panes = [Topic(_title(widget), tuple(self._rows_of(widget))) for widget in self._widgets_of(here)]
+        panes = [Topic(TITLES[widget], tuple(self._rows_of(widget))) for widget in self._widgets_of(here)]
         places = {name: Topic(_TITLES[name], self._rows(keys)) for name, keys in PLACES.items()}
         yield from panes[:1]
         yield from (topic for name, topic in places.items() if name == mode)
         yield Topic("Everywhere", self._rows(EVERYWHERE))
         yield from panes[1:]
         yield from (topic for name, topic in places.items() if name != mode)
+        said = {pane.title for pane in panes}
+        for widget in all_widgets():
+            if TITLES[widget] not in said:
+                said.add(TITLES[widget])
+                yield Topic(TITLES[widget], tuple(self._rows_of(widget)))
         yield MOUSE
         yield Topic("Keys of your own", ((self.keys_shown(_PALETTE), f"Own keys: {from_home(config_file())}"),))
 
@@ -130,12 +121,12 @@ class FindingTheWay(App[int]):
         """The widgets with keys of their own that can be seen, the one with the focus first."""
         seen = [here.focused, *here.query("*")]
         kinds = dict.fromkeys(type(each) for each in seen if each is not None and each.is_on_screen)
-        return [kind for kind in kinds if any(True for _ in self.own_bindings(kind))]
+        return [kind for kind in kinds if any(True for _ in own_bindings(kind))]
 
-    def _rows_of(self, widget: type[Widget]) -> Iterator[tuple[str, str]]:
+    def _rows_of(self, widget: type[DOMNode]) -> Iterator[tuple[str, str]]:
         """Bindings of one description in one row."""
         rows: dict[str, list[str]] = {}
-        for binding in self.own_bindings(widget):
+        for binding in own_bindings(widget):
             mapped = self.key_map.keys.get(binding.id or "")
             if mapped is None or mapped not in rows.get(binding.description, []):
                 rows.setdefault(binding.description, []).append(mapped or binding.key)
@@ -162,11 +153,13 @@ class FindingTheWay(App[int]):
             self.switch_mode("edit")
 
     def action_theme(self, name: ThemeName) -> None:
-        """Keep a theme."""
-        self._before_preview = None
+        """Keep a theme, for the next start too."""
+        self._before_preview, self._chosen_theme = None, name
         self.theme = THEMES[name].name
+        threading.Thread(target=keep_theme, args=(lambda: self._chosen_theme,), name="theme").start()
 
     _before_preview: str | None = None
+    _chosen_theme: str = ""
 
     def on_command_palette_option_highlighted(self, event: CommandPalette.OptionHighlighted) -> None:
         """A theme is shown while the cursor of the palette is on it."""
@@ -185,9 +178,3 @@ class FindingTheWay(App[int]):
     def _end_preview(self) -> None:
         if self._before_preview is not None:
             self.theme, self._before_preview = self._before_preview, None
-
-
-def _title(widget: type[Widget]) -> str:
-    """`GraphCanvas` → `Graph canvas`."""
-    words = re.findall("[A-Z][a-z0-9]*", widget.__name__)
-    return " ".join(words).capitalize()

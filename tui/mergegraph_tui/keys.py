@@ -1,21 +1,22 @@
 """Every key of the interface: one table a place. Bindings, help, the palette and key maps are made from it.
 
 A key has an id (`node.add`), so that a key map may give it other keys; an action is `action_NAME` of the screen or of
-the app. The canvas has its own (`graph_canvas.GraphCanvas.BINDINGS`), which help shows too.
+the app. Widgets and dialogs have keys of their own in their `BINDINGS` (`widget_keys.py` lists them).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
     """One action. `keys`: as Textual names them, separated by commas; `title`: for footer and palette; `says`: for
-    help, one line."""
+    help, one line. `goes_first`: before the same key of a widget."""
 
     id: str
     keys: str
@@ -23,10 +24,14 @@ class Key:
     title: str
     says: str
     in_footer: bool = False
+    goes_first: bool = False
 
     def binding(self) -> Binding:
         # A key that must also work while an Input or TextArea has the focus is one that these do not take.
-        return Binding(self.keys, self.action, self.title, id=self.id, tooltip=self.says, show=self.in_footer)
+        return Binding(
+            self.keys, self.action, self.title, id=self.id, tooltip=self.says, show=self.in_footer,
+            priority=self.goes_first,
+        )  # fmt: skip
 
 
 EVERYWHERE = (
@@ -70,7 +75,7 @@ EDIT = (
 RUN = (
     Key("run.toggle", "space", "start_or_pause", "Start, pause", "start, pause, go on", in_footer=True),
     Key("run.cancel", "x", "cancel", "Cancel", "stop; what is done stays", in_footer=True),
-    Key("run.log", "l", "log", "Log", "the log on the whole screen", in_footer=True),
+    Key("run.log", "l", "log", "Log", "the log on the whole screen", in_footer=True, goes_first=True),
     Key("run.tensors", "t", "tensors", "Tensors", "every tensor", in_footer=True),
     Key("run.attach", "v", "app.attach", "Runs", "show another run of this machine", in_footer=True),
     Key("run.view", "g", "rail", "Graph", "graph or rail"),
@@ -87,6 +92,7 @@ STATS = (
     Key("stats.choose-metric", "slash", "choose_metric", "All metrics", "choose one of all metrics"),
     Key("stats.view", "g", "view", "View", "plot, table, what stands out (and the tensor where it is narrow)",
         in_footer=True),
+    Key("stats.back", "escape", "back", "Back", "from one tensor back to the map"),
     Key("stats.next", "n", "next_tensor(1)", "Next", "next tensor that stands out, or differs most"),
     Key("stats.previous", "N", "next_tensor(-1)", "Back", "the one before"),
     Key("stats.tensor", "t", "tensor", "Tensor", "next tensor of the same cell"),
@@ -118,3 +124,11 @@ PLACES = {"edit": EDIT, "run": RUN, "stats": STATS, "search": SEARCH}
 def bindings(keys: Iterable[Key]) -> list[BindingType]:
     """For a BINDINGS of a screen or the app."""
     return [key.binding() for key in keys]
+
+
+def own_bindings(widget: type[DOMNode]) -> Iterator[Binding]:
+    """Those with an id that a widget's class declares, or one of ours that it comes from; one for each key."""
+    for each in widget.__mro__:
+        if each.__module__.startswith(__package__ or ""):
+            found: list[BindingType] = vars(each).get("BINDINGS", [])
+            yield from (binding for binding in Binding.make_bindings(found) if binding.id)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from textual.command import DiscoveryHit, Hit, Provider
+from textual.content import Content
 from textual.dom import DOMNode
 
-from mergegraph_tui.keys import EVERYWHERE, Key
+from mergegraph_tui.keys import EVERYWHERE, Key, own_bindings
 from mergegraph_tui.model.files import from_home
 from mergegraph_tui.model.key_map import config_file
 from mergegraph_tui.model.recipes import recent, short
@@ -51,14 +52,16 @@ class Commands(Provider):
 
     async def discover(self) -> AsyncIterator[DiscoveryHit | Hit]:
         for command in self._commands():
-            yield DiscoveryHit(command.title, command.act, help=command.says)
+            yield DiscoveryHit(Content(command.title), command.act, text=command.title, help=_plain(command.says))
 
     async def search(self, query: str) -> AsyncIterator[DiscoveryHit | Hit]:
         matcher = self.matcher(query)
         for command in self._commands():
             score = matcher.match(f"{command.title} {command.says}")
             if score > 0:
-                yield Hit(score, matcher.highlight(command.title), command.act, text=command.title, help=command.says)
+                # What is highlighted is read as markup, and a name may have brackets.
+                title = Content(command.title) if "[" in command.title else matcher.highlight(command.title)
+                yield Hit(score, title, command.act, text=command.title, help=_plain(command.says))
 
     @property
     def _here(self) -> MergegraphApp:
@@ -95,7 +98,7 @@ class Commands(Provider):
     def _of_widget(self, widget: DOMNode) -> Iterator[Command]:
         """What can be done to the view of the widget that has the focus, as `view.larger`."""
         said: set[str] = set()
-        for binding in self._here.own_bindings(type(widget)):
+        for binding in own_bindings(type(widget)):
             if binding.id and binding.id not in said and binding.id.startswith("view."):
                 said.add(binding.id)
                 act = partial(self._here.run_action, binding.action, widget)
@@ -113,3 +116,8 @@ class Commands(Provider):
 
     def _opener(self, path: Path) -> Act:
         return partial(self._here.open_recipe, path)
+
+
+def _plain(text: str) -> str:
+    """A text that Textual takes for markup otherwise; what it makes of a text is let through as it is."""
+    return cast("str", Content(text))

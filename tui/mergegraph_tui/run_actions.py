@@ -117,8 +117,8 @@ class RunActions(App[int]):
         self.push_screen(RunsDialog(self._place.workspace.run, ascii_only=self._place.workspace.ascii_only), picked)
 
     def run_that_goes_on(self) -> Left | None:
-        """The followed run, where it lives: quitting leaves it."""
-        run = self._place.workspace.run
-        if run is None or not run.is_alive():
+        """The followed run, where it lives and was not told to stop: quitting leaves it."""
+        run, followed = self._place.workspace.run, self._place.workspace.followed
+        if run is None or not run.is_alive() or (followed is not None and followed.is_stopping):
             return None
         return Left(run.pid, str(run.outputs[0]) if run.outputs else "")

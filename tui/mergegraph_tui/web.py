@@ -17,7 +17,7 @@ HOST = "localhost"
 PORT = 8000
 
 
-def serve(recipe: Path | None, *, attach: str | None, ascii_only: bool, theme: ThemeName) -> int:
+def serve(recipe: Path | None, *, attach: str | None, ascii_only: bool, theme: ThemeName | None) -> int:
     """Serve the interface until Ctrl-C. Only this machine can reach it: whoever does can edit files here."""
     if find_spec("textual_serve") is None:
         fix = 'pip install "mergegraph[web]"'
@@ -28,9 +28,10 @@ def serve(recipe: Path | None, *, attach: str | None, ascii_only: bool, theme: T
     return 0
 
 
-def command_of(recipe: Path | None, *, attach: str | None, ascii_only: bool, theme: ThemeName) -> str:
+def command_of(recipe: Path | None, *, attach: str | None, ascii_only: bool, theme: ThemeName | None) -> str:
     """What the server starts for each visitor."""
-    options = [*(["--attach"] if attach is not None else []), *(["--ascii"] if ascii_only else []), f"--theme={theme}"]
+    options = [*(["--attach"] if attach is not None else []), *(["--ascii"] if ascii_only else [])]
+    options += [f"--theme={theme}"] if theme else []
     shown = attach or (str(recipe) if recipe else "")
     return shlex.join([sys.executable, "-m", "mergegraph", "tui", *options, *(["--", shown] if shown else [])])
 

@@ -9,6 +9,7 @@ from mergegraph_tui.app import MergegraphApp
 from mergegraph_tui.dialogs.pick import PickDialog
 from mergegraph_tui.starting import workspace_of
 from mergegraph_tui.widgets.graph_canvas import GraphCanvas
+from textual import events
 from textual.pilot import Pilot
 
 from mergegraph.pipeline import check
@@ -161,3 +162,57 @@ async def select(app: MergegraphApp, pilot: Pilot[int], node: str) -> None:
     app.screen.query_one(GraphCanvas).cursor = node
     await pilot.pause()
     assert app.workspace.selected == node
+
+
+def test_models_are_picked_by_a_burst_of_keys_before_they_are_found(tmp_path: Path) -> None:
+    for name in ("base", "code"):
+        (tmp_path / "models").mkdir(exist_ok=True)
+        (tmp_path / "models" / name).symlink_to(LLAMAS / {"base": "base", "code": "python"}[name])
+
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        await burst(app, pilot, "m", *"base", "enter", "m", *"code", "enter", "a", *"code-base", "enter")
+        assert list(app.workspace.drawn.nodes) == ["base", "code", "merged"], app.workspace.document.text
+
+    drive(MergegraphApp(workspace_of(None)), act)
+
+
+def test_keys_in_one_burst_reach_the_dialogs_that_they_open(recipe: Path) -> None:
+    """As a slow line brings them: nothing is waited for between two keys."""
+
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        document = app.workspace.document
+        await burst(app, pilot, "slash", *"merged", "enter", "i", *"scale", "enter", "R", *["backspace"] * 5, *"held",
+                    "enter", "D", "d")  # fmt: skip
+        assert app.workspace.drawn.nodes["out"].sources == ("held",), document.text
+        assert len(app.screen_stack) == 1
+        steps: list[str] = []
+        while document.can_undo:
+            steps.append(document.can_undo)
+            document.undo()
+        assert steps == ["delete held_2", "duplicate held", "rename scale to held", "insert scale"]
+
+    drive(MergegraphApp(workspace_of(recipe)), act)
+
+
+def test_a_recipe_is_built_by_one_burst_of_keys(recipe: Path) -> None:
+    """The node that was just added is known to the next dialog, although no check has come to it yet."""
+    recipe.write_text(recipe.read_text().partition("nodes:")[0])
+
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        await burst(app, pilot, "a", *"base+0.6*(code-base)", "enter", "a", *"scale", "enter", "enter", *"0.5", "enter",
+                    "escape", "a", *"save", "enter", "ctrl+s")  # fmt: skip
+        assert {name: node.sources for name, node in app.workspace.drawn.nodes.items()} == {
+            "base": (), "code": (), "merged": ("base", "code"), "scale": ("merged",), "out": ("scale",),
+        }, app.workspace.document.text  # fmt: skip
+        assert "by: 0.5" in app.workspace.document.text
+        assert not app.workspace.document.is_dirty
+
+    drive(MergegraphApp(workspace_of(recipe)), act)
+
+
+async def burst(app: MergegraphApp, pilot: Pilot[int], *keys: str) -> None:
+    """Keys that come at once, and what comes of them."""
+    for key in keys:
+        app.post_message(events.Key(key, key if len(key) == 1 else None))
+    await until(pilot, lambda: not app.keys_wait)
+    await settle(app, pilot)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -15,14 +17,15 @@ from mergegraph_tui.app import MergegraphApp
 from mergegraph_tui.dialogs.confirm import Confirm
 from mergegraph_tui.dialogs.new import New
 from mergegraph_tui.dialogs.open import Open
+from mergegraph_tui.dialogs.pick import PickDialog
 from mergegraph_tui.dialogs.save_as import SaveAs
 from mergegraph_tui.model.autosave import recoverable
-from mergegraph_tui.model.recipes import recent
+from mergegraph_tui.model.recipes import entries_at, recent, remember
 from mergegraph_tui.starting import workspace_of
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
-from tests.tui.app.piloting import drive, press, settle
+from tests.tui.app.piloting import drive, press, settle, until
 
 TYPED = "mergegraph: 1\nnodes:\n  x: a + b\n"
 
@@ -253,3 +256,87 @@ def test_leaving_asks_when_something_is_unsaved_or_a_run_lives(recipe: Path) -> 
         assert app.return_code == 0
 
     drive(app_of(recipe), stay)
+
+
+NO_FILE = [
+    ("", "nothing"),
+    ("~nosuchuser/x", "nobody is called so"),
+    ("n" * 300, "a name that is too long"),
+    ("/", "the root"),
+    ("a/" * 3000, "a path that is too long"),
+    ("x\0y", "a NUL character"),
+    ("./x\0/y", "a NUL character in a folder"),
+    ("..", "a folder"),
+]
+
+
+def test_a_name_that_no_file_can_have_is_refused_and_ends_nothing(recipe: Path) -> None:
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        for key, dialog in (("S", SaveAs), ("o", Open), ("m", PickDialog)):
+            for name, reason in NO_FILE:
+                if key == "m" and reason in ("nothing", "the root", "a folder"):
+                    continue  # they are parts of the paths of models that are there
+                await pilot.press(key)
+                await until(pilot, lambda dialog=dialog: isinstance(app.screen, dialog))  # type: ignore[misc]
+                app.screen.query_one(Input).value = name
+                await pilot.press("enter", "escape", "escape")
+                assert app.workspace.document.path == recipe, (key, reason)
+                assert len(app.screen_stack) == 1, (key, reason)
+        assert app.workspace.document.text == recipe.read_text()
+
+    drive(app_of(recipe), act)
+
+
+def test_a_link_that_leads_nowhere_hides_no_other_recipe(recipe: Path) -> None:
+    recipe.with_name("a.yaml").symlink_to("nothing")
+    assert [each.shown for each in entries_at("./", recipe.parent)] == ["merge.yaml"]
+
+
+def test_a_folder_that_goes_away_ends_nothing(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = recipe.parent / "away"
+    folder.mkdir()
+    (folder / "merge.yaml").write_text(recipe.read_text())
+    monkeypatch.chdir(folder)
+    app = app_of(Path("merge.yaml"))
+
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        shutil.rmtree(folder)
+        for keys in ("D", "ma", "S", "o", "p"):
+            for key in keys:
+                await pilot.press(key, "escape")
+        await pilot.press("ctrl+n", "escape", "f4", "r", "b", "escape", "f3", "v", "escape", "f2", "S", "enter")
+        app.look_at_file()
+        await pilot.pause(0.1)
+        assert app.workspace.document.path == folder / "merge.yaml"
+        assert app.workspace.document.can_undo
+        assert "code_2" in app.workspace.document.text or "base_2" in app.workspace.document.text
+
+    drive(app, act)
+    monkeypatch.chdir(recipe.parent)
+    (kept,) = (recipe.parent / "state" / "mergegraph" / "unsaved").glob("*.json")
+    assert app.workspace.document.text == json.loads(kept.read_text())["text"], "what was not saved is kept"
+
+
+def test_a_name_with_brackets_is_no_markup(recipe: Path) -> None:
+    """Neither a node's nor a folder's; what stands in a broken recipe is shown as well."""
+    folder = recipe.parent / "a[" / "b]"
+    folder.mkdir(parents=True)
+    path = folder / "[red].yaml"
+    path.write_text(recipe.read_text().replace("  code:", '  "[/x]": ./x\n  code:'))
+    remember(path)
+
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        app.workspace.selected = "[/x]"
+        app.sync()
+        for key in ("c", "C", "R", "a", "i", "X", "o", "S", "p", "ctrl+n", "question_mark", "ctrl+o"):
+            await pilot.press(key)
+            await pilot.pause()
+            await pilot.press("escape", "escape")
+        for typed in ("", "go to", "open", "red"):
+            await pilot.press("ctrl+p")
+            app.screen.query_one(Input).value = typed
+            await pilot.pause(0.2)
+            await pilot.press("escape")
+        assert len(app.screen_stack) == 1
+
+    drive(app_of(path), act)

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 
+import mergegraph_tui
 import pytest
 from mergegraph_tui.app import MergegraphApp
 from mergegraph_tui.dialogs.help import Help, Topic
 from mergegraph_tui.dialogs.jump import Jump
-from mergegraph_tui.keys import EVERYWHERE, PLACES
+from mergegraph_tui.keys import EVERYWHERE, PLACES, own_bindings
 from mergegraph_tui.model.recipes import remember
-from mergegraph_tui.starting import workspace_of
+from mergegraph_tui.screens.run import RunScreen
+from mergegraph_tui.starting import theme_of_user, workspace_of
 from mergegraph_tui.theme import THEMES
+from mergegraph_tui.widget_keys import TITLES, all_actions, all_places, all_widgets
 from mergegraph_tui.widgets.graph_canvas import GraphCanvas
 from textual.command import CommandPalette
+from textual.dom import DOMNode
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
-from tests.tui.app.piloting import drive, press, screen_text
+from tests.tui.app.piloting import drive, press, screen_text, until
 
 
 def test_help_says_the_keys_of_where_you_are_first_and_typing_filters(recipe: Path) -> None:
@@ -91,8 +97,10 @@ def test_a_theme_is_shown_while_the_cursor_is_on_it_and_kept_when_chosen(recipe:
             await pilot.pause(0.1)
             assert app.theme == THEMES[theme].name  # type: ignore[index]
             assert not isinstance(app.screen, CommandPalette)
+            await until(pilot, lambda theme=theme: theme_of_user() == theme)  # type: ignore[misc]
 
     drive(MergegraphApp(workspace_of(recipe)), act)
+    assert theme_of_user() == "light", "for the next start"
 
 
 def test_a_letter_jumps_to_a_pane(recipe: Path) -> None:
@@ -176,6 +184,56 @@ def test_every_key_has_an_id_of_its_own_and_no_place_gives_a_key_two_meanings() 
         pressed = [each for key in (*keys, *EVERYWHERE) for each in key.keys.split(",")]
         assert len(set(ids)) == len(ids)
         assert len(set(pressed)) == len(pressed)
+
+
+def test_every_key_with_an_id_is_known_to_help_and_key_maps() -> None:
+    modules = [name for _, name, _ in pkgutil.walk_packages(mergegraph_tui.__path__, "mergegraph_tui.")]
+    classes = [each for name in modules for each in vars(import_module(name)).values() if isinstance(each, type)]
+    declared = {str(binding.id) for each in classes if issubclass(each, DOMNode) for binding in own_bindings(each)}
+    assert declared == set(all_actions())
+    assert set(TITLES) == set(all_widgets())
+
+
+SHADOWS = {
+    ("form.clear", "node.delete"): "in the form d clears the field, as in the graph it deletes the node",
+    ("heat.none", "stats.back"): "with cells chosen, escape leaves the choice before it leaves the tensor",
+    ("graph.right", "run.log"): "on the Run screen l is the log, before it is right",
+}
+
+
+def test_a_widget_shares_a_key_with_its_place_only_where_that_is_meant() -> None:
+    shared: set[tuple[str, str]] = set()
+    for place in all_places():
+        owners: dict[str, str] = {}
+        for name, keys in sorted(place.items()):
+            for key in keys.split(","):
+                shared |= {(owners[key], name)} if key in owners else set()
+                owners[key] = name
+    assert shared == set(SHADOWS)
+
+
+def test_the_log_goes_before_the_graph_of_a_run(recipe: Path) -> None:
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        app.screen.query_one("#graph-pane").display = True
+        app.screen.query_one(GraphCanvas).focus()
+        await pilot.press("l")
+        assert isinstance(app.screen, RunScreen)
+        assert app.screen._only_pane == "log"
+
+    drive(MergegraphApp(workspace_of(recipe), mode="run"), act)
+
+
+def test_a_widget_of_a_screen_that_was_not_shown_takes_keys_of_the_users_own(recipe: Path) -> None:
+    keys_file("heat.choose-up = 'f9'\ncurve.write = 'w'\n")
+
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        assert app.key_map.problems == ()
+        await pilot.press("question_mark")
+        app.screen.query_one(Input).value = "choose up"
+        await pilot.pause()
+        assert "f9" in screen_text(app)
+
+    drive(MergegraphApp(workspace_of(recipe)), act)
 
 
 def test_every_dialog_is_ascii_where_that_is_asked_for(recipe: Path) -> None:

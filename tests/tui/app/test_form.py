@@ -6,9 +6,11 @@ from pathlib import Path
 
 from mergegraph_tui.app import MergegraphApp
 from mergegraph_tui.dialogs.pick import PickDialog
+from mergegraph_tui.model.records import measured_file
 from mergegraph_tui.starting import workspace_of
 from mergegraph_tui.widgets.form_view import FormView
 from mergegraph_tui.widgets.inspector import FieldInput
+from mergegraph_tui.widgets.preview import PreviewPanel
 from textual.pilot import Pilot
 
 from tests.tui.app.piloting import drive, press, until
@@ -94,9 +96,65 @@ def test_a_schedule_shows_its_rules_and_its_layers_and_takes_another_rule(recipe
         assert app.workspace.document.can_undo.startswith("a rule of thin")
         assert "kind: norm" in shown(app)
         await press(app, pilot, "enter", *"0.25", "enter")
+        assert "▶" in shown(app), "the cursor is seen after what was typed is taken"
         assert "{kind: norm, value: 0.25}" in app.workspace.document.text
 
     drive(MergegraphApp(workspace_of(recipe)), act)
+
+
+def test_what_is_typed_is_foretold_from_the_record_with_every_key(two_tuned: Path, record_file: Path) -> None:
+    two_tuned.write_text(
+        two_tuned.read_text()
+        .replace("base + 0.6*(code - base)", "base + half")
+        .replace(
+            "nodes:",
+            "nodes:\n  d: code - base\n  half: {op: scale, input: d, by: [{kind: mlp, value: 1}, {value: 0.2}]}",
+        )
+    )
+
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        panel = app.screen.query_one(PreviewPanel)
+        await select(app, pilot, "merged")
+        await press(app, pilot, "enter")
+        await until(pilot, lambda: "no statistics" in panel.text)
+        assert panel.display
+        await press(app, pilot, "escape", "escape")
+        assert not panel.display
+        file = measured_file(app.workspace.document)
+        file.parent.mkdir(parents=True)
+        file.write_bytes(record_file.read_bytes())
+
+        await press(app, pilot, "enter")
+        await until(pilot, lambda: "kept of code" in panel.text)
+        before = row(panel, "kept of french")
+        assert before[0] == before[1]
+        await press(app, pilot, "end", *["left"] * len("*(french - base)"), "backspace", "9")
+        await until(pilot, lambda: row(panel, "kept of french")[1] != before[1])
+        assert row(panel, "kept of french")[0] == before[0]
+        assert float(row(panel, "kept of french")[1]) > float(before[1])
+        assert app.workspace.document.text == two_tuned.read_text(), "nothing is written yet"
+        await press(app, pilot, "+")
+        await until(pilot, lambda: "not foretold" in panel.text)
+        await press(app, pilot, "escape", "escape")
+
+        await select(app, pilot, "half")
+        form = app.screen.query_one(FormView)
+        form.focus()
+        form.move_to([field.kind for field in form.fields].index("rule"))
+        await press(app, pilot, "enter", *"0.2")
+        await until(pilot, lambda: "kept of code" in panel.text and row(panel, "cast loss")[0] != "0")
+        await until(pilot, lambda: row(panel, "kept of code")[0] != row(panel, "kept of code")[1])
+        await press(app, pilot, "enter")
+        assert not panel.display
+        assert "{kind: mlp, value: 0.2}" in app.workspace.document.text
+
+    drive(MergegraphApp(workspace_of(two_tuned)), act)
+
+
+def row(panel: PreviewPanel, label: str) -> tuple[str, str]:
+    """Now and then."""
+    found = next((line.split() for line in panel.text.splitlines() if line.startswith(label)), ["", ""])
+    return found[-2], found[-1]
 
 
 def test_the_text_takes_the_place_of_the_form_where_there_is_no_room(recipe: Path) -> None:

@@ -58,6 +58,40 @@ def test_the_graph_by_mouse(recipe: Path) -> None:
     drive(MergegraphApp(workspace_of(recipe)), act)
 
 
+def test_wires_by_mouse(recipe: Path) -> None:
+    recipe.write_text(recipe.read_text() + "  also: {op: save, input: merged, path: out/also}\n")
+
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        document, canvas = app.workspace.document, app.screen.query_one(GraphCanvas)
+        trunk = wire(canvas, ("merged", "out"), ("merged", "also"))
+        branch = wire(canvas, ("merged", "also"))
+        await pilot.click(GraphCanvas, offset=branch, times=2)
+        await until(pilot, lambda: isinstance(app.screen, AddNode))
+        await press(app, pilot, *"scale", "enter")
+        assert document.can_undo == "insert scale"
+        nodes = app.workspace.drawn.nodes
+        assert (nodes["also"].sources, nodes["out"].sources) == (("scale",), ("merged",)), "only on that wire"
+        await press(app, pilot, "u")
+        await pilot.click(GraphCanvas, offset=trunk, button=3)
+        await until(pilot, lambda: isinstance(app.screen, PickDialog))
+        assert isinstance(app.screen, PickDialog)
+        assert [choice.label for choice in app.screen.found] == ["Insert", "Cut", "Cut"]
+        await press(app, pilot, *"also", "enter")
+        assert document.can_undo == "cut merged from also"
+        assert "also: {op: save, path: out/also}" in document.text
+
+    drive(MergegraphApp(workspace_of(recipe)), act)
+
+
+def wire(canvas: GraphCanvas, *wires: tuple[str, str]) -> tuple[int, int]:
+    """A cell in the widget through which just these wires run."""
+    for y in range(canvas.size.height):
+        for x in range(canvas.size.width):
+            if set(canvas.wires_at(x, y)) == set(wires):
+                return x, y
+    raise AssertionError(f"{wires} do not run together")
+
+
 def test_the_menu_of_a_node_and_the_wheel(recipe: Path) -> None:
     async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
         canvas = app.screen.query_one(GraphCanvas)

@@ -16,7 +16,7 @@ from mergegraph_tui.dialogs.plan import PlanDialog
 from mergegraph_tui.dialogs.runs import RunsDialog
 from mergegraph_tui.model import runs
 from mergegraph_tui.model.document import Document
-from mergegraph_tui.model.runs import Options, RegisteredRun
+from mergegraph_tui.model.runs import Options, RegisteredRun, Stopped
 from mergegraph_tui.screens.run import RunScreen
 from mergegraph_tui.starting import workspace_of
 from mergegraph_tui.widgets.graph_canvas import GraphCanvas
@@ -221,3 +221,17 @@ def test_attaching_opens_the_recipe_of_the_run(workshop: Workshop) -> None:
     drive(MergegraphApp(workspace, mode="run"), act)
     assert isinstance(workspace.run, RegisteredRun)
     assert run.is_alive(), "leaving leaves it"
+
+    async def stop(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        await until(app, pilot, "merging")
+        await pilot.press("ctrl+q", "s")
+        assert not app.is_running
+        assert app.run_that_goes_on() is None, "it was told to stop"
+
+    drive(MergegraphApp(workspace_of(None, attach=str(workshop.output)), mode="run"), stop)
+    workshop.open()
+    wait_for(lambda: not run.is_alive())
+    late = workspace_of(None, attach="")
+    assert isinstance(late.run, RegisteredRun)
+    assert late.run.folder == run.folder, "who comes too late is shown how it ended"
+    assert isinstance(late.run.end(), Stopped)

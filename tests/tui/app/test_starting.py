@@ -65,6 +65,7 @@ def test_the_browser_is_served_the_same_command_from_this_machine_alone(
     (command, host) = served[0]
     assert shlex.split(command)[1:] == ["-m", "mergegraph", "tui", "--ascii", "--theme=light", "--", str(recipe)]
     assert host == "localhost"
+    assert "--theme" not in web.command_of(recipe, attach=None, ascii_only=False, theme=None), "the one chosen last"
 
 
 def test_what_is_no_text_is_refused_before_anything_is_shown(tmp_path: Path) -> None:

@@ -178,6 +178,16 @@ def test_statistics_are_written_as_files(two_tuned: Path, record_file: Path) -> 
             files = list(two_tuned.parent.glob(f"*-stats.{kind}"))
             assert files, kind
         assert "</svg>" in files[0].read_text()
+        before = {path.name for path in two_tuned.parent.iterdir()}
+        for name in ("", "/", "~nosuchuser/x.csv", "n" * 300 + ".csv", "x\0.csv", "."):
+            await pilot.press("E")
+            app.screen.query_one(Input).value = name
+            await pilot.press("down", "enter", "enter")
+            assert len(app.screen_stack) == 2, name
+            await pilot.press("escape", "b")
+            app.screen.query_one(Input).value = name
+            await pilot.press("escape")
+        assert {path.name for path in two_tuned.parent.iterdir()} == before
 
     drive(app_of(two_tuned, record_file), act)
 
@@ -195,6 +205,9 @@ def test_narrow_and_wide_show_what_fits(two_tuned: Path, record_file: Path, size
             assert not screen.query_one("#heat").display
             text = "\n".join(strip.text for strip in app.screen._compositor.render_strips())
             assert "model.layers" in text
+            assert "esc back" in text
+            await pilot.press("escape")
+            assert screen.query_one("#heat").display
 
     drive(app_of(two_tuned, record_file, ascii_only=size == (80, 24)), act, size)
 
@@ -237,25 +250,3 @@ def test_a_child_measures_a_recipe(two_tuned: Path, tmp_path: Path) -> None:
     found.child.wait(60)
     assert found.ended() == tmp_path / "kept" / "a.json"
     assert (tmp_path / "kept" / "a.json").is_file()
-
-
-def test_a_form_foretells_from_the_record_of_the_recipe(two_tuned: Path, record_file: Path) -> None:
-    """What an inspector does: show the panel, and tell it what is typed."""
-
-    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
-        file = measured_file(app.workspace.document)
-        panel = PreviewPanel()
-        await app.screen.mount(panel)
-        panel.show_field(app.workspace, "merged", (), "base + 0.3*(code - base)")
-        await until(pilot, lambda: "no statistics yet" in panel.text)
-        file.parent.mkdir(parents=True)
-        file.write_bytes(record_file.read_bytes())
-        panel.show_field(app.workspace, "merged", (), "base + 0.3*(code - base)")
-        await until(pilot, lambda: "kept of code" in panel.text)
-        assert "attribution to french" in panel.text
-        rows = {line[:20].strip(): line.split()[-1] for line in panel.text.splitlines()}
-        assert rows["attribution to code"] == "0.300"
-        panel.show_field(app.workspace, "merged", (), "base + 0.3*(code")
-        await until(pilot, lambda: "not foretold" in panel.text)
-
-    drive(MergegraphApp(workspace_of(two_tuned)), act)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from mergegraph_tui.model.checking import Checked, check_text
+from mergegraph_tui.model.fields import FormField, form_of
 from mergegraph_tui.model.loaded import LoadedRecord, load_record
 from mergegraph_tui.model.mixing import Mixing, NotLinear, Tried
 from mergegraph_tui.model.preview import Preview, compare_tried, kept_by_layer, mixing_of, preview
@@ -46,22 +47,26 @@ AS_SOUP = """
 
 
 @pytest.mark.parametrize(
-    ("nodes", "node", "path", "typed"),
+    ("nodes", "node", "path", "typed", "is_rule"),
     [
         ("  merged: base + 0.6*(code - base) + 0.4*(french - base)", "merged", (),
-         "base + 0.3*(code - base) + 0.4*(french - base)"),
-        (AS_NODES, "half", ("by",), "0.3"),
-        (AS_NODES, "half", ("by",), "[0.3, 0.3]"),
-        (AS_NODES, "half", ("by",), "[{kind: mlp, value: 0.3}, {value: 0.3}]"),
+         "base + 0.3*(code - base) + 0.4*(french - base)", False),
+        (AS_NODES, "half", ("by",), "0.3", False),
+        (AS_NODES, "half", ("by",), "[0.3, 0.3]", False),
+        (AS_NODES, "half", ("by",), "[{kind: mlp, value: 0.3}, {value: 0.3}]", False),
+        (AS_NODES.replace("0.6", "[{kind: mlp, value: 0.6}, {value: 0.3}]"), "half", ("by", 0, "value"), "0.3", False),
+        (AS_NODES, "half", ("by",), "value: 0.3", True),
     ],
-    ids=["an expression", "a number", "a gradient", "rules"],
+    ids=["an expression", "a number", "a gradient", "rules", "the number of a rule", "a new rule"],
 )  # fmt: skip
 def test_the_preview_is_what_the_other_strength_measures(
-    nodes: str, node: str, path: tuple[str, ...], typed: str, record_file: Path, weaker_record: Path
-) -> None:
+    nodes: str, node: str, path: tuple[str | int, ...], typed: str, is_rule: bool, record_file: Path,
+    weaker_record: Path,
+) -> None:  # fmt: skip
     weaker = loaded(weaker_record).total.all
     assert weaker is not None
-    found = preview(loaded(record_file), checked(nodes), node, path, typed)
+    here = checked(nodes)
+    found = preview(loaded(record_file), here, node, field(here, node, path), typed, is_rule=is_rule)
     assert isinstance(found, Preview)
     predicted = found.then.predicted
     for index in range(2):
@@ -73,6 +78,33 @@ def test_the_preview_is_what_the_other_strength_measures(
     assert found.now.cast_loss is not None
     assert found.then.cast_loss > found.now.cast_loss
     assert {row[0]: row[2] for row in found.rows()}["attribution to code"] == "0.300"
+
+
+def field(here: Checked, node: str, path: tuple[str | int, ...]) -> FormField:
+    form = form_of(here, node)
+    assert form is not None
+    return next(each for each in form.fields if each.path == path)
+
+
+@pytest.mark.parametrize(
+    ("path", "typed", "is_rule", "why"),
+    [
+        (("by",), "0.", False, ""),
+        (("by",), "", False, "not a number yet"),
+        (("by",), "[0.3", False, "not a number yet"),
+        (("by",), "kind: mlp", True, "not a rule yet"),
+        (("by",), "kind: mpl, value: 1", True, "not a rule yet"),
+        ((0,), "", False, "not a number yet"),
+    ],
+    ids=["a number begun", "no number", "a gradient begun", "no value", "no kind", "another field"],
+)  # fmt: skip
+def test_what_is_half_typed_foretells_nothing_and_never_fails(
+    path: tuple[str | int, ...], typed: str, is_rule: bool, why: str, record_file: Path
+) -> None:
+    here = checked(AS_NODES)
+    of = field(here, "half", path) if path == ("by",) else FormField(path, "x", "schedule")
+    found = preview(loaded(record_file), here, "half", of, typed, is_rule=is_rule)
+    assert (found if isinstance(found, str) else "") == why
 
 
 def test_a_soup_of_models_is_foretold(record_file: Path) -> None:

@@ -81,6 +81,30 @@ def test_rules_are_fields_with_their_counts_and_the_layers_below_the_last() -> N
     assert all(line.isascii() for line in shown)
 
 
+def test_the_count_of_a_rule_stays_whole_however_long_its_conditions_are() -> None:
+    text = DARE.replace("by: 0.2", 'by: [{kind: attention, part: q, layers: "0:2", value: 0.1}, {value: 3}]')
+    rule = next(index for index, each in enumerate(fields_of(form(text, "boost"))) if each.kind == "rule")
+
+    assert "  kind: attention, par…  4 tensors" in lines(text, "boost")
+    shown = lines(text, "boost", rule)
+    place = shown.index("▶ kind: attention, par…  4 tensors")
+    assert shown[place + 1 : place + 3] == ["    kind: attention, part: q,", "    layers: 0:2"]
+
+
+def test_a_long_formula_is_shown_whole() -> None:
+    text = "mergegraph: 1\nmodels: {a: ./a, b: ./b}\nnodes:\n  m: a + 0.25*(b - a) + 0.125*(b - a) - 0.5*(b - a)\n"
+    shown = " ".join(line.strip() for line in lines(text, "m"))
+    assert "a + 0.25*(b - a) + 0.125*(b - a) - 0.5*(b - a)" in shown
+
+
+def test_a_field_that_names_a_model_for_its_files_is_one_of_those_there_are() -> None:
+    text = DARE.replace("{op: save, ", "{op: save, tokenizer_from: zzz, ")
+    of = next(each for each in form(text, "out").fields if each.label == "tokenizer_from")
+    assert (of.kind, "upright" in of.choices) == ("choice", True)
+    assert of.problem is not None
+    assert "zzz" in of.problem.fact
+
+
 FILLED = [
     ("boost", "by", "0.7", "boost: {op: scale, input: agreed, by: 0.7}", "a number"),
     ("boost", "by", "[0, 1]", "boost: {op: scale, input: agreed, by: [0, 1]}", "a gradient, as it was typed"),

@@ -28,7 +28,8 @@ def test_a_node_that_lacks_an_input_is_drawn_with_those_that_it_has() -> None:
 
 CASES = [
     ("  x: a +\n", "expression", (), "half a formula"),
-    ("  x: {op: scael, input: a}\n", "scael", (), "an operation that is not known has no wires"),
+    ("  x: {op: scael, input: a, by: 2}\n", "scael", ("a",), "an operation that is not known reads what it names"),
+    ("  x: {op: slrp, inputs: [a, {from: b, weight: 2}]}\n", "slrp", ("a", "b"), "and names in a list"),
     ("  x: {op: negate, input: a, why: 3}\n", "negate", ("a",), "a field that is not known"),
     ("  x: {op: scale, input: a, by: []}\n", "scale", ("a",), "a value that cannot be"),
     ("  x: {}\n", "", (), "nothing is said of it"),

@@ -17,6 +17,7 @@ TYPED = [
     ("a\r\nb\nc", ["a", "b", "c", "d"], "a\r\nb\nc\r\nd", "lines before it keep theirs"),
     ("a\nb\r\nc\n", ["b", "c", ""], "b\r\nc\n", "the first line taken out"),
     ("a\x0cb\n", ["a", "b", "x", ""], "a\x0cb\nx\n", "a form feed is a line of a text area"),
+    ("\n\r", ["", "", "", ""], "\n\r\r", "an empty line after a lone carriage return"),
     ("", ["x"], "x", "from nothing"),
     ("x", [""], "", "to nothing"),
     ("a\nb\u2028", ["a", "c"], "a\nc", "a last line with a break of its own"),

@@ -19,6 +19,7 @@ from mergegraph_tui.dialogs.pick import PickDialog
 from mergegraph_tui.dialogs.plan import PlanDialog
 from mergegraph_tui.dialogs.rule import RuleDialog
 from mergegraph_tui.model.splice import Edited
+from mergegraph_tui.screens.run import RunScreen
 from mergegraph_tui.screens.stats import StatsScreen
 from mergegraph_tui.theme import ThemeName
 from mergegraph_tui.widgets.preview import PreviewPanel
@@ -108,6 +109,7 @@ async def edit(walk: Walk) -> None:
     await walk.select("ties")
     walk.see("edit")
     await walk.press("enter")
+    await walk.until(lambda: bool(app.screen.query_one(PreviewPanel).text))
     walk.see("form")
     await walk.press("escape", "g")
     walk.see("rail")
@@ -178,9 +180,11 @@ async def _follow(walk: Walk, run: stage.StillRun) -> None:
 
 async def _show(walk: Walk) -> None:
     """Rows are cut to the widths of panes that come and go with the state."""
+    screen = walk.app.screen_stack[0]
+    assert isinstance(screen, RunScreen)
     for _ in range(3):
         await walk.pilot.pause()
-        walk.app.show_run()
+        screen.show_all()
 
 
 async def statistics(walk: Walk) -> None:
@@ -204,6 +208,13 @@ async def statistics(walk: Walk) -> None:
     await walk.press("enter")
     await walk.until(lambda: screen.other is not None)
     walk.see("compare")
+    await walk.press("f2")
+    await walk.select("merged")
+    await walk.press("enter")
+    await walk.type("base + 0.8*(code - base) + 0.4*(french - base)")
+    await walk.until(lambda: _foretells_another(app))
+    await walk.press("home")
+    walk.see("foretold")
 
 
 async def search(walk: Walk) -> None:
@@ -231,6 +242,11 @@ async def _look_at(walk: Walk, search: search_stage.StillSearch) -> None:
 
 def _is_foretold(app: MergegraphApp) -> bool:
     return "kept" in app.screen.query_one(PreviewPanel).text
+
+
+def _foretells_another(app: MergegraphApp) -> bool:
+    rows = [line.split() for line in app.screen.query_one(PreviewPanel).text.splitlines()]
+    return any(row[:1] == ["kept"] and row[-1] != row[-2] for row in rows)
 
 
 def _as(app: MergegraphApp, kind: type[T]) -> T:

@@ -12,6 +12,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from mergegraph_tui.dialogs.dialog import Dialog
+from mergegraph_tui.widgets.marked_list import MarkedList
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,8 @@ class Confirm(Dialog[str]):
 
     def compose_body(self) -> ComposeResult:
         yield Static(Text(self._said + "\n"), classes="said")
-        yield OptionList(
-            *(Option(Text(f" {choice.key}  {choice.says}"), id=choice.id) for choice in self._choices), markup=False
+        yield MarkedList(
+            *(Option(Text(f"{choice.key}  {choice.says}"), id=choice.id) for choice in self._choices), markup=False
         )
 
     def on_mount(self) -> None:

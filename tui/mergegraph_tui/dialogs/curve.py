@@ -25,6 +25,7 @@ from mergegraph_tui.model.plot import Plot, PlotLine
 from mergegraph_tui.model.preview import Preview, compare_tried, kept_by_layer
 from mergegraph_tui.model.writing import written
 from mergegraph_tui.widgets.line_plot import LinePlot
+from mergegraph_tui.widgets.marked_list import MarkedList
 from mergegraph_tui.widgets.preview import PreviewPanel
 
 _STEP, _FINE, _COARSE = 0.05, 0.01, 0.25
@@ -38,7 +39,7 @@ class Drawn:
     curve: Curve
 
 
-class FieldList(OptionList, can_focus=False):
+class FieldList(MarkedList, can_focus=False):
     """The schedules there are; the keys are the curve's."""
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar, cast
 
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Label, OptionList
 
@@ -23,7 +24,7 @@ class Dialog(ModalScreen[Answer | None], Generic[Answer]):
     Dialog {
         align: center middle; background: $background 60%;
         & > #frame {
-            width: 74; max-width: 96%; height: auto; max-height: 90%; border: round $accent;
+            width: 74; max-width: 96%; min-width: 20; height: auto; max-height: 90%; border: round $accent;
             border-title-color: $accent; border-title-style: bold; background: $surface; padding: 0 1;
         }
         & Input { border: none; height: 1; padding: 0 1; background: $boost; margin-bottom: 1; }
@@ -40,10 +41,16 @@ class Dialog(ModalScreen[Answer | None], Generic[Answer]):
     """
 
     def compose(self) -> ComposeResult:
+        cast("App[object]", self.app).clear_notifications()  # what was said before must not lie over it
         with Vertical(id="frame") as frame:
-            frame.border_title = self.title_text()
+            frame.border_title = Content(self.title_text())
             yield from self.compose_body()
             yield Label(self.HINT, id="hint", markup=False)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it will be dismissed by itself, and keys are to wait for that."""
+        return False
 
     def compose_body(self) -> ComposeResult:
         yield from ()

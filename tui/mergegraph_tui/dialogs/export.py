@@ -12,7 +12,7 @@ from textual.widgets import Input, Label
 
 from mergegraph_tui.dialogs.dialog import Dialog
 from mergegraph_tui.model.exporting import KINDS, export
-from mergegraph_tui.model.files import from_home
+from mergegraph_tui.model.files import from_home, typed_path
 from mergegraph_tui.model.heat import Choice
 from mergegraph_tui.model.loaded import LoadedRecord
 
@@ -50,13 +50,15 @@ class ExportDialog(Dialog[Path]):
         """The next ending."""
         field = self.query_one(Input)
         path = Path(field.value)
+        if not path.name:
+            return
         kind = path.suffix.removeprefix(".")
         index = KINDS.index(kind) + by if kind in KINDS else 0
         field.value = str(path.with_suffix(f".{KINDS[index % len(KINDS)]}"))
 
     @on(Input.Submitted)
     def write(self, event: Input.Submitted) -> None:
-        path = self._folder / Path(event.value.strip()).expanduser()
+        path = typed_path(event.value, self._folder)
         problem = export(self._loaded, self._choice, path, other=self._other, replace=self._refused == event.value)
         if problem is None:
             self.dismiss(path)

@@ -18,6 +18,8 @@ from mergegraph_tui.dialogs.dialog import Dialog
 _COLUMN = 36
 _MOST_COLUMNS = 3
 _LONGEST = 25
+_KEYS = 13
+"""Cells for keys: more of them go on in the next line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,9 @@ MOUSE = Topic(
     "Mouse",
     (
         ("click", "select"),
-        ("2 x click", "edit; on empty canvas: add"),
+        ("2 x click", "edit; on a wire: insert; on empty canvas: add"),
         ("drag", "from a node to a node: wire; to nothing: add"),
-        ("right", "what can be done with the node"),
+        ("right", "what can be done with the node, or the wire"),
         ("wheel", "scroll; with ctrl: larger, smaller"),
     ),
 )
@@ -131,12 +133,15 @@ def _height(topic: Topic) -> int:
 
 
 def _column(topics: Sequence[Topic], style: str) -> Table:
-    table = Table.grid(padding=(0, 1, 0, 0))
-    table.add_column(no_wrap=True, min_width=9)
-    table.add_column()
+    column = Table.grid()
+    column.add_column()
     for topic in topics:
-        table.add_row(Text(topic.title, style), "")
-        for keys, says in topic.rows:
-            table.add_row(Text(keys, "bold"), Text(says))
-        table.add_row("", "")
-    return table
+        keys = Table.grid(padding=(0, 1, 0, 0))
+        keys.add_column(width=_KEYS)
+        keys.add_column()
+        for named, says in topic.rows:
+            keys.add_row(Text(named, "bold"), Text(says))
+        column.add_row(Text(topic.title, style))
+        column.add_row(keys)
+        column.add_row("")
+    return column

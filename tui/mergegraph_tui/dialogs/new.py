@@ -12,6 +12,7 @@ from textual.widgets.option_list import Option
 from mergegraph_tui.dialogs.dialog import Dialog, step
 from mergegraph_tui.model.recipes import picture
 from mergegraph_tui.model.templates import Template, templates
+from mergegraph_tui.widgets.marked_list import MarkedList
 
 
 class New(Dialog[str]):
@@ -38,7 +39,7 @@ class New(Dialog[str]):
         field.cursor_blink = False
         yield field
         with Horizontal(id="both"):
-            options = OptionList(markup=False)
+            options = MarkedList(markup=False)
             options.can_focus = False
             yield options
             yield Static(id="picture", markup=False)
@@ -53,7 +54,7 @@ class New(Dialog[str]):
     def _fill(self, typed: str) -> None:
         options = self.query_one(OptionList)
         fitting = [each for each in self._templates if typed in each.name or typed in each.says.lower()]
-        options.set_options(Option(f" {each.name}", id=each.name) for each in fitting)
+        options.set_options(Option(each.name, id=each.name) for each in fitting)
         options.highlighted = 0 if fitting else None
 
     @on(OptionList.OptionHighlighted)

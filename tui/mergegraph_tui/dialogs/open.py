@@ -22,6 +22,7 @@ from mergegraph_tui.model.files import from_home
 from mergegraph_tui.model.glyphs import glyphs_of
 from mergegraph_tui.model.headers import Headers
 from mergegraph_tui.model.recipes import Listed, Looked, ago, entries_at, look, recipes
+from mergegraph_tui.widgets.marked_list import MarkedList
 
 NEW = Path()
 """What the dialog is dismissed with when a new recipe is wanted instead."""
@@ -66,7 +67,7 @@ class Open(Dialog[Path]):
         field.cursor_blink = False
         yield field
         with Horizontal(id="both"):
-            options = OptionList(markup=False)
+            options = MarkedList(markup=False)
             options.can_focus = False
             yield options
             yield Static(id="picture", markup=False)
@@ -172,9 +173,9 @@ class Open(Dialog[Path]):
         looked = self._looked.get(listed.path)
         state = self._state(looked) if looked is not None else ("", "", "")
         columns = [(state[0], 11), (f"{state[1]} {state[2]}".strip(), 13), (when, 13)]
-        room = max(12, self.query_one(OptionList).size.width - 3 - sum(width for _, width in columns))
+        room = max(12, self.query_one(OptionList).size.width - 4 - sum(width for _, width in columns))
         name = glyphs_of(ascii_only=self._ascii_only).fitted(listed.shown, room, keep_end=True)
-        line = Text(f" {''.join(name):<{room}} ", no_wrap=True, overflow="ellipsis")
+        line = Text(f"{''.join(name):<{room}} ", no_wrap=True, overflow="ellipsis")
         style = cast("App[object]", self.app).theme_variables.get(_worst(looked), "dim")
         for (said, width), colour in zip(columns, ("dim", style, "dim"), strict=True):
             line.append(f" {said:<{width - 1}}", colour)

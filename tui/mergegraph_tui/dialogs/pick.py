@@ -79,6 +79,7 @@ class PickDialog(Dialog[T], Generic[T]):
     """`choices(typed)` are the lines. Gives the value of the one that is taken, None when it is closed.
 
     `moved` is called with the value under the mark. `at`: where the upper left corner is to be, as for a menu.
+    `more_come`: lines are still looked for; Enter before there is one takes the first that comes.
     """
 
     HINT = "up, down choose   enter take   esc close"
@@ -93,7 +94,7 @@ class PickDialog(Dialog[T], Generic[T]):
         & > #frame { width: 80; }
         & PickList { height: auto; background: $surface; }
         & #says { height: auto; max-height: 3; margin-top: 1; }
-        &.-menu > #frame { width: 46; }
+        &.-menu > #frame { width: 64; }
         &.-menu Input { margin: 0; }
         &.-menu #says { margin: 0; }
     }
@@ -117,6 +118,8 @@ class PickDialog(Dialog[T], Generic[T]):
         self._moved, self._at = moved, at
         self._found: Sequence[Choice[T]] = ()
         self._row = 0
+        self.more_come = False
+        self._takes_first = False
 
     def title_text(self) -> str:
         return self._title
@@ -131,7 +134,7 @@ class PickDialog(Dialog[T], Generic[T]):
         if self._at is not None:
             self.styles.align = ("left", "top")
             x, y = self._at
-            frame.styles.offset = (max(0, min(x, self.size.width - 46)), max(0, min(y, self.size.height - 16)))
+            frame.styles.offset = (max(0, min(x, self.size.width - 64)), max(0, min(y, self.size.height - 16)))
         self.refill()
 
     @property
@@ -154,6 +157,12 @@ class PickDialog(Dialog[T], Generic[T]):
         self._found = self._choices(self.typed)
         rows = [row for row, choice in enumerate(self._found) if marked and choice.value == marked.value]
         self._mark(rows[0] if rows else 0)
+        if self.is_busy and self._found:
+            self._take()
+
+    @property
+    def is_busy(self) -> bool:
+        return self._takes_first and self.more_come
 
     def _mark(self, row: int) -> None:
         self._row = max(0, min(row, len(self._found) - 1))
@@ -176,6 +185,7 @@ class PickDialog(Dialog[T], Generic[T]):
 
     @on(Input.Changed)
     def _filter(self) -> None:
+        self._takes_first = False
         self.refill()
 
     @on(Input.Submitted)
@@ -192,6 +202,7 @@ class PickDialog(Dialog[T], Generic[T]):
 
     def _take(self) -> None:
         choice = self.marked
+        self._takes_first = choice is None
         if choice is not None and (self._takes_refused or not choice.refused):
             self.dismiss(choice.value)
 

@@ -9,6 +9,7 @@ from textual.widgets import Input
 
 from mergegraph.units import format_bytes
 from mergegraph_tui.dialogs.pick import Choice, PickDialog
+from mergegraph_tui.model.files import typed_path
 from mergegraph_tui.model.glyphs import glyphs_of
 from mergegraph_tui.model.shelf import Shelved, badge, distance, is_model, matching, one_model
 
@@ -50,15 +51,13 @@ class PickModel(PickDialog[Shelved]):
     def _below(self, typed: str) -> list[Shelved]:
         """The folders and files that a path which is being typed may mean."""
         try:
-            path = self._folder / Path(typed).expanduser()
+            path = typed_path(typed, self._folder)
             around, start = (path, "") if typed.endswith("/") else (path.parent, path.name)
-            inside = sorted(around.iterdir())
-        except (OSError, ValueError, RuntimeError):
+            inside = [each for each in sorted(around.iterdir()) if each.name.startswith(start)]
+            shown = [each for each in inside if start or not each.name.startswith(".")][:_MOST]
+            return [one_model(each, self._folder) for each in shown if each.suffix == ".safetensors" or each.is_dir()]
+        except (OSError, ValueError):
             return []
-        shown = [each for each in inside if each.name.startswith(start) and (start or not each.name.startswith("."))][
-            :_MOST
-        ]
-        return [one_model(each, self._folder) for each in shown if each.suffix == ".safetensors" or each.is_dir()]
 
     def _choice(self, model: Shelved) -> Choice[Shelved]:
         is_plain = not model.file_bytes and not model.is_adapter

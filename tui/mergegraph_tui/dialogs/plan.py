@@ -17,6 +17,7 @@ from textual.widgets import Button, Input, Label
 
 from mergegraph_tui.dialogs.dialog import Dialog
 from mergegraph_tui.model.document import Document
+from mergegraph_tui.model.files import typed_path
 from mergegraph_tui.model.plan_rows import decision_row, fact_rows, order_columns, problem_rows, step_rows
 from mergegraph_tui.model.planned import BeingWritten
 from mergegraph_tui.model.preparing import DEFAULTS, Asked, Prepared, Wanted, prepare
@@ -50,6 +51,10 @@ class PlanDialog(Dialog[Start | ShowRun]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f", "anew", "From the beginning", id="plan.anew"),
+        Binding("up", "move(-1)", "Scroll up", show=False, id="plan.up"),
+        Binding("down", "move(1)", "Scroll down", show=False, id="plan.down"),
+        Binding("pageup", "move(-8)", "Scroll up", show=False, id="plan.page-up"),
+        Binding("pagedown", "move(8)", "Scroll down", show=False, id="plan.page-down"),
     ]
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (160, "-wide")]  # noqa: RUF012
     DEFAULT_CSS = """
@@ -61,8 +66,9 @@ class PlanDialog(Dialog[Start | ShowRun]):
         & #order { width: 4fr; height: auto; max-height: 14; }
         & #steps { width: 5fr; height: auto; max-height: 14; }
         & #facts, & #told { height: auto; }
-        & #file-row, & #asked { height: 1; }
-        & #asked Label, & #file-row Label { color: $text-muted; width: auto; padding: 0 1 0 0; }
+        & #told { max-height: 30vh; }
+        & #file-row, & #asked, & #allowed { height: 1; }
+        & #asked Label, & #allowed Label, & #file-row Label { color: $text-muted; width: auto; padding: 0 1 0 0; }
         & #told { margin: 1 0 0 0; }
         & Input { width: 10; margin: 0 2 0 0; background: $boost; }
         & #file { width: 1fr; }
@@ -73,7 +79,7 @@ class PlanDialog(Dialog[Start | ShowRun]):
         & Button { margin: 0 2; }
         & Button:focus { text-style: bold reverse; }
         &.-narrow > #frame { width: 100%; max-width: 100%; height: 100%; max-height: 100%; }
-        &.-narrow #scroll { height: 1fr; }
+        &.-narrow #scroll { height: 1fr; max-height: 100%; }
         &.-narrow #work { layout: vertical; }
         &.-narrow #order { width: 100%; max-height: 7; }
         &.-narrow #steps { width: 100%; max-height: 4; }
@@ -115,7 +121,7 @@ class PlanDialog(Dialog[Start | ShowRun]):
                 yield RailView(ascii_only=painted, id="order")
                 yield PaintedText(ascii_only=painted, scrolls=True, id="steps")
             yield PaintedText(ascii_only=painted, id="facts")
-            yield PaintedText(ascii_only=painted, id="told")
+        yield PaintedText(ascii_only=painted, id="told")
         with Horizontal(id="file-row"):
             yield Label("file")
             yield Input(str(proposed_file(self._document)) if self._named else "", id="file", compact=True)
@@ -128,6 +134,10 @@ class PlanDialog(Dialog[Start | ShowRun]):
             yield Input(asked.device, placeholder="cpu", id="device", compact=True)
             yield Tick("statistics", asked.stats, id="stats")
             yield Tick("verify", asked.verify, id="verify")
+        with Horizontal(id="allowed"):
+            yield Label("allow")
+            yield Tick("values that are not finite", asked.non_finite, id="non_finite")
+            yield Tick("models that are not related", asked.unrelated, id="unrelated")
         with Horizontal(id="buttons"):
             yield Button("Start (enter)", id="start", compact=True, disabled=True)
             yield Button("From the beginning (f)", id="anew", compact=True, disabled=True)
@@ -140,6 +150,9 @@ class PlanDialog(Dialog[Start | ShowRun]):
         self.query_one("#not-now").focus()
         self._plan()
 
+    def action_move(self, by: int) -> None:
+        self.query_one("#scroll").scroll_relative(y=by, animate=False)
+
     @property
     def asked_last(self) -> Asked:
         """What was asked when the last plan was begun."""
@@ -150,13 +163,15 @@ class PlanDialog(Dialog[Start | ShowRun]):
         threads, budget, device = (
             self.query_one(f"#{x}", Input).value.strip() for x in ("threads", "budget", "device")
         )
-        stats, verify = (self.query_one(f"#{x}", Tick).value for x in ("stats", "verify"))
-        return Asked(threads, budget, device, stats, verify)
+        ticks = {
+            name: self.query_one(f"#{name}", Tick).value for name in ("stats", "verify", "non_finite", "unrelated")
+        }
+        return Asked(threads, budget, device, **ticks)
 
     def _file(self) -> Path | None:
         """The file that was named, where one is asked for."""
         typed = self.query_one("#file", Input).value.strip() if self._named else ""
-        return (self._document.folder / Path(typed).expanduser()) if typed else None
+        return typed_path(typed, self._document.folder) if typed else None
 
     def _plan(self) -> None:
         """Make the plan of what is asked now, in a thread; an older one that comes later is passed over."""

@@ -22,6 +22,7 @@ from mergegraph_tui.model.checking import Checked
 from mergegraph_tui.model.loaded import LoadedRecord
 from mergegraph_tui.model.preview import Preview, compare_tried
 from mergegraph_tui.model.rule_targets import Target
+from mergegraph_tui.widgets.marked_list import MarkedList
 from mergegraph_tui.widgets.preview import PreviewPanel
 
 _MOST_SHOWN = 6
@@ -80,7 +81,7 @@ class RuleDialog(Dialog[Wanted]):
         if len(self._about.conditions) > _MOST_SHOWN:
             yield Label(f"  and {len(self._about.conditions) - _MOST_SHOWN} more", classes="dim")
         yield Label("is written into", classes="dim")
-        yield OptionList(*(Option(self._words(each)) for each in self._targets), markup=False)
+        yield MarkedList(*(Option(self._words(each)) for each in self._targets), markup=False)
         with Horizontal(id="value-row"):
             yield Label("value")
             yield Input(first if _number(first) is not None else "", id="value")

@@ -19,6 +19,7 @@ from mergegraph.units import format_seconds
 from mergegraph_tui.dialogs.dialog import Dialog
 from mergegraph_tui.model.recipes import ago
 from mergegraph_tui.model.runs import Done, End, Failed, Lost, RegisteredRun, Run, Stopped, known
+from mergegraph_tui.widgets.marked_list import MarkedList
 
 _LOOK_SECONDS = 1.0
 _MOST = 20
@@ -89,7 +90,7 @@ class RunsDialog(Dialog[RegisteredRun]):
 
     def compose_body(self) -> ComposeResult:
         yield Label("looking", id="none")
-        yield OptionList(id="runs")
+        yield MarkedList(id="runs")
 
     def on_mount(self) -> None:
         self._look()

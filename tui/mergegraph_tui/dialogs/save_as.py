@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.widgets import Input, Static
 
 from mergegraph_tui.dialogs.dialog import Dialog
-from mergegraph_tui.model.files import from_home
+from mergegraph_tui.model.files import from_home, is_folder, typed_path
 
 
 class SaveAs(Dialog[Path]):
@@ -26,11 +26,14 @@ class SaveAs(Dialog[Path]):
         field = Input(self._name)
         field.cursor_blink = False
         yield field
-        yield Static(f"in {from_home(self._folder)}", classes="said", markup=False)
+        yield Static(f"in {from_home(self._folder)}", classes="said", id="says", markup=False)
 
     @on(Input.Submitted)
     def done(self, event: Input.Submitted) -> None:
         typed = event.value.strip()
         if typed:
-            path = self._folder / Path(typed).expanduser()
-            self.dismiss(path if path.suffix else path.with_name(f"{path.name}.yaml"))
+            path = typed_path(typed, self._folder)
+            if typed.endswith("/") or not path.name or is_folder(path):
+                self.query_one("#says", Static).update(f"{from_home(path)} is a folder: name a file in it")
+            else:
+                self.dismiss(path if path.suffix else path.with_name(f"{path.name}.yaml"))

@@ -13,8 +13,13 @@ layered.py     all of it: a Drawing (drawing.py) in whole cells; fit.py picks th
 glyphs.py      the characters; cells.py paints a Drawing with them
 rail.py        one node a row
 text.py        a drawing as lines of text
-runs.py        runs as child processes that outlive the interface
-progress.py    pace, time left and shares from what a run publishes
-planned.py     what the plan dialog says before a run
-steps.py       what a tile goes through, for that dialog
+runs.py        runs as child processes that outlive the interface; followed.py looks at one, measuring.py at statistics
+progress.py    pace, time left and shares from what a run publishes; run_rows.py and meters.py say them
+preparing.py   a run before it begins; planned.py what the plan dialog says of it, steps.py what a tile goes through
+records.py     which record of statistics belongs to a recipe; loaded.py reads it, heat.py, detail.py, by_layer.py and
+               tensor_rows.py say it, plot.py draws lines
+mixing.py      how much of each source is in a result; preview.py what another number would do
+cell_rules.py  chosen cells as rules of a schedule; rule_targets.py where they can go, curve.py a schedule as a curve
+recipes.py     recipes that can be opened; shelf.py models that can be loaded; offers.py what can be added
+key_map.py     keys of the user's own; chosen_theme.py the theme chosen last
 """

@@ -38,13 +38,13 @@ def _lines(loaded: LoadedRecord, choice: Choice, other: LoadedRecord | None) -> 
 
 def _whole(name: str, loaded: LoadedRecord, choice: Choice, layers: tuple[str, ...]) -> PlotLine:
     values = (of(choice.metric, choice.subject, loaded.grid.by_row.get(layer), loaded.total) for layer in layers)
-    return PlotLine(f"{name} {loaded.name}", tuple(map(_number, values)))
+    return PlotLine(f"{name} {loaded.said}", tuple(map(_number, values)))
 
 
 def _compared(loaded: LoadedRecord, other: LoadedRecord, choice: Choice, layers: tuple[str, ...]) -> PlotLine:
     subject = same_subject(choice.metric, loaded.record, choice.subject, other.record)
     if subject is None:
-        return PlotLine(f"B {other.name}", (None,) * len(layers))
+        return PlotLine(f"B {other.said}", (None,) * len(layers))
     return _whole("B", other, Choice(choice.metric, subject), layers)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from mergegraph_tui.model.drawing import EAST, NORTH, SOUTH, WEST, Box, Drawing, Size
+from mergegraph_tui.model.drawing import EAST, NORTH, SOUTH, WEST, Box, Drawing, Pin, Size
 from mergegraph_tui.model.fit import shown_lines
 from mergegraph_tui.model.glyphs import Glyphs
 from mergegraph_tui.model.graph import DrawnGraph, DrawnNode
@@ -54,7 +54,6 @@ class Painting:
         width, height = max(room[0], drawing.width), max(room[1], drawing.height)
         self.origin = ((width - drawing.width) // 2, (height - drawing.height) // 2)
         self.rows: list[list[Cell]] = [[_BLANK] * width for _ in range(height)]
-        self._read = {source for node in self.nodes.values() for source in node.sources}
         self._cells_of: dict[str, list[tuple[int, int]]] = {}
         for cell, nets in drawing.wires.items():
             for net in nets:
@@ -79,6 +78,18 @@ class Painting:
         """The node at a cell."""
         inside = 0 <= y < len(self.rows) and 0 <= x < len(self.rows[y])
         return self.rows[y][x].owner if inside else None
+
+    def wires_at(self, x: int, y: int) -> tuple[tuple[str, str], ...]:
+        """The wires that run through a cell, from node to reader: of a trunk all that branch off further on."""
+        cell = (x - self.origin[0], y - self.origin[1])
+        if cell not in self.drawing.wires or self.owner(x, y) is not None:
+            return ()
+        net = self._net_on_top(cell)
+        return tuple(dict.fromkeys(
+            (net, reader) for reader, node in self.nodes.items() if net in node.sources
+            for pin in self.drawing.pins[reader]
+            if node.inputs[pin.position].source == net and cell in self._way_to(pin, net)
+        ))  # fmt: skip
 
     def repaint(self, node: DrawnNode) -> range:
         """Show a node's new state; the rows that changed."""
@@ -110,13 +121,16 @@ class Painting:
     def _ways(self, name: str) -> Iterator[tuple[str, int, int]]:
         """The cells by which each source's net reaches the node: nets are trees, so going on from the outlet finds
         one way."""
-        down = self.drawing.direction == "down"
         for pin in self.drawing.pins[name]:
             net = self.nodes[name].inputs[pin.position].source
-            x, y = self.drawing.outlets[net]
-            start = (x, y + 1) if down else (x + 1, y)
-            goal = (pin.x, pin.y - 1) if down else (pin.x - 1, pin.y)
-            yield from ((net, *cell) for cell in self._way(net, start, goal))
+            yield from ((net, *cell) for cell in self._way_to(pin, net))
+
+    def _way_to(self, pin: Pin, net: str) -> list[tuple[int, int]]:
+        down = self.drawing.direction == "down"
+        x, y = self.drawing.outlets[net]
+        start = (x, y + 1) if down else (x + 1, y)
+        goal = (pin.x, pin.y - 1) if down else (pin.x - 1, pin.y)
+        return self._way(net, start, goal)
 
     def _way(self, net: str, start: tuple[int, int], goal: tuple[int, int]) -> list[tuple[int, int]]:
         wires = self.drawing.wires
@@ -141,13 +155,15 @@ class Painting:
     def _wires(self, cells: Iterable[tuple[int, int]]) -> set[int]:
         changed: set[int] = set()
         for x, y in cells:
-            nets = self.drawing.wires[x, y]
-            # Where two nets cross, the one along the flow stays whole, and the other passes under it.
-            along = _BLANK_WIRE[self.drawing.direction]
-            net = next((name for name, sides in nets.items() if sides == along), next(iter(nets)))
-            self._put(x, y, self._wire(net, nets[net], x, y))
+            net = self._net_on_top((x, y))
+            self._put(x, y, self._wire(net, self.drawing.wires[x, y][net], x, y))
             changed.add(y + self.origin[1])
         return changed
+
+    def _net_on_top(self, cell: tuple[int, int]) -> str:
+        """Where two nets cross, the one along the flow stays whole, and the other passes under it."""
+        nets, along = self.drawing.wires[cell], _BLANK_WIRE[self.drawing.direction]
+        return next((name for name, sides in nets.items() if sides == along), next(iter(nets)))
 
     def _wire(self, net: str, sides: int, x: int, y: int) -> Cell:
         space = self.nodes[net].space
@@ -186,14 +202,32 @@ class Painting:
 
     def _pill(self, node: DrawnNode, box: Box) -> None:
         style = f"fill-{self._edge(node)}"
-        for row in range(box.height):
-            self._text(box.x, box.y + row, " " * box.width, style, node.name)
-        label = self.glyphs.fitted(f"{self.glyphs.icon(node)} {node.name}", box.width - 1)
-        left, middle = box.x + (box.width - len(label)) // 2, box.y + box.height // 2
+        joined, middle = self._joined(node, box), box.y + box.height // 2
+        for row in range(box.y, box.y + box.height):
+            self._text(box.x, row, " " * box.width, style if row == middle else "", node.name)
+        for row, glyph in joined.items():
+            self._text(box.x, row, glyph, self._edge(node), node.name)
+        start, width = (box.x + 1, box.width - 1) if joined else (box.x, box.width)
+        label = self.glyphs.fitted(f"{self.glyphs.icon(node)} {node.name}", width - 1)
+        left = start + (width - len(label)) // 2
         self._text(left, middle, label, style, node.name)
         self._text(left + len(label), middle, self._sign(node), style, node.name)
         if node.name == self.cursor:
             self._text(left - 1, middle, self.glyphs.pins["right"], style, node.name)
+
+    def _joined(self, node: DrawnNode, box: Box) -> dict[int, str]:
+        """The glyph for each row in which several wires from the left come together before a pill; else nothing."""
+        entered = {pin.y for pin in self.drawing.pins[node.name]}
+        if self.drawing.direction == "down" or box.height == 1 or not entered:
+            return {}
+        middle = box.y + box.height // 2
+        first, last = min(entered | {middle}), max(entered | {middle})
+        border = self.glyphs.heavy_border if node.name == self.cursor else self.glyphs.border
+        sides = {
+            row: WEST * (row in entered) | NORTH * (row > first) | SOUTH * (row < last) | EAST * (row == middle)
+            for row in range(first, last + 1)
+        }
+        return {row: border[each] for row, each in sides.items()}
 
     def _box(self, node: DrawnNode, box: Box) -> None:
         edge = self._edge(node)
@@ -233,7 +267,7 @@ class Painting:
         """Where wires leave and enter."""
         direction = self.drawing.direction
         border = self.glyphs.heavy_border if node.name == self.cursor else self.glyphs.border
-        if node.name in self._read:
+        if node.name in self._cells_of:  # a wire that closes a cycle is not drawn
             outlet = border[EAST | SOUTH | WEST] if direction == "down" else border[NORTH | EAST | SOUTH]
             self._text(*self.drawing.outlets[node.name], outlet, edge, node.name)
         for pin in self.drawing.pins[node.name]:

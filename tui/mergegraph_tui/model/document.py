@@ -45,8 +45,9 @@ class Document:
     def __init__(
         self, text: str, path: Path | None = None, *, on_disk: Stamp | None = None, folder: Path | None = None
     ) -> None:
-        self.path = path
-        self._folder = folder
+        # Taken now: the folder that is meant may go away while the document is open.
+        self.path = path.absolute() if path else None
+        self._folder = self.path.parent if self.path else (folder or Path.cwd()).absolute()
         self._steps = [Step(text, "")]
         self._now = 0
         self._saved = text if on_disk is not None or path is None else None
@@ -76,7 +77,7 @@ class Document:
     @property
     def folder(self) -> Path:
         """Where relative paths of the recipe start."""
-        return self.path.absolute().parent if self.path else (self._folder or Path.cwd())
+        return self.path.parent if self.path else self._folder
 
     @property
     def is_dirty(self) -> bool:
@@ -191,5 +192,5 @@ class Document:
             return Problem(fact, why=why, fix="replace it, or save as another name")
         problem = write_text(path, self.text)
         if problem is None:
-            self.path, self._on_disk, self._saved = path, stamp(path), self.text
+            self.path, self._on_disk, self._saved = path.absolute(), stamp(path), self.text
         return problem

@@ -13,6 +13,7 @@ from mergegraph.stats.html import report
 from mergegraph.stats.html.style import DIVERGING, SEQUENTIAL, ink
 from mergegraph.stats.strengths import strengths_of
 from mergegraph.tensors.disk import replace_file
+from mergegraph_tui.model.files import is_there
 from mergegraph_tui.model.heat import Choice, HeatPicture, picture
 from mergegraph_tui.model.loaded import LoadedRecord
 
@@ -33,12 +34,13 @@ def export(
     }
     if kind not in content:
         return Problem(f"{path.name} has no ending that says what to write.", fix=f"end it in .{', .'.join(KINDS)}")
-    if path.exists() and not replace:
+    if is_there(path) and not replace:
         return Problem(f"There is a file {path} already.", fix="write it again to replace it, or give another name")
     try:
         replace_file(path, content[kind](), sync=False)
-    except OSError as error:
-        return Problem(f"{path} cannot be written: {error.strerror or error}.", fix="name a file in a folder of yours")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        return Problem(f"{path} cannot be written: {reason}.", fix="name a file in a folder of yours")
     return None
 
 

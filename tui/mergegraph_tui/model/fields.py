@@ -18,7 +18,7 @@ from mergegraph.methods.load import Load
 from mergegraph.recipe.scalars import Value
 from mergegraph.resolve import ResolvedNode
 from mergegraph_tui.model.checking import Checked
-from mergegraph_tui.model.outline import EXPRESSION, Outlined, class_of, lines_of
+from mergegraph_tui.model.outline import EXPRESSION, FILE_FIELDS, Outlined, class_of, lines_of
 from mergegraph_tui.model.writing import written
 
 FieldKind = Literal["input", "schedule", "rule", "number", "choice", "boolean", "text", "expression", "other"]
@@ -79,7 +79,9 @@ def form_of(checked: Checked, name: str) -> Form | None:
         return None
     problems = checked.by_node.get(name, ())
     cls = class_of(node.value)
-    found = tuple(_with_problem(each, problems) for each in _fields(node, cls))
+    loads = tuple(each for each, other in checked.outline.nodes.items() if other.op == "load")
+    listed = [_of_loads(each, loads) if each.label in FILE_FIELDS and loads else each for each in _fields(node, cls)]
+    found = tuple(_with_problem(each, problems) for each in listed)
     placed = checked.graph.nodes.get(name) if checked.graph else None
     resolved = checked.resolved.nodes.get(name) if checked.resolved else None
     readers = tuple(dict.fromkeys(wire.reader for wire in checked.outline.readers(name)))
@@ -88,6 +90,11 @@ def form_of(checked: Checked, name: str) -> Form | None:
         name, node.op, summary_of(shown) if shown else "", found, problems, result_text(cls) if cls else "",
         placed.space if placed else "", *_stored(resolved), readers,
     )  # fmt: skip
+
+
+def _of_loads(field: FormField, loads: tuple[str, ...]) -> FormField:
+    """A field that names a load node for its files: one of those that there are."""
+    return replace(field, kind="choice", choices=loads)
 
 
 def _stored(resolved: ResolvedNode | None) -> tuple[int, int, tuple[str, ...]]:
@@ -203,7 +210,8 @@ def _with_problem(field: FormField, problems: tuple[Problem, ...]) -> FormField:
     key = next((part for part in reversed(field.path) if isinstance(part, str)), field.label)
     named = re.compile(rf"(?<![\w.]){re.escape(key)}(?![\w])")
     for problem in problems:
-        is_named = field.text and field.kind == "input" and f'"{field.text}"' in problem.fact
+        is_name = field.kind == "input" or field.label in FILE_FIELDS
+        is_named = field.text and is_name and f'"{field.text}"' in problem.fact
         if is_named or named.search(problem.fact) or field.kind == "expression":
             return replace(field, problem=problem)
     return field

@@ -16,6 +16,7 @@ from pathlib import Path
 from mergegraph.errors import Location, Problem, RecipeError
 from mergegraph.recipe.document import decode, read_raw
 from mergegraph.recipe.includes import special_kind
+from mergegraph.tensors.missing import expanded
 
 _NEW_MODE = 0o666
 
@@ -35,6 +36,27 @@ def from_home(path: Path) -> str:
     with contextlib.suppress(ValueError, RuntimeError):
         return f"~/{path.absolute().relative_to(Path.home())}"
     return str(path.absolute())
+
+
+def typed_path(typed: str, folder: Path) -> Path:
+    """A path as it was typed, from `folder` where it is relative."""
+    return folder / expanded(typed.strip())
+
+
+def is_there(path: Path) -> bool:
+    """Whether something is at `path`. What cannot be looked at is not there, as a name that is too long."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """The same for folders."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def stamp(path: Path) -> Stamp | None:

@@ -17,6 +17,7 @@ LARGE = 60
 """Nodes from which on the smallest size is tried first."""
 
 _WIDEST_LINE = 28
+_WIDEST_NAME = 32
 _MOST_LINES = 2
 
 
@@ -137,11 +138,12 @@ def shown_lines(node: DrawnNode, size: Size) -> list[str]:
 
 def node_size(node: DrawnNode, size: Size, direction: Direction) -> tuple[int, int]:
     """Width and height of a node's box, with room for its pins."""
-    pins = len(node.inputs)
+    pins, name = len(node.inputs), min(_WIDEST_NAME, len(node.name))
     if size == "pill":
-        width, height = len(node.name) + 4, 1
+        # Several wires from the left are joined in a column of their own.
+        width, height = name + 4 + (direction == "right" and pins > 1), 1
         return (max(width, pins), height) if direction == "down" else (width, max(height, pins))
     lines = shown_lines(node, size)
-    width = max([len(node.name) + 8, *(min(_WIDEST_LINE, len(line)) + 4 for line in lines)])
+    width = max([name + 8, *(min(_WIDEST_LINE, len(line)) + 4 for line in lines)])
     height = 3 + len(lines)
     return (max(width, 2 * pins + 3), height) if direction == "down" else (width, max(height, pins + 2))

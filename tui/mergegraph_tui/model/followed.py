@@ -53,6 +53,8 @@ class RunView:
     graph: DrawnGraph
     recipe: Path | None
     finished: tuple[str, ...] = ()
+    silent_seconds: float = 0.0
+    """Since it published something new."""
 
     @property
     def state(self) -> str:
@@ -96,7 +98,9 @@ class Followed:
         self.recipe = recipe_of_run(run)
         self._graph = graph
         self._follower = Follower(clock)
-        self._is_stopping = False
+        self.is_stopping = False
+        self._clock, self._news_at = clock, clock()
+        self._news: Progress | None = None
         self._closed = threading.Event()
         self._ended: End | None = None
         self._finished: tuple[str, ...] = ()
@@ -129,12 +133,19 @@ class Followed:
             self.run.pid,
             shown,
             end,
-            self._is_stopping and end is None,
+            self.is_stopping and end is None,
             self._graph,
             self.recipe,
             self._finished,
+            self._silence(progress),
         )
         return self.view
+
+    def _silence(self, progress: Progress | None) -> float:
+        """Seconds since it published something new."""
+        if progress != self._news:
+            self._news, self._news_at = progress, self._clock()
+        return self._clock() - self._news_at
 
     def list_finished(self) -> None:
         """Find out which tensors are on disk, in a thread, at most once a second: the view has them then."""
@@ -155,8 +166,8 @@ class Followed:
 
     def stop(self) -> bool:
         """Ask it to stop, once more where it was asked before; False where it lives no more."""
-        self._is_stopping = stop(self.run)
-        return self._is_stopping
+        self.is_stopping = stop(self.run)
+        return self.is_stopping
 
     def _watch(self) -> None:
         while not self._closed.is_set() and self.look().end is None:
@@ -177,7 +188,10 @@ def recipe_of_run(run: Run) -> Path | None:
     """The recipe that its command names."""
     if not isinstance(run, RegisteredRun):
         return None
-    files = [each for each in run.arguments if each.endswith((".yaml", ".yml")) and not each.startswith("-")]
+    arguments = run.arguments
+    if "--" in arguments[:-1]:
+        return run.started_in / arguments[arguments.index("--") + 1]
+    files = [each for each in arguments if each.endswith((".yaml", ".yml")) and not each.startswith("-")]
     return run.started_in / files[-1] if files else None
 
 

@@ -39,13 +39,15 @@ class FormLine:
 
 @dataclass(frozen=True, slots=True)
 class FormLook:
-    """What the form looks like: its width, the field under the cursor, and what was said to what was typed last."""
+    """What the form looks like: its width, the field under the cursor, whether a line to type in lies over its value,
+    and what was said to what was typed last."""
 
     width: int
     glyphs: Glyphs
     cursor: int | None = None
     said: Problem | None = None
     label: int = _LABEL[0]
+    is_typed_in: bool = False
 
 
 def fields_of(form: Form) -> tuple[FormField, ...]:
@@ -144,15 +146,19 @@ def _field_lines(index: int, field: FormField, schedules: ScheduleLines, look: F
 
 
 def _long_field(index: int, field: FormField, mark: str, note: str, look: FormLook) -> Iterator[FormLine]:
-    """A field whose value has a line of its own: a formula, or a rule with its conditions above."""
-    label = f"{field.label}  {note}" if note else field.label
+    """A field whose value has a line of its own: a formula, or a rule with its conditions above. The note stays whole;
+    conditions that it leaves no room for follow where the cursor is."""
     is_open = index == look.cursor
-    yield FormLine(
-        ((mark, "cursor"), ("".join(look.glyphs.fitted(label, look.width - 2)), "cursor" if is_open else "detail")),
-        index,
-    )
-    shown = "".join(look.glyphs.fitted(" ".join(field.text.split()), look.width - 4))
-    yield FormLine((("    ", ""), (shown, "name")), index, 4)
+    style, room = "cursor" if is_open else "detail", look.width - 2 - (len(note) + 2 if note else 0)
+    shown = "".join(look.glyphs.fitted(field.label, room))
+    yield FormLine(((mark, "cursor"), (f"{shown}  {note}" if note else shown, style)), index)
+    if is_open and len(field.label) > room:
+        for line in wrap(field.label, look.width - 4):
+            yield FormLine(((f"    {line}", "detail"),), index)
+    lines = wrap(" ".join(field.text.split()), look.width - 4) or [""]
+    for number, line in enumerate(lines[:1] if is_open and look.is_typed_in else lines):
+        shown = "".join(look.glyphs.fitted(line, look.width - 4))
+        yield FormLine((("    ", ""), (shown, "name")), index, None if number else 4)
 
 
 def _label(field: FormField) -> str:
@@ -166,13 +172,17 @@ def _label(field: FormField) -> str:
 def _value(field: FormField) -> tuple[str, str]:
     """What stands in a field, and its style; what is not written is in brackets."""
     if field.text:
-        is_rules = field.kind == "schedule" and field.text.startswith("[{")
-        return ("by rule", "detail") if is_rules else (" ".join(field.text.split()), "name")
+        return ("by rule", "detail") if is_by_rule(field) else (" ".join(field.text.split()), "name")
     if field.is_required:
         return "needed", "error"
     if field.kind == "input":
         return ("(add)" if isinstance(field.path[-1], int) else "(none)"), "detail"
     return f"({field.default})" if field.default else "(none)", "detail"
+
+
+def is_by_rule(field: FormField) -> bool:
+    """Whether a schedule has rules, which are fields of their own."""
+    return field.kind == "schedule" and field.text.startswith("[{")
 
 
 def _explained(field: FormField) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from mergegraph.stats.standing_out import StandingOut, standing_out
 from mergegraph.stats.summary import OUTSIDE, Grid, Sums, grid, places, sums
 from mergegraph_tui.model.files import Stamp, stamp
 
+_DIGEST = re.compile(r"-[0-9a-f]{16}(?=-|$)")
+"""That of a text in the name of a file that `records.measured_file` gives."""
 Cell = tuple[str, str]
 """Row (a layer, or `OUTSIDE`) and column (a kind, with its part)."""
 
@@ -29,8 +33,15 @@ class LoadedRecord:
 
     @property
     def name(self) -> str:
-        """What it is called on the screen: the folder of an output, else the file."""
-        return self.path.parent.name if self.path.name == STATS else self.path.stem
+        """What it is called: the folder of an output, else the file; of a recipe that was measured, the recipe."""
+        return self.path.parent.name if self.path.name == STATS else _DIGEST.sub("", self.path.stem)
+
+    @property
+    def said(self) -> str:
+        """The name beside that of another; of what was measured with its time, since a recipe is measured often."""
+        if self.stamp is None or not _DIGEST.search(self.path.stem):
+            return self.name
+        return f"{self.name} {datetime.fromtimestamp(self.stamp.modified_ns / 1e9):%H:%M}"
 
     @cached_property
     def grid(self) -> Grid:

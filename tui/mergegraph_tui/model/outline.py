@@ -5,7 +5,7 @@ is being written is mostly wrong. Checks nothing; that is `checking`'s.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal
@@ -23,7 +23,8 @@ SECTIONS: tuple[Section, ...] = ("models", "include", "nodes")
 EXPRESSION = "expression"
 """What stands for the operation of a node that is an expression."""
 
-_FILE_FIELDS = ("files_from", "tokenizer_from")
+FILE_FIELDS = ("files_from", "tokenizer_from")
+"""Fields that name a load node whose files are taken."""
 _WORD = re.compile(NAME)
 
 
@@ -143,6 +144,13 @@ def references(value: Value) -> tuple[tuple[Path, str], ...]:
     return (*inputs_of(value), *others)
 
 
+def guessed_inputs(value: Value, nodes: Collection[str]) -> tuple[tuple[Path, str], ...]:
+    """The words of a node with an operation that nobody knows that are names of nodes: it was meant to read these."""
+    if not isinstance(value, dict) or class_of(value) is not None:
+        return ()
+    return tuple((path, word) for path, word in _words(value, ()) if word in nodes and path[0] != "op")
+
+
 def _outlined(document: Document, section: Section, name: str, value: Value) -> Outlined:
     line = document.where((section, name)).line
     if section == "models":
@@ -192,4 +200,4 @@ def _is_input(cls: type[Method], path: Path) -> bool:
 
 
 def _is_other(path: Path) -> bool:
-    return path[0] in _FILE_FIELDS or (len(path) > 1 and path[:2] in (("vocab", "align"), ("vocab", "union")))
+    return path[0] in FILE_FIELDS or (len(path) > 1 and path[:2] in (("vocab", "align"), ("vocab", "union")))

@@ -43,6 +43,8 @@ class Asked:
     device: str = ""
     stats: bool = False
     verify: bool = False
+    non_finite: bool = False
+    unrelated: bool = False
 
     def problems(self) -> Iterator[Problem]:
         """What is not understood."""
@@ -72,6 +74,8 @@ class Asked:
             overwrite=overwrite,
             stats=self.stats,
             verify_output=self.verify,
+            allow_non_finite=self.non_finite,
+            allow_unrelated=self.unrelated,
         )
 
 
@@ -138,15 +142,16 @@ def is_in_the_way(output: PlannedOutput) -> bool:
 
 def prepare(wanted: Wanted) -> Prepared:
     """The plan of a text. Never raises: what goes wrong is among the problems."""
-    problems = tuple(wanted.asked.problems())
-    if problems:
-        return Prepared(wanted, problems=problems)
     try:
-        return _prepared(wanted)
+        problems = tuple(wanted.asked.problems())
+        return Prepared(wanted, problems=problems) if problems else _prepared(wanted)
     except MergegraphError as error:
         return Prepared(wanted, problems=error.problems)
     except OSError as error:
         return Prepared(wanted, problems=(Problem("The plan could not be made.", why=str(error)),))
+    except Exception as error:
+        why, fix = f"{type(error).__name__}: {error}", "this is a fault of mergegraph: please report it with the recipe"
+        return Prepared(wanted, problems=(Problem("The plan itself failed.", why=why, fix=fix),))
 
 
 def _prepared(wanted: Wanted) -> Prepared:
@@ -164,6 +169,7 @@ def _prepared(wanted: Wanted) -> Prepared:
         budget_bytes=parse_bytes(asked.budget) if asked.budget else None,
         workers=int(asked.threads) if asked.threads else None,
         stats=Stats() if asked.stats else None,
+        allow_unrelated=asked.unrelated,
         seen=see,
     )
     problems = (*made.problems, *made.warnings)

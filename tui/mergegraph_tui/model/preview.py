@@ -9,18 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mergegraph.errors import RecipeError
+from mergegraph.errors import Problem, RecipeError
 from mergegraph.methods.base import Path
 from mergegraph.recipe.document import parse_value
 from mergegraph.stats.metrics import shown
 from mergegraph.stats.predict import Predicted, expected_cast_loss, predict_whole
 from mergegraph.stats.record import Record, TensorRecord
 from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.fields import FieldKind, FormField
+from mergegraph_tui.model.filling import add_typed_rule, fill
 from mergegraph_tui.model.loaded import LoadedRecord
 from mergegraph_tui.model.mixing import Mixing, NotLinear, Tried
-from mergegraph_tui.model.outline import EXPRESSION
+from mergegraph_tui.model.outline import EXPRESSION, outline
 from mergegraph_tui.model.plot import PlotLine
 from mergegraph_tui.model.rule_targets import schedule_of
+from mergegraph_tui.model.splice import value_at
+
+FORETOLD: frozenset[FieldKind] = frozenset(("schedule", "rule", "expression"))
+"""Kinds of fields that may hold the coefficient of a source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +46,17 @@ class Preview:
     now: Foreseen
     then: Foreseen
 
-    def rows(self) -> tuple[tuple[str, str, str], ...]:
-        """(what, now, then), for a table. Retention first: it is what a strength is chosen for."""
+    def rows(self, *, is_short: bool = False) -> tuple[tuple[str, str, str], ...]:
+        """(what, now, then), for a table. Retention first: it is what a strength is chosen for; `is_short`: that, and
+        what it costs."""
         now, then = self.now.predicted, self.then.predicted
         rows: list[tuple[str, str, str]] = []
         for index, source in enumerate(self.sources):
             rows.append((f"kept of {source}", _text(now.retention[index]), _text(then.retention[index])))
+        if is_short:
+            rows.append(("relative change", _text(now.relative), _text(then.relative)))
+            rows.append(("cast loss", _share(self.now.cast_loss), _share(self.then.cast_loss)))
+            return tuple(rows)
         for index, source in enumerate(self.sources):
             rows.append((f"cosine with {source}", _text(now.cosines[index]), _text(then.cosines[index])))
         for index, source in enumerate(self.sources):
@@ -78,12 +89,15 @@ def foresee(mixing: Mixing, tensors: Sequence[TensorRecord], tried: Tried | None
         return str(reason)
 
 
-def preview(loaded: LoadedRecord, checked: Checked, node: str, path: Path, typed: str) -> Preview | str:
-    """What a field of a node would do with `typed` in it (a number, a gradient, rules, or an expression).
+def preview(
+    loaded: LoadedRecord, checked: Checked, node: str, field: FormField, typed: str, *, is_rule: bool = False
+) -> Preview | str:
+    """What a field of a node would do with `typed` in it (a number, a gradient, rules, or an expression), or with a new
+    rule of it.
 
     For an inspector: called with every key, it answers in milliseconds for a model of some hundred tensors.
     """
-    tried = tried_of(checked, node, path, typed)
+    tried = tried_in(checked, node, field, typed, is_rule=is_rule)
     return tried if isinstance(tried, str) else compare_tried(loaded, checked, tried)
 
 
@@ -122,6 +136,19 @@ def _layers(loaded: LoadedRecord) -> list[list[TensorRecord]]:
     for tensor in loaded.record.tensors:
         by_row.get(loaded.place_of[tensor.name][0], []).append(tensor)
     return list(by_row.values())
+
+
+def tried_in(checked: Checked, node: str, field: FormField, typed: str, *, is_rule: bool) -> Tried | str:
+    """What was typed in a form, as what is tried. The number of one rule, or a new rule, stands among the others."""
+    if not is_rule and field.kind != "rule":
+        return tried_of(checked, node, field.path, typed.strip() or field.default)
+    edited = (add_typed_rule if is_rule else fill)(checked.text, node, field, typed)
+    found = edited if isinstance(edited, Problem) else outline(edited)
+    if isinstance(found, Problem):
+        return "not a rule yet" if is_rule else "not a number yet"
+    path = field.path[:-2] if field.kind == "rule" else field.path
+    schedule = schedule_of(value_at(found.nodes[node].value, path)) if node in found.nodes else None
+    return "not a rule yet" if schedule is None else Tried(node, path, schedule)
 
 
 def tried_of(checked: Checked, node: str, path: Path, typed: str) -> Tried | str:

@@ -121,6 +121,7 @@ class Follower:
         self._seen: Progress | None = None
         self._tensors: deque[str] = deque(maxlen=_TENSORS_KEPT)
         self._log: deque[LogLine] = deque(maxlen=_LOG_KEPT)
+        self._quarters = 0
         self._rates: deque[float] = deque(maxlen=samples)
         self._held: deque[int] = deque(maxlen=samples)
         self._resident: deque[int] = deque(maxlen=samples)
@@ -156,7 +157,14 @@ class Follower:
             self._log.append(LogLine(now.seconds, f"first seen at {done}"))
         if before is None or now.state != before.state:
             counted = f", tensor {now.tensors_done:,} of {now.tensors_total:,}" if now.tensors_total else ""
-            self._log.append(LogLine(now.seconds, f"{now.state}{counted}"))
+            asked = _asked(now) if now.state == "merging" and not self._quarters else ""
+            self._log.append(LogLine(now.seconds, f"{now.state}{counted}{asked}"))
+            self._quarters = max(self._quarters, _quarters(now) + 1) if now.state == "merging" else self._quarters
+        if self._quarters and _quarters(now) >= self._quarters:
+            self._quarters = _quarters(now) + 1
+            mean = self._pace.mean_bytes_per_second
+            pace = f", {mean / 1e6:,.1f} MB/s so far" if mean else ""
+            self._log.append(LogLine(now.seconds, f"{25 * _quarters(now)} %{pace}"))
 
     def _shown(self, progress: Progress) -> Shown:
         pace = self._pace
@@ -182,6 +190,15 @@ def node_times(progress: Progress) -> tuple[NodeTime, ...]:
     """Seconds by node, in the order the run first came to them."""
     total = sum(seconds for _, seconds in progress.node_seconds)
     return tuple([NodeTime(node, seconds, _share(seconds, total)) for node, seconds in progress.node_seconds])
+
+
+def _quarters(progress: Progress) -> int:
+    return int(4 * _share(progress.bytes_done, progress.bytes_total))
+
+
+def _asked(progress: Progress) -> str:
+    """What there is to write, within what."""
+    return f", {format_bytes(progress.bytes_total)} to write, budget {format_bytes(progress.budget_bytes)}"
 
 
 def clock_text(seconds: float | None) -> str:

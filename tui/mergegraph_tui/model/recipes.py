@@ -18,7 +18,7 @@ from mergegraph_tui.model import runs
 from mergegraph_tui.model.autosave import state_folder
 from mergegraph_tui.model.checking import check_text
 from mergegraph_tui.model.document import UNTITLED
-from mergegraph_tui.model.files import from_home, read_text, stamp, write_text
+from mergegraph_tui.model.files import from_home, read_text, stamp, typed_path, write_text
 from mergegraph_tui.model.fit import Layouts, Room
 from mergegraph_tui.model.glyphs import glyphs_of
 from mergegraph_tui.model.headers import Headers
@@ -85,15 +85,17 @@ def recipes(folder: Path) -> list[Listed]:
 
 def entries_at(typed: str, folder: Path) -> list[Listed]:
     """Folders and recipes that a path which is being typed could become; a folder's `shown` ends with a slash."""
-    whole = folder / Path(typed).expanduser()
+    whole = typed_path(typed, folder)
     parent, begun = (whole, "") if typed.endswith("/") else (whole.parent, whole.name)
     found: list[Listed] = []
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         for entry in sorted(os.scandir(parent), key=lambda each: (not each.is_dir(), each.name)):
             is_wanted = entry.name.startswith(begun) and (begun.startswith(".") or not entry.name.startswith("."))
-            if is_wanted and (entry.is_dir() or entry.name.endswith((".yaml", ".yml"))):
+            is_there = is_wanted and (entry.is_dir() or entry.name.endswith((".yaml", ".yml")))
+            known = stamp(Path(entry.path)) if is_there else None
+            if known is not None:  # a link may lead nowhere
                 shown = f"{entry.name}/" if entry.is_dir() else entry.name
-                found.append(Listed(Path(entry.path), shown, entry.stat().st_mtime))
+                found.append(Listed(Path(entry.path), shown, known.modified_ns / 1e9))
     return found[:_MOST_LISTED]
 
 
@@ -127,7 +129,7 @@ def _look_at_search(path: Path) -> Looked:
 def picture(text: str, width: int, height: int, *, ascii_only: bool = False) -> tuple[str, ...]:
     """The graph of a recipe's text in a few lines; nothing where there is none. Looks at no model."""
     try:
-        recipe = parse_recipe(text, file=UNTITLED, folder=Path.cwd())
+        recipe = parse_recipe(text, file=UNTITLED, folder=Path("/"))
     except RecipeError:
         return ()
     return _picture(recipe, width, height, ascii_only=ascii_only)

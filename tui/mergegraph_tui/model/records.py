@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -45,6 +46,14 @@ def own_record(document: Document, checked: Checked) -> Path | None:
     """The newest record of the recipe as it is; None where there is none."""
     candidates = [*_measured(document), *(path / STATS for path in _outputs(checked) if is_record(path))]
     return max(candidates, key=_modified, default=None)
+
+
+def record_at(path: Path) -> Path | None:
+    """The file of a record that is at `path`, or in the folder there."""
+    with suppress(OSError, ValueError):
+        if is_record(path):
+            return path / STATS if path.is_dir() else path
+    return None
 
 
 def records(document: Document, checked: Checked, chosen: Path | None = None) -> tuple[Found, ...]:

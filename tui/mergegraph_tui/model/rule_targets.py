@@ -28,6 +28,9 @@ from mergegraph_tui.model.places import Text
 from mergegraph_tui.model.splice import Edited, edited, set_value, value_at, with_value
 from mergegraph_tui.model.writing import written
 
+_STRENGTHS = ("scale", "soup", "sum", EXPRESSION)
+"""What is mostly meant by a strength: it says how much of a source there is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -53,7 +56,7 @@ class Target:
 
 
 def targets(checked: Checked, selected: str | None = None) -> tuple[Target, ...]:
-    """All of them, those of the selected node first."""
+    """All of them: those of the selected node first, then those of plain sums."""
     found: list[Target] = []
     for name, node in (checked.outline or Outline()).nodes.items():
         if node.section != "nodes":
@@ -68,7 +71,8 @@ def targets(checked: Checked, selected: str | None = None) -> tuple[Target, ...]
             for field in fields
             if field.kind == "schedule"
         ]
-    return tuple(sorted(found, key=lambda target: target.node != selected))
+    nodes = (checked.outline or Outline()).nodes
+    return tuple(sorted(found, key=lambda target: (target.node != selected, nodes[target.node].op not in _STRENGTHS)))
 
 
 def schedule_value(checked: Checked, target: Target) -> Value:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from mergegraph.runs.ending import Done, Failed, Lost, Stopped
 from mergegraph.units import format_bytes
-from mergegraph_tui.model.followed import RunView, end_lines
+from mergegraph_tui.model.followed import RunView, end_lines, number
+from mergegraph_tui.model.glyphs import glyphs_of
 from mergegraph_tui.model.graph import DrawnGraph, DrawnNode, State
 from mergegraph_tui.model.meters import bar, spark
 from mergegraph_tui.model.progress import clock_text
@@ -24,6 +25,8 @@ _STYLE = {
 }  # fmt: skip
 _MARKS = {"paused": "‖", "stopping": "■", "stopped": "■", "done": "✓", "failed": "✗", "lost": "✗"}
 _ASCII_MARKS = {"paused": "=", "stopping": "#", "stopped": "#", "done": "*", "failed": "x", "lost": "x"}
+_LONG_SILENCE = 15.0
+"""Seconds after which it is said that a run publishes nothing: its disk is full, or a step takes long."""
 STATISTICS = "--stats"
 """What measuring is called among the nodes."""
 
@@ -57,6 +60,8 @@ def head_rows(view: RunView, room: Room) -> list[Row]:
     used = 12 + len(said)
     first: Row = [(f"{mark} {view.state:<10}", style), (said, "name"), (times.rjust(room.width - used), "detail")]
     now: Row = [("now  ", "detail"), (progress.tensor, "name")] if progress.tensor and view.end is None else []
+    if view.end is None and view.silent_seconds > _LONG_SILENCE and not view.is_paused:
+        now = [(f"no news for {clock_text(view.silent_seconds)}  ", "warning"), *now]
     return [first, _bar_row(view.share, style, room), now]
 
 
@@ -79,8 +84,11 @@ def pace_rows(view: RunView, room: Room) -> list[Row]:
     now, mean, top = (
         x / 1e6 for x in (shown.bytes_per_second, shown.mean_bytes_per_second, shown.top_bytes_per_second)
     )
-    if isinstance(view.end, Done) and shown.progress.seconds:
-        mean = shown.progress.bytes_total / shown.progress.seconds / 1e6
+    if isinstance(view.end, Done) and view.end.report and shown.progress.seconds:
+        written = number(view.end.report, "write_bytes")
+        if not written:
+            return [[("nothing was written", "detail")]]
+        mean = written / shown.progress.seconds / 1e6
     parts = [] if view.end is not None else [f"{now:,.1f} MB/s"]
     parts += [f"mean {mean:,.1f} MB/s" if view.end is not None else f"mean {mean:,.1f}"]
     parts += [f"top {top:,.1f}"] if top else []
@@ -167,7 +175,8 @@ def tensor_rows(view: RunView, room: Room, *, every: bool = False) -> list[Row]:
 def _filling(name: str, room: Room, every: bool) -> str:
     """The end of a name tells more than its beginning."""
     width = max(1, room.width - 2)
-    return name if every else name[-width:].ljust(width)
+    cut = "".join(glyphs_of(ascii_only=room.ascii_only).fitted(name, width, keep_end=True))
+    return name if every else cut.ljust(width)
 
 
 def log_rows(view: RunView) -> list[Row]:

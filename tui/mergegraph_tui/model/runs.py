@@ -77,7 +77,15 @@ def start(
 
     `folder`: where the run has its current folder; `outputs`: the plan's, by node, so that it is found from the start.
     """
-    return _started(options.arguments(recipe), folder or Path.cwd(), outputs or {})
+    return _started(options.arguments(recipe), folder or _here(recipe), outputs or {})
+
+
+def _here(recipe: Path) -> Path:
+    """The current folder; where that is gone, the one of the recipe."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return recipe.parent
 
 
 def start_again(run: RegisteredRun) -> RegisteredRun:

@@ -5,14 +5,14 @@ While a recipe is made it is mostly wrong: a node that lacks an input must be se
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from mergegraph.errors import on_one_line
 from mergegraph.expr import Space
 from mergegraph.methods.base import Method
 from mergegraph_tui.model.checking import Checked
 from mergegraph_tui.model.graph import DrawnGraph, DrawnInput, DrawnNode, Family, State
-from mergegraph_tui.model.outline import EXPRESSION, Outline, Outlined, class_of
+from mergegraph_tui.model.outline import EXPRESSION, Outline, Outlined, class_of, guessed_inputs
 from mergegraph_tui.model.ports import ports_of
 from mergegraph_tui.model.reading import graph_of
 from mergegraph_tui.model.wiring import in_order
@@ -27,7 +27,7 @@ def sketch(checked: Checked) -> DrawnGraph | None:
         return None
     found = checked.outline or Outline()
     missing = [name for name, node in found.nodes.items() if name not in recipe.nodes and node.op != "include"]
-    unread = {name: _drawn(found.nodes[name], _space(name, found)) for name in missing}
+    unread = {name: _drawn(found.nodes[name], _space(name, found), found.nodes) for name in missing}
     spaces = _spaces(checked)
     spaces.update((name, node.space) for name, node in unread.items())
     graph = graph_of(recipe, spaces)
@@ -49,10 +49,11 @@ def _space(name: str, found: Outline, seen: frozenset[str] = frozenset()) -> Spa
     return _space(node.inputs[0], found, seen | {name}) if node.inputs else "weights"
 
 
-def _drawn(node: Outlined, space: Space) -> DrawnNode:
+def _drawn(node: Outlined, space: Space, nodes: Collection[str]) -> DrawnNode:
     cls = class_of(node.value)
     ports = ports_of(cls, {}) if cls else ()
-    inputs = tuple(DrawnInput(wire.source, str(wire.path[0]) if wire.path else "inputs") for wire in node.wires)
+    wires = [(wire.path, wire.source) for wire in node.wires] or guessed_inputs(node.value, nodes)
+    inputs = tuple(DrawnInput(source, str(path[0]) if path else "inputs") for path, source in wires)
     said = node.detail if node.op in ("load", EXPRESSION) else f"{node.op} {node.detail}"
     accepted: set[Space] = set()
     for port in ports:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
+from textwrap import wrap
 
 from mergegraph.errors import on_one_line
 from mergegraph.naming import role
 from mergegraph.stats.compare import compare, same_subject
 from mergegraph.stats.html.series import difference
 from mergegraph.stats.metrics import METRICS, Missing, Value, shown
+from mergegraph.units import format_count
 from mergegraph_tui.model.detail import Line
 from mergegraph_tui.model.heat import FIRST, Choice, choices, text_of
 from mergegraph_tui.model.loaded import LoadedRecord
@@ -113,19 +116,22 @@ def comparison_lines(a: LoadedRecord, b: LoadedRecord, choice: Choice, width: in
     names are cut, never numbers."""
     room = max(12, min(30, width - 28))
     found = compare(a.record, b.record)
-    lines: list[Line] = [_named("A", a), _named("B", b), ()]
-    lines += [((f"note: {on_one_line(note)}", "warning"),) for note in found.notes]
+    lines: list[Line] = [*_named("A", a, width), *_named("B", b, width), ()]
     alone = [f"{len(names)} only in {which}" for which, names in (("A", found.only_a), ("B", found.only_b)) if names]
-    lines += [((", ".join(alone), "warning"),)] if alone else []
+    notes = [*(f"note: {on_one_line(note)}" for note in found.notes), *([", ".join(alone)] if alone else [])]
+    lines += [((line, "warning"),) for note in notes for line in wrap(note, width - 2, subsequent_indent="  ")]
     lines.append(((f"{'whole model':<{room}} {'A':>8} {'B':>8} {'A - B':>9}", "dim"),))
     first = [each for name in (choice.metric.name, *FIRST) for each in found.whole if each.metric is METRICS[name]]
-    for each in dict.fromkeys(first):
-        unit = each.metric.unit
-        subject = on_one_line(each.subject)
-        label = f"{each.metric.label[: max(6, room - 1 - len(subject))]} {subject}"[:room]
-        apart = text_of(difference(each.a, each.b), unit, signed=True)
-        values = f"{shown(each.a, unit):>8} {shown(each.b, unit):>8} {apart:>9}"
-        lines.append(((f"{label:<{room}} ", "dim"), (values, "strong" if each.metric is choice.metric else "")))
+    for metric, of_metric in groupby(dict.fromkeys(first), key=lambda each: each.metric):
+        compared = list(of_metric)
+        subjects = [on_one_line(each.subject) for each in compared]
+        is_short = len(compared) == 1 and len(f"{metric.label} {subjects[0]}") <= room
+        labels = [f"{metric.label} {subjects[0]}"] if is_short else [f"  {subject}" for subject in subjects]
+        lines += [] if is_short else [((metric.label, "dim"),)]
+        for label, each in zip(labels, compared, strict=True):
+            apart = text_of(difference(each.a, each.b), metric.unit, signed=True)
+            values = f"{shown(each.a, metric.unit):>8} {shown(each.b, metric.unit):>8} {apart:>9}"
+            lines.append(((f"{label[:room]:<{room}} ", "dim"), (values, "strong" if metric is choice.metric else "")))
     table = by_difference(a, b, choice)
     if table.rows:
         lines += [(), ((f"most different: {choice.title}", "dim"),)]
@@ -146,10 +152,13 @@ def short_name(loaded: LoadedRecord, name: str) -> str:
     return f"L{row} {on_one_line(name.removesuffix('.weight')[len(f'{named.tower}.{named.layer}.') :])}"
 
 
-def _named(which: str, loaded: LoadedRecord) -> Line:
-    sources = ", ".join(loaded.record.sources)
-    count = f"{len(loaded.record.tensors)} tensors"
-    return (f"{which}  {loaded.name}", "strong"), (f"  {count}, of {sources}", "dim")
+def _named(which: str, loaded: LoadedRecord, width: int) -> list[Line]:
+    of = f"{format_count(len(loaded.record.tensors), 'tensor')}, of {', '.join(loaded.record.sources)}"
+    start = f"{which}  {loaded.said}"
+    if len(start) + len(of) + 4 <= width:
+        return [((start, "strong"), (f"  {of}", "dim"))]
+    rest = wrap(of, width - 2, initial_indent="   ", subsequent_indent="   ")
+    return [((start, "strong"),), *(((line, "dim"),) for line in rest)]
 
 
 def _rank(choice: Choice, value: Value) -> float:

@@ -26,8 +26,9 @@ def retyped(before: str, lines: Sequence[str]) -> str:
     written: list[str] = []
     for line, each in whole[:-1]:
         # An empty line between \r and \n would join the two.
-        is_joined = not line and each.startswith("\n") and bool(written) and written[-1].endswith("\r")
-        written.append(line + ("\r" if is_joined else each or line_break))
+        ended = each or line_break
+        is_joined = not line and ended.startswith("\n") and bool(written) and written[-1].endswith("\r")
+        written.append(line + ("\r" if is_joined else ended))
     is_same_last = end < len(lines) or start == len(parts) == len(lines)
     last = whole[-1][0] + (whole[-1][1] if is_same_last else "")
     if not last and written and not written[-1].endswith(_BREAKS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from mergegraph.tensors.sources.location import is_remote
 from mergegraph_tui.dialogs.add_node import AddNode
 from mergegraph_tui.dialogs.pick import Choices, PickDialog
 from mergegraph_tui.dialogs.pick_model import PickModel
+from mergegraph_tui.model.checking import Checked
 from mergegraph_tui.model.outline import Outline, outline
 from mergegraph_tui.model.shelf import Shelved, one_model, shelf
 from mergegraph_tui.model.splice import Edited
@@ -42,6 +44,14 @@ class Asking(PlaceScreen):
             found = outline(text)
             self._outlined = text, Outline() if isinstance(found, Problem) else found
         return self._outlined[1]
+
+    @property
+    def checked(self) -> Checked:
+        """What is known of the text as it is now: of a new node that it is there, before the check has come to it. Of a
+        text that cannot be read, what was known before."""
+        checked = self.workspace.checked
+        is_known = checked.text == self.text or not self.outlined.nodes
+        return checked if is_known else replace(checked, outline=self.outlined)
 
     @property
     def selected(self) -> str:
@@ -80,7 +90,7 @@ class Asking(PlaceScreen):
 
     def give_shelf(self, dialog: AddNode | PickModel) -> None:
         """Let a dialog know the models of the last look, and soon those of a new one."""
-        dialog.models = self._shelf
+        dialog.models, dialog.more_come = self._shelf, True
         self.run_worker(self._look_for(dialog), group="shelf", exclusive=True)
 
     async def _look_for(self, dialog: AddNode | PickModel) -> None:
@@ -88,8 +98,9 @@ class Asking(PlaceScreen):
         self._shelf = await asyncio.to_thread(shelf, self.workspace.document.folder, known)
         if list(dialog.models) != self._shelf:
             dialog.models = self._shelf
-            if dialog.is_mounted:
+            if dialog in self.mergegraph.screen_stack:
                 dialog.refill(stay=True)
+        dialog.more_come = False
 
     def _models_of_recipe(self) -> list[tuple[str, Shelved]]:
         """The models that the recipe loads, as far as they are there."""

@@ -28,7 +28,7 @@ class PlaceScreen(Screen[None]):
         background: $background;
         & .pane {
             border: round $border; border-title-color: $text-muted; border-subtitle-color: $text-muted;
-            background: $background;
+            background: $background; min-width: 12;
         }
         & .pane:focus-within { border: round $accent; border-title-color: $accent; }
     }

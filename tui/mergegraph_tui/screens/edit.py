@@ -8,11 +8,13 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 
 from mergegraph_tui.keys import EDIT, bindings
 from mergegraph_tui.screens.form_actions import FormActions
 from mergegraph_tui.widgets.graph_canvas import GraphCanvas
 from mergegraph_tui.widgets.inspector import Inspector
+from mergegraph_tui.widgets.preview import PreviewPanel
 from mergegraph_tui.widgets.problems_list import ProblemsList
 from mergegraph_tui.widgets.rail_view import RailView
 from mergegraph_tui.widgets.yaml_pane import YamlPane
@@ -41,8 +43,10 @@ class EditScreen(FormActions):
     EditScreen {
         & #body { height: 1fr; }
         & #graph { width: 1fr; }
-        & #node { width: 36; padding-left: 1; }
+        & #node { width: 36; max-width: 50%; padding-left: 1; }
         & #yaml { width: 1fr; display: none; }
+        & #foretold { display: none; max-height: 50%; padding: 0 1 0 0; }
+        & #foretold.-shown { display: block; }
         & #problems { max-height: 30%; }
         & RailView { display: none; }
         & #graph.-rail RailView { display: block; }
@@ -70,6 +74,7 @@ class EditScreen(FormActions):
                 yield NodeList(self.workspace.drawn, ascii_only=ascii_only)
             with Vertical(id="node", classes="pane"):
                 yield Inspector(self.refused, ascii_only=ascii_only)
+                yield PreviewPanel(ascii_only=ascii_only, is_short=True, id="foretold")
         yield ProblemsList(ascii_only=ascii_only, id="problems", classes="pane")
 
     def on_mount(self) -> None:
@@ -188,7 +193,7 @@ class EditScreen(FormActions):
         graph.border_title = "Graph"
         if canvas.connecting is not None:
             way = "to" if not canvas.is_connecting_backwards else "from"
-            graph.border_title = f"Connect {canvas.connecting} {way}"
+            graph.border_title = Content(f"Connect {canvas.connecting} {way}")
             graph.border_subtitle = "arrows choose, enter wires, esc ends"
             return
         if work.is_stale and work.drawn.nodes:

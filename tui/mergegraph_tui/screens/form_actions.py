@@ -15,11 +15,13 @@ from mergegraph_tui.model.filling import add_typed_rule, fill, pickable
 from mergegraph_tui.model.form_lines import NAME
 from mergegraph_tui.model.glyphs import glyphs_of
 from mergegraph_tui.model.nodes import rename_node
+from mergegraph_tui.model.preview import FORETOLD
 from mergegraph_tui.model.rail import Part
 from mergegraph_tui.model.schedules import ScheduleView, schedule_view
 from mergegraph_tui.model.splice import Edited
 from mergegraph_tui.screens.wire_actions import WireActions
 from mergegraph_tui.widgets.inspector import Inspector
+from mergegraph_tui.widgets.preview import PreviewPanel
 from mergegraph_tui.widgets.rail_view import RailView
 
 
@@ -47,7 +49,7 @@ class FormActions(WireActions):
 
     def _form(self, name: str) -> tuple[Form | None, Mapping[Path, ScheduleView]]:
         """The form of a node, with what its schedules come to; made once for a check."""
-        checked = self.workspace.checked
+        checked = self.checked
         if self._forms_of is not checked:
             self._forms_of, self._forms = checked, {}
         if name not in self._forms:
@@ -71,6 +73,15 @@ class FormActions(WireActions):
             what = "a rule of" if event.is_rule else "clear" if not event.typed.strip() else "set"
             self.edit(edited, f"{what} {event.node}.{event.field.label}")
 
+    @on(Inspector.Typing)
+    def foretell(self, event: Inspector.Typing) -> None:
+        """What the number that is being typed would do to the merge."""
+        panel = self.query_one(PreviewPanel)
+        is_number = event.field is not None and event.field.kind in FORETOLD
+        panel.set_class(is_number, "-shown")
+        if event.field is not None and is_number:
+            panel.show_field(self.workspace, event.node, event.field, event.typed, is_rule=event.is_rule)
+
     @on(Inspector.Pick)
     def pick_field(self, event: Inspector.Pick) -> None:
         self._pick_for(event.node, event.field)
@@ -89,7 +100,7 @@ class FormActions(WireActions):
     def _choices(self, node: str, field: FormField) -> list[Choice[str]]:
         nodes = self.outlined.nodes
         if field.kind == "input":
-            reasons = pickable(self.workspace.checked, node, field)
+            reasons = pickable(self.checked, node, field)
             choices = [
                 Choice(name, name, f"{nodes[name].op} {nodes[name].detail}" if name in nodes else "", refused=reason)
                 for name, reason in reasons.items()

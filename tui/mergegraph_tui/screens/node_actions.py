@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from textual import work
 
@@ -14,7 +14,7 @@ from mergegraph_tui.model.adding import add_expression, add_model, add_node, fre
 from mergegraph_tui.model.choices import space_of
 from mergegraph_tui.model.nodes import bypass_node, delete_node, duplicate_node, rename_node, set_field
 from mergegraph_tui.model.offers import Offer, stem_of
-from mergegraph_tui.model.outline import outline
+from mergegraph_tui.model.outline import Wire, outline
 from mergegraph_tui.model.ports import Port
 from mergegraph_tui.model.splice import Edited
 from mergegraph_tui.model.wires import connect, insert_on_wires, no_wire, ports
@@ -37,8 +37,7 @@ class NodeActions(Asking):
         """On every wire that leaves the selected node."""
         source = self.selected
         if source:
-            readers = {wire.reader for wire in self.outlined.readers(source)}
-            await self.add_after(source, on_wires=bool(readers))
+            await self.add_after(source, list(self.outlined.readers(source)))
 
     @work
     async def action_rename(self) -> None:
@@ -67,20 +66,20 @@ class NodeActions(Asking):
             is_skipped = self.outlined.nodes[name].is_skipped
             self.edit(bypass_node(self.text, name), f"take {name} in again" if is_skipped else f"bypass {name}")
 
-    async def add_after(self, source: str, *, on_wires: bool = False) -> None:
-        """Ask what is to be added, and add it: behind `source`, or on the wires that leave it."""
-        space = space_of(self.workspace.checked, source) if source else ""
-        title = f"{'Insert' if on_wires else 'Add'} a node{f' after {source}' if source else ''}"
+    async def add_after(self, source: str, wires: Sequence[Wire] = ()) -> None:
+        """Ask what is to be added, and add it: behind `source`, or on wires that leave it."""
+        space = space_of(self.checked, source) if source else ""
+        title = f"{'Insert' if wires else 'Add'} a node{f' after {source}' if source else ''}"
         dialog = AddNode(
-            self.workspace.checked, source, f"{title} ({space})" if space else title,
+            self.checked, source, f"{title} ({space})" if space else title,
             ascii_only=self.workspace.ascii_only,
         )  # fmt: skip
         self.give_shelf(dialog)
         offer = await self.ask(dialog)
         if offer is not None:
-            await self._add(offer, source, on_wires=on_wires)
+            await self._add(offer, source, wires)
 
-    async def _add(self, offer: Offer, source: str, *, on_wires: bool) -> None:
+    async def _add(self, offer: Offer, source: str, wires: Sequence[Wire]) -> None:
         if offer.kind == "model":
             self._add_named_model(offer.label, offer.text)
         elif offer.text == "load" and offer.kind == "op":
@@ -89,7 +88,7 @@ class NodeActions(Asking):
             name = free_name(self.text, "merged")
             self.edit(add_expression(self.text, name, offer.text, after=source), f"add {name}", name)
         else:
-            await self._add_operation(offer, source, on_wires=on_wires)
+            await self._add_operation(offer, source, wires)
 
     async def _add_a_model(self) -> None:
         model = await self.ask_model("Add a model")
@@ -101,13 +100,13 @@ class NodeActions(Asking):
         free = free_name(self.text, stem)
         self.edit(add_model(self.text, free, reference), f"add {free}", free)
 
-    async def _add_operation(self, offer: Offer, source: str, *, on_wires: bool) -> None:
+    async def _add_operation(self, offer: Offer, source: str, wires: Sequence[Wire]) -> None:
         op = offer.text
         source = source if offer.fits else ""
         name = free_name(self.text, stem_of(op, source))
         edited: Edited = (
-            insert_on_wires(self.text, name, op, source)
-            if on_wires and source
+            insert_on_wires(self.text, name, op, source, wires)
+            if wires and source
             else add_node(self.text, name, op, [source] if source else [], after=source)
         )
         if op == "lora" and not isinstance(edited, Problem):
@@ -117,7 +116,7 @@ class NodeActions(Asking):
             edited = set_field(edited, name, ("adapter",), adapter.reference)
         if source and not isinstance(edited, Problem):
             edited = await self._with_needed_inputs(edited, name)
-        self.edit(edited, f"insert {name}" if on_wires else f"add {name}", name)
+        self.edit(edited, f"insert {name}" if wires else f"add {name}", name)
 
     async def _with_needed_inputs(self, text: str, name: str) -> str:
         """With what a new node needs besides the selected one: the only node that fits, else what is picked."""
@@ -139,7 +138,7 @@ class NodeActions(Asking):
             for other in found.nodes
             if other not in found.nodes[name].inputs
             and no_wire(found, other, name) is None
-            and (port.accepts == "any" or space_of(self.workspace.checked, other) in ("", port.accepts))
+            and (port.accepts == "any" or space_of(self.checked, other) in ("", port.accepts))
         ]
 
     async def _pick_node(self, title: str, names: Iterable[str]) -> str | None:

@@ -132,7 +132,7 @@ class StatsScreen(StatsActions, PlaceScreen):
             pane.border_subtitle = "x swap   v back"
             view.show(comparison_lines(loaded, self.other, choice, max(view.size.width, 40)))
             return
-        pane.border_title, pane.border_subtitle = "Tensor", ""
+        pane.border_title, pane.border_subtitle = "Tensor", "esc back" if self.pane == "one" else ""
         here = loaded.tensors_in.get(self.heat.cell, ())
         tensor = self.tensor_here(here)
         if tensor is None:

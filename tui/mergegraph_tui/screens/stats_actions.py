@@ -94,6 +94,13 @@ class StatsActions(StatsRecord):
         if self.pane != "one":
             self.heat.focus()
 
+    def action_back(self) -> None:
+        """From the tensor that has the whole screen, to the map."""
+        if self.pane == "one":
+            self.pane = "plot"
+            self.show_all()
+        self.heat.focus()
+
     # Tensors
 
     def tensor_here(self, here: Sequence[TensorRecord]) -> TensorRecord | None:

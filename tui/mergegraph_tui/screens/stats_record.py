@@ -12,12 +12,12 @@ from textual.message import Message
 from textual.timer import Timer
 
 from mergegraph.errors import Problem
-from mergegraph.stats.files import STATS, is_record
+from mergegraph.stats.files import STATS
 from mergegraph_tui.dialogs.pick import Choice, PickDialog, filtered
-from mergegraph_tui.model.files import from_home, stamp
+from mergegraph_tui.model.files import from_home, stamp, typed_path
 from mergegraph_tui.model.loaded import LoadedRecord, load_record
 from mergegraph_tui.model.measuring import Measurement, measure
-from mergegraph_tui.model.records import measured_file, measured_folder, own_record, records
+from mergegraph_tui.model.records import measured_file, measured_folder, own_record, record_at, records
 from mergegraph_tui.screens.base import PlaceScreen
 
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -39,6 +39,7 @@ class StatsRecord(PlaceScreen):
         super().__init__()
         self.loaded: LoadedRecord | None = None
         self.other: LoadedRecord | None = None
+        self._alone: tuple[LoadedRecord | None, Path | None] = (None, None)
         self.measurement: Measurement | None = None
         self._reading: Path | None = None
         self._refused: tuple[Path, object] | None = None
@@ -78,7 +79,7 @@ class StatsRecord(PlaceScreen):
             self._refused = event.path, stamp(event.path)
             self.mergegraph.say_problem(event.found)
         elif event.is_other:
-            self.other = event.found
+            self.other, self._alone = event.found, (self.loaded, self.workspace.stats)
         else:
             self.loaded = self.workspace.record = event.found
         self.show_all()
@@ -97,8 +98,11 @@ class StatsRecord(PlaceScreen):
         record = self.loaded.record
         shown = f"{record.result or 'models'} vs {record.base or 'nothing'}"
         if self.other is not None:
-            return f"A {self.loaded.name}   B {self.other.name}"
-        return shown if self.is_of_this_text else f"{shown}, of an earlier text: r measures again"
+            return f"A {self.loaded.said}   B {self.other.said}"
+        if self.is_of_this_text:
+            return shown
+        is_own = self.loaded.path.stem.startswith(measured_file(self.workspace.document).stem.rpartition("-")[0] + "-")
+        return f"of {'an earlier text, r measures again' if is_own else 'another recipe'}: {shown}"
 
     def nothing_text(self) -> str:
         """What stands where there is no record."""
@@ -186,6 +190,8 @@ class StatsRecord(PlaceScreen):
         """With another one; or back to one."""
         if self.other is not None:
             self.other = None
+            self.loaded, self.workspace.stats = self._alone
+            self.workspace.record = self.loaded
             self.show_all()
         elif self.loaded is not None:
             self._ask("Compare with which record?", lambda path: self._read(path, is_other=True))
@@ -207,9 +213,9 @@ class StatsRecord(PlaceScreen):
 
         def choices(typed: str) -> Sequence[Choice[Path]]:
             found = list(listed(typed))
-            path = document.folder / Path(typed.strip()).expanduser()
-            if typed.strip() and is_record(path):
-                found.insert(0, Choice(path / STATS if path.is_dir() else path, path.name, str(path)))
+            path = record_at(typed_path(typed, document.folder)) if typed.strip() else None
+            if path is not None:
+                found.insert(0, Choice(path, path.parent.name if path.name == STATS else path.name, str(path)))
             return found
 
         def chosen(path: Path | None) -> None:

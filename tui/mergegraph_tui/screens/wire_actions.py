@@ -13,7 +13,7 @@ from mergegraph_tui.model.offers import fitting_ports
 from mergegraph_tui.model.outline import EXPRESSION, Wire
 from mergegraph_tui.model.wires import connect, cut, ports
 from mergegraph_tui.screens.node_actions import NodeActions
-from mergegraph_tui.widgets.graph_canvas import GraphCanvas
+from mergegraph_tui.widgets.graph_canvas import GraphCanvas, Wires
 
 _OF_A_NODE = ("node.add", "node.insert", "node.connect", "node.connect-from", "node.cut", "node.rename",
               "node.duplicate", "node.bypass", "node.delete")  # fmt: skip
@@ -62,7 +62,7 @@ class WireActions(NodeActions):
             return
         wire = wires[0] if len(wires) == 1 else await self.pick(f"Cut a wire of {name}", filtered(map(_shown, wires)))
         if wire is not None:
-            self.edit(cut(self.text, wire), f"cut {wire.source} from {wire.reader}")
+            self._cut(wire)
 
     @work
     async def action_find(self) -> None:
@@ -91,15 +91,50 @@ class WireActions(NodeActions):
     def add_at(self, event: GraphCanvas.AddAt) -> None:
         """Menu is an AddAt too, and has a handler of its own."""
         if not isinstance(event, GraphCanvas.Menu):
-            self._add_there(event.source or "")
+            self._add_there(event.source or "", event.wires)
 
     @on(GraphCanvas.Menu)
     def open_menu(self, event: GraphCanvas.Menu) -> None:
-        self._menu(event.source or "", (event.x, event.y))
+        at = (event.x, event.y)
+        if event.wires:
+            self._wire_menu(event.wires, at)
+        else:
+            self._menu(event.source or "", at)
 
     @work
-    async def _add_there(self, source: str) -> None:
-        await self.add_after(source)
+    async def _add_there(self, source: str, wires: Wires) -> None:
+        if wires:
+            await self._insert_on(wires)
+        else:
+            await self.add_after(source)
+
+    async def _insert_on(self, wires: Wires) -> None:
+        """A node on these wires, which one node feeds."""
+        await self.add_after(wires[0][0], self._written(wires))
+
+    def _written(self, wires: Wires) -> list[Wire]:
+        """Wires of the picture as the text has them."""
+        source = wires[0][0]
+        readers = {reader for _, reader in wires}
+        return [wire for wire in self.outlined.readers(source) if wire.reader in readers]
+
+    @work
+    async def _wire_menu(self, wires: Wires, at: tuple[int, int]) -> None:
+        """What can be done to the wires under the pointer."""
+        written = self._written(wires)
+        cuts = [
+            Choice(index, "Cut", f"{wire.source} > {wire.reader}", refused=_shown(wire).refused)
+            for index, wire in enumerate(written)
+        ]
+        title = f"{wires[0][0]} > {', '.join(reader for _, reader in wires)}"
+        picked = await self.pick(title, filtered([Choice(-1, "Insert", "a node here"), *cuts]), at)
+        if picked == -1:
+            await self._insert_on(wires)
+        elif picked is not None:
+            self._cut(written[picked])
+
+    def _cut(self, wire: Wire) -> None:
+        self.edit(cut(self.text, wire), f"cut {wire.source} from {wire.reader}")
 
     @work
     async def _menu(self, node: str, at: tuple[int, int]) -> None:
@@ -109,7 +144,7 @@ class WireActions(NodeActions):
         keys = {key.id: key for key in EDIT}
         edit = [Choice("edit_node", "Edit", end="enter")] if node else []
         choices = [
-            Choice(keys[each].action, keys[each].title, keys[each].says, keys[each].keys.partition(",")[0])
+            Choice(keys[each].action, keys[each].title, keys[each].says, self.mergegraph.keys_shown(keys[each]))
             for each in (_OF_A_NODE if node else _OF_NOTHING)
         ]
         action = await self.pick(node or "Graph", filtered([*edit, *choices]), at)
@@ -122,7 +157,7 @@ class WireActions(NodeActions):
         field = ""
         target_node = self.outlined.nodes.get(target)
         if target_node is not None and target_node.op != EXPRESSION:
-            fitting = fitting_ports(ports(self.text, target), space_of(self.workspace.checked, source))
+            fitting = fitting_ports(ports(self.text, target), space_of(self.checked, source))
             choices = [
                 Choice(port.field, port.field, port.description, "" if port.is_list or not port.taken else "replaces")
                 for port in fitting
@@ -132,13 +167,13 @@ class WireActions(NodeActions):
                 field = await self.pick(f"{source}: which input of {target}?", filtered(choices)) or ""
                 if not field:
                     return
-        space = space_of(self.workspace.checked, source)
+        space = space_of(self.checked, source)
         self.edit(connect(self.text, source, target, field, space=space), f"connect {source} to {target}", target)
 
     @work
     async def _connect_by_list(self, node: str, *, is_backwards: bool) -> None:
         """Where the graph is a list, the other end is picked from one: what fits first."""
-        ends = (sources if is_backwards else targets)(self.workspace.checked, node)
+        ends = (sources if is_backwards else targets)(self.checked, node)
         choices = [Choice(name, name, refused=_reason(problem)) for name, problem in ends.items()]
         choices.sort(key=lambda choice: bool(choice.refused))
         title = f"Connect to {node} from" if is_backwards else f"Connect {node} to"
@@ -149,7 +184,8 @@ class WireActions(NodeActions):
 
 def _shown(wire: Wire) -> Choice[Wire]:
     place = ".".join(str(part) for part in wire.path) or "formula"
-    return Choice(wire, f"{wire.source} > {wire.reader}", f"its {place}")
+    refused = "" if wire.path else "it is in a formula: edit that"
+    return Choice(wire, f"{wire.source} > {wire.reader}", f"its {place}", refused=refused)
 
 
 def _reason(problem: Problem | None) -> str:

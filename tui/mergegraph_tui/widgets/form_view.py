@@ -12,7 +12,7 @@ from textual.message import Message
 from mergegraph.errors import Problem
 from mergegraph.methods.base import Path
 from mergegraph_tui.model.fields import Form, FormField
-from mergegraph_tui.model.form_lines import FormLine, FormLook, fields_of, form_lines
+from mergegraph_tui.model.form_lines import FormLine, FormLook, fields_of, form_lines, is_by_rule
 from mergegraph_tui.model.rail import Part
 from mergegraph_tui.model.schedules import ScheduleView
 from mergegraph_tui.widgets.painted_lines import PaintedLines
@@ -67,8 +67,8 @@ class FormView(PaintedLines, can_focus=True):
     def first_field(self) -> int:
         """What is edited first: a formula, a parameter; else the first input."""
         own = [index for index, field in enumerate(self.fields) if index and field.kind != "input"]
-        lone = [index for index in own if len(self.fields[index].path) < 2 and self.fields[index].label != "skip"]
-        needed = [index for index in lone if self.fields[index].is_required]
+        lone = [index for index in own if is_lone(self.fields[index]) and self.fields[index].label != "skip"]
+        needed = [index for index in lone if self.fields[index].is_required and self.fields[index].kind != "rule"]
         return next(iter([*needed, *lone, *range(1, len(self.fields))]), 0)
 
     def say(self, problem: Problem | None) -> None:
@@ -83,7 +83,7 @@ class FormView(PaintedLines, can_focus=True):
             return
         # The cursor is only told by its mark where it can be moved.
         cursor = self.cursor if self.has_focus or self.is_typed_in or self._said else None
-        look = FormLook(width, self.glyphs, cursor, self._said)
+        look = FormLook(width, self.glyphs, cursor, self._said, is_typed_in=self.is_typed_in)
         self._lines = form_lines(self._form, self._icon, self._views, look) if self._form else ()
         self.paint([(line.parts, _owner(line.field)) for line in self._lines], width)
 
@@ -92,6 +92,10 @@ class FormView(PaintedLines, can_focus=True):
         self.cursor = max(0, min(len(self.fields) - 1, index))
         self._said = None
         self.refill()
+        self.reveal()
+
+    def reveal(self) -> None:
+        """Scroll to the field under the cursor."""
         rows = [row for row, line in enumerate(self._lines) if line.field == self.cursor]
         if rows:
             region = Region(0, rows[0], 1, min(len(rows), self.size.height))
@@ -114,7 +118,7 @@ class FormView(PaintedLines, can_focus=True):
         self.refill()
 
     def on_focus(self) -> None:
-        self.refill()
+        self.call_later(self.refill)  # `has_focus` is set after this
 
     def on_blur(self) -> None:
         self.call_later(self.refill)
@@ -140,6 +144,13 @@ class FormView(PaintedLines, can_focus=True):
             if (each.path, each.kind) == (field.path, field.kind) or each.label == field.label
         ]
         return same[0] if same else max(0, min(self.cursor, len(self.fields) - 1))
+
+
+def is_lone(field: FormField) -> bool:
+    """Whether a field belongs to the node itself, not to one of its inputs; of a schedule by rule, its rules."""
+    if is_by_rule(field):
+        return False
+    return len(field.path) < 2 or (field.kind == "rule" and len(field.path) == 3)
 
 
 def _owner(field: int | None) -> str | None:

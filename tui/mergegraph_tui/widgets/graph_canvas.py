@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from textual import events
 from textual.binding import Binding, BindingType
@@ -22,6 +23,7 @@ from mergegraph_tui.model.wiring import refusal
 from mergegraph_tui.widgets.graph_picture import GraphPicture
 from mergegraph_tui.widgets.rubber_wire import rubber_wire
 
+Wires: TypeAlias = "tuple[tuple[str, str], ...]"
 _EMPTY = DrawnGraph()
 
 
@@ -56,10 +58,11 @@ class GraphCanvas(GraphPicture):
             return self.canvas
 
     class AddAt(Message):
-        """The user asks for a new node: after `source`, whose wire was dropped on nothing, or, with None, alone."""
+        """The user asks for a new node: after `source`, whose wire was dropped on nothing, or, with None, alone; or on
+        `wires`, from node to reader."""
 
-        def __init__(self, canvas: GraphCanvas, source: str | None, x: int, y: int) -> None:
-            self.canvas, self.source, self.x, self.y = canvas, source, x, y
+        def __init__(self, canvas: GraphCanvas, source: str | None, x: int, y: int, wires: Wires = ()) -> None:
+            self.canvas, self.source, self.x, self.y, self.wires = canvas, source, x, y, wires
             super().__init__()
 
         @property
@@ -67,7 +70,7 @@ class GraphCanvas(GraphPicture):
             return self.canvas
 
     class Menu(AddAt):
-        """The right button on a node (`source`), or on none."""
+        """The right button on a node (`source`), on wires, or on neither."""
 
     class Connecting(Message):
         """A wire begins to be looked for by keyboard, from or to `node`; or, with None, that has ended."""
@@ -180,7 +183,8 @@ class GraphCanvas(GraphPicture):
         node = self.node_at(event.x, event.y)
         if event.button == 3:
             self.cursor = node or self.cursor
-            self.post_message(self.Menu(self, node, event.screen_x, event.screen_y))
+            wires = self.wires_at(event.x, event.y)
+            self.post_message(self.Menu(self, node, event.screen_x, event.screen_y, wires))
         elif node is not None and event.button == 1:
             self.cursor = node
             self._drag = _Drag(node, event.x, event.y)
@@ -224,7 +228,7 @@ class GraphCanvas(GraphPicture):
             return
         node = self.node_at(event.x, event.y)
         if node is None:
-            self.post_message(self.AddAt(self, None, event.x, event.y))
+            self.post_message(self.AddAt(self, None, event.x, event.y, self.wires_at(event.x, event.y)))
         else:
             self.post_message(self.Activated(self, node))
 

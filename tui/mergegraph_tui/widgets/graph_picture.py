@@ -105,12 +105,14 @@ class GraphPicture(PaintedStrips):
 
     def show(self, graph: DrawnGraph) -> None:
         """Show another graph. One of the same structure costs a repaint of the nodes that differ."""
-        same = same_structure(self._graph, graph)
-        self._graph = graph
-        if same and self._painting and self._laying_out is None:
-            self._show_states(graph)
-        elif not same or self._laying_out is None:
+        is_under_way = self._laying_out is not None and same_structure(self._graph, graph)
+        is_drawn = self._painting is not None and self._laying_out is None and same_structure(self._drawn, graph)
+        if not same_structure(self._layouts.graph, graph):
             self._layouts = Layouts(graph)
+        self._graph = graph
+        if is_drawn:
+            self._show_states(graph)
+        elif not is_under_way:
             self._lay_out()
 
     def _show_states(self, graph: DrawnGraph) -> None:
@@ -217,6 +219,12 @@ class GraphPicture(PaintedStrips):
         if self._painting is None:
             return None
         return self._painting.owner(x + self.scroll_offset.x, y + self.scroll_offset.y)
+
+    def wires_at(self, x: int, y: int) -> tuple[tuple[str, str], ...]:
+        """The wires under a cell of the widget, from node to reader."""
+        if self._painting is None:
+            return ()
+        return self._painting.wires_at(x + self.scroll_offset.x, y + self.scroll_offset.y)
 
     def painted(self, graph: DrawnGraph) -> None:
         """A picture of `graph` was made: who derives from this marks it."""

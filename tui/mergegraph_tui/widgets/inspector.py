@@ -67,6 +67,13 @@ class Inspector(Widget):
             self.node, self.field, self.typed, self.is_rule = node, field, typed, is_rule
             super().__init__()
 
+    class Typing(Message):
+        """The text of a field that is open, with every key; None: no field is open any more."""
+
+        def __init__(self, node: str, field: FormField | None, typed: str = "", *, is_rule: bool = False) -> None:
+            self.node, self.field, self.typed, self.is_rule = node, field, typed, is_rule
+            super().__init__()
+
     class Pick(Message):
         """A field is to be picked from a list."""
 
@@ -143,6 +150,12 @@ class Inspector(Widget):
         elif event.what in ("next", "previous") and field.kind in ("choice", "boolean"):
             self.post_message(self.Filled(self._node, field, _beside(field, 1 if event.what == "next" else -1)))
 
+    @on(Input.Changed)
+    def _tell(self, event: Input.Changed) -> None:
+        event.stop()
+        if self._editing is not None:
+            self.post_message(self.Typing(self._node, self._editing, event.value, is_rule=self._is_rule))
+
     @on(Input.Submitted)
     def _submit(self, event: Input.Submitted) -> None:
         event.stop()
@@ -165,12 +178,15 @@ class Inspector(Widget):
 
     def on_resize(self) -> None:
         if self._editing is not None:
+            self.form.reveal()
             self.call_after_refresh(self._place_input)
 
     def _open(self, field: FormField, *, is_rule: bool = False) -> None:
         self._editing, self._is_rule = field, is_rule
         self.input.placeholder = "kind: mlp, value: 0.5" if is_rule else field.default
-        self.input.value = "" if is_rule else field.text
+        typed = "" if is_rule else field.text
+        self.input.value = typed
+        self.post_message(self.Typing(self._node, field, typed, is_rule=is_rule))
         self.input.add_class("-typing")
         self.form.is_typed_in = True
         self.form.refill()
@@ -205,9 +221,13 @@ class Inspector(Widget):
             self._open(following)
 
     def _close(self) -> None:
+        if self._editing is not None:
+            self.post_message(self.Typing(self._node, None))
         self._editing = None
-        self.form.is_typed_in = False
         self.input.remove_class("-typing")
+        if self.form.is_typed_in:
+            self.form.is_typed_in = False
+            self.form.refill()
 
 
 def _beside(field: FormField, by: int) -> str:

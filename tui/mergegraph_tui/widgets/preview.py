@@ -1,18 +1,19 @@
 """What a number that is being edited would do to the merge, beside the form or in a dialog.
 
-`show` may be called with every key: what it says is found out in a thread, and only the newest question is answered.
-Without a record, or where the merge is not linear, it says so in one line.
+`show_field` may be called with every key: what it says is found out in a thread, and only the newest question is
+answered. Without a record, or where the merge is not linear, it says so in one line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from textwrap import wrap
 
 from textual.message import Message
 
-from mergegraph.methods.base import Path
 from mergegraph.units import format_count
 from mergegraph_tui.model.detail import Line
+from mergegraph_tui.model.fields import FormField
 from mergegraph_tui.model.loaded import LoadedRecord, load_record
 from mergegraph_tui.model.preview import Preview, preview
 from mergegraph_tui.model.records import own_record
@@ -23,7 +24,10 @@ _WIDTH, _MOST_LABEL = 46, 28
 
 
 class PreviewPanel(LinesView):
-    """A table: what is foretold with the numbers that the recipe has, and with those that are tried."""
+    """A table: what is foretold with the numbers that the recipe has, and with those that are tried.
+
+    `is_short`: only the rows that a strength is chosen for.
+    """
 
     DEFAULT_CSS = "PreviewPanel { height: auto; max-height: 14; }"
     can_focus = False
@@ -35,13 +39,18 @@ class PreviewPanel(LinesView):
             self.found = found
             super().__init__()
 
-    def __init__(self, *, ascii_only: bool = False, id: str | None = None) -> None:
+    def __init__(self, *, ascii_only: bool = False, is_short: bool = False, id: str | None = None) -> None:
         super().__init__(ascii_only=ascii_only, id=id)
         self.styles.height = 1
+        self._is_short = is_short
+        self._found: Preview | str = ""
         self._asked = 0
 
-    def show_field(self, workspace: Workspace, node: str, path: Path, typed: str) -> None:
-        """What `typed` in a field of a node would do. The record of the recipe is read where nobody did yet."""
+    def show_field(
+        self, workspace: Workspace, node: str, field: FormField, typed: str, *, is_rule: bool = False
+    ) -> None:
+        """What `typed` in a field of a node (or as a new rule of it) would do. The record of the recipe is read where
+        nobody did yet."""
         document, checked = workspace.document, workspace.checked
 
         def question() -> Preview | str:
@@ -51,7 +60,7 @@ class PreviewPanel(LinesView):
                 if not isinstance(found, LoadedRecord):
                     return "no statistics yet: F4, then r, measures the recipe"
                 workspace.record = found
-            return preview(workspace.record, checked, node, path, typed)
+            return preview(workspace.record, checked, node, field, typed, is_rule=is_rule)
 
         self.ask(question)
 
@@ -71,20 +80,25 @@ class PreviewPanel(LinesView):
     def on_preview_panel_foretold(self, event: Foretold) -> None:
         self.show_found(event.found)
 
+    def on_resize(self) -> None:
+        if self._found:
+            self.show_found(self._found)
+
     def show_found(self, found: Preview | str) -> None:
-        lines = preview_lines(found, self.size.width or _WIDTH)
+        self._found = found
+        lines = preview_lines(found, self.size.width or _WIDTH, is_short=self._is_short)
         self.styles.height = len(lines)
         self.show(lines)
 
 
-def preview_lines(found: Preview | str, width: int = _WIDTH) -> list[Line]:
+def preview_lines(found: Preview | str, width: int = _WIDTH, *, is_short: bool = False) -> list[Line]:
     """The rows of a preview; a change is strong."""
     if isinstance(found, str):
-        return [((f"not foretold: {found}", "dim"),)]
+        return [((line, "dim"),) for line in wrap(f"not foretold: {found}", max(10, width - 2))]
     room = min(max(10, width - 17), _MOST_LABEL)
-    head = f"foretold, {format_count(found.of, 'tensor')}"[:room]
+    head = "foretold" if is_short else f"foretold, {format_count(found.of, 'tensor')}"[:room]
     lines: list[Line] = [((f"{head:<{room}}{'now':>8} {'then':>8}", "dim"),)]
-    for label, now, then in found.rows():
+    for label, now, then in found.rows(is_short=is_short):
         style = "strong" if now != then else "dim"
         lines.append(((f"{label[:room]:<{room}}", "dim"), (f"{now:>8} ", "dim"), (f"{then:>8}", style)))
     return lines

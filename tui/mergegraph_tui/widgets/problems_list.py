@@ -18,6 +18,8 @@ from mergegraph_tui.model.checking import Checked
 from mergegraph_tui.model.glyphs import glyphs_of
 from mergegraph_tui.theme import ink
 
+_LONGEST_NAME = 32
+
 
 class ProblemsList(OptionList):
     """`show` what a check found. Its border title counts."""
@@ -121,10 +123,13 @@ class ProblemsList(OptionList):
         place = ", ".join(part for part in (line, problem.tensor, problem.model) if part)
         return Text.assemble(
             (f"{self._glyphs.marks[problem.severity]} ", self._style(problem.severity)),
-            (f"{on_one_line(problem.node)}  " if problem.node else "", self._style("node")),
+            (f"{self._short(problem.node)}  " if problem.node else "", self._style("node")),
             on_one_line(problem.fact),
             (f"   {on_one_line(place)}" if place else "", self._style("more")),
         )
+
+    def _short(self, node: str) -> str:
+        return "".join(self._glyphs.fitted(on_one_line(node), _LONGEST_NAME))
 
     def _style(self, kind: str) -> Style:
         return ink(self, f"problems--{kind}")

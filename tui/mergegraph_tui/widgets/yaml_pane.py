@@ -32,9 +32,9 @@ class YamlPane(TextArea):
     """`show` gives it the document's text. Undo and redo are the document's, not the text area's own."""
 
     BINDINGS: list[BindingType] = [  # noqa: RUF012
-        Binding("ctrl+z,super+z", "app.undo", "undo in the recipe", show=False, id="text.undo"),
+        Binding("ctrl+z,super+z", "app.undo", "Undo", id="text.undo"),
         Binding("ctrl+y,ctrl+r,super+y", "app.redo", "redo in the recipe", show=False, id="text.redo"),
-        Binding("escape", "leave", "leave the text", show=False, id="text.leave"),
+        Binding("escape", "leave", "Leave the text", id="text.leave"),
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"yaml-pane--{kind}" for kind in (*TOKENS, "error", "warning", "unseen")}
     DEFAULT_CSS = """
