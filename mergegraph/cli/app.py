@@ -120,7 +120,7 @@ def run(
         device = device_name(device)
         one_of("--executor", executor, ("threads", "ray"))
         refuse_together(
-            shards=shards, executor=executor, stats=stats, sync=not no_sync, strict_integers=strict_integers,
+            shards=shards, executor=executor, stats=stats, sync=not no_sync,
             verify_output=verify_output, expression=expression, address=address, gpus=gpus,
         )  # fmt: skip
         share = share_of(shards) if shards is not None else None
@@ -159,7 +159,10 @@ def run(
         if share is not None:
             from mergegraph.cli.sharding import Making, make_share
 
-            making = Making(share, device, device_budgeted, overwrite=overwrite, allow_non_finite=allow_non_finite)
+            making = Making(
+                share, device, device_budgeted, overwrite=overwrite, allow_non_finite=allow_non_finite,
+                strict_integers=strict_integers,
+            )  # fmt: skip
             make_share(planned, making, as_json=as_json, quiet=quiet)
             return
         execute_plan(

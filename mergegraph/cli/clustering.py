@@ -14,7 +14,7 @@ from mergegraph.cli.terminal import note, say, say_json
 from mergegraph.cluster.driver import Asked, Progress, drive
 from mergegraph.cluster.ray_pool import ray_pool
 from mergegraph.execute.devices import devices_for
-from mergegraph.execute.sharing import refuse_standing
+from mergegraph.execute.sharing import compare, refuse_standing
 from mergegraph.plan.output_paths import require_shared_staging
 from mergegraph.plan.plan import Plan
 from mergegraph.units import format_bytes, format_count, format_seconds
@@ -48,6 +48,7 @@ def run_on_cluster(plan: Plan, clustering: Clustering, *, as_json: bool, quiet: 
     kind = devices.kind if devices else "cpu"
     if not clustering.overwrite:
         refuse_standing(plan, kind)
+    show_warnings(compare(plan, strict_integers=clustering.strict_integers))
     threads = clustering.threads or min(_MOST_THREADS, os.cpu_count() or 1)
     began = time.monotonic()
     asked = Asked(

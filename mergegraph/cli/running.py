@@ -9,6 +9,8 @@ from mergegraph.cli.reporters import report_json, reporter
 from mergegraph.errors import MergegraphError
 from mergegraph.execute.devices import devices_for
 from mergegraph.execute.events import Publisher
+from mergegraph.execute.executors.nothing import nothing
+from mergegraph.execute.executors.threads import threads
 from mergegraph.execute.run import Options
 from mergegraph.pipeline import execute
 from mergegraph.plan.plan import Plan
@@ -28,8 +30,12 @@ def execute_plan(
     verify_output: bool,
     device: str,
     device_budget_bytes: int | None,
+    computes: bool = True,
 ) -> None:
-    """Run it and report. Raises what the run raises, and RecipeError for a device that is not there."""
+    """Run it and report. Raises what the run raises, and RecipeError for a device that is not there.
+
+    Not `computes`: every tensor must be on disk already, and RunError is raised where one is not.
+    """
     devices = devices_for(device, device_budget_bytes)
     publisher = Publisher()
     with registered(sys.argv[1:], {o.node: o.path for o in plan.outputs}) as registration, ExitStack() as stack:
@@ -42,6 +48,7 @@ def execute_plan(
             strict_integers=strict_integers,
             verify_output=verify_output,
             devices=devices,
+            executor=threads if computes else nothing,
             on_tick=lambda: telling.tick(publisher.progress),
         )
         try:

@@ -15,7 +15,7 @@ from mergegraph.execute.adopting import adopt
 from mergegraph.execute.devices import devices_for
 from mergegraph.execute.events import Publisher
 from mergegraph.execute.running import Options
-from mergegraph.execute.sharing import PartReport, make_part, part_of, refuse_standing
+from mergegraph.execute.sharing import PartReport, compare, make_part, part_of, refuse_standing
 from mergegraph.plan.output_paths import require_shared_staging
 from mergegraph.plan.plan import Plan
 from mergegraph.plan.shards import shards_of
@@ -32,6 +32,7 @@ class Making:
     device_budget_bytes: int | None
     overwrite: bool
     allow_non_finite: bool
+    strict_integers: bool
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ def make_share(plan: Plan, making: Making, *, as_json: bool, quiet: bool) -> Non
     devices = devices_for(making.device, making.device_budget_bytes)
     kind = devices.kind if devices else "cpu"
     done = () if making.overwrite else refuse_standing(plan, kind)
+    show_warnings(compare(plan, strict_integers=making.strict_integers))
     chosen = [shard for shard in making.share.of(shards_of(plan)) if plan.outputs[shard.output].node not in done]
     part = part_of(plan, chosen, kind, {"part": str(making.share)})
     publisher = Publisher()
@@ -76,7 +78,13 @@ def put_together(plan: Plan, finishing: Finishing, *, as_json: bool, quiet: bool
     kind = devices.kind if devices else "cpu"
     if not finishing.overwrite:
         refuse_standing(plan, kind)
-    warnings = adopt(plan, kind=kind, overwrite=finishing.overwrite, reads_back=finishing.reads_back)
+    warnings = adopt(
+        plan,
+        kind=kind,
+        overwrite=finishing.overwrite,
+        allow_non_finite=finishing.allow_non_finite,
+        reads_back=finishing.reads_back,
+    )
     show_warnings(warnings)
     execute_plan(
         plan,
@@ -89,6 +97,7 @@ def put_together(plan: Plan, finishing: Finishing, *, as_json: bool, quiet: bool
         verify_output=finishing.verify_output,
         device=finishing.device,
         device_budget_bytes=None,
+        computes=False,
     )
 
 

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
-from mergegraph.errors import Location, OutputError, Problem, raise_errors
+from mergegraph.errors import Location, OutputError, Problem, RunError, raise_errors
 from mergegraph.execute.card import read_by
 from mergegraph.execute.engine import engine_and_torch
 from mergegraph.execute.identity import Identity, identified, shard_key
@@ -33,12 +34,12 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class Standing:
-    """What is there of an output: nothing to do, or an attempt at each file, or none at some. `others`: the keys of
+    """What is there of an output: nothing to do, or attempts at each file, or none at some. `others`: the keys of
     attempts that are of another plan, other inputs or another engine."""
 
     output: Output
     is_done: bool
-    attempts: Mapping[int, Attempt]
+    attempts: Mapping[int, Sequence[Attempt]]
     others: tuple[Key, ...]
     key: Key
 
@@ -71,11 +72,12 @@ def _standing(plan: Plan, output: Output, kind: str, *, overwrite: bool) -> Stan
         return Standing(output, True, {}, (), key)
     partial, layout = partial_of(output), output.layout
     there = attempts_in(partial)
-    ours: dict[int, Attempt] = {}
+    position = {file.name: index for index, file in enumerate(layout.files)}
+    ours: dict[int, list[Attempt]] = {}
     for attempt in there:
-        for index, file in enumerate(layout.files):
-            if attempt.file == file.name and attempt.key == key and _data(partial, layout, index, attempt):
-                ours[index] = attempt
+        index = position.get(attempt.file)
+        if index is not None and attempt.key == key and _data(partial, layout, index, attempt):
+            ours.setdefault(index, []).append(attempt)
     others = tuple([attempt.key for attempt in there if attempt.key != key])
     return Standing(output, False, ours, others, key)
 
@@ -90,6 +92,7 @@ def adopt(
     *,
     kind: str = "cpu",
     overwrite: bool = False,
+    allow_non_finite: bool = False,
     reads_back: bool = True,
     tick: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Problem, ...]:
@@ -100,14 +103,15 @@ def adopt(
     """
     found = standings(plan, kind, overwrite=overwrite)
     raise_errors(_unready(plan, found), OutputError)
+    if not allow_non_finite:
+        raise_errors([problem for each in found for problem in _not_finite(each)], RunError)
     waiting = [each for each in found if not each.is_done]
     total = sum([file.file_bytes for each in waiting for file in each.output.layout.files])
     locks = [FolderLock.take(partial_of(each.output) / LOCK) for each in waiting]
     try:
-        if reads_back:
-            _check(waiting, lambda done: tick(done, total))
-        for each in waiting:
-            _put_together(plan, each, identified(plan, each.output, kind), kind)
+        chosen = _checked(waiting, lambda done: tick(done, total), reads_back=reads_back)
+        for each, attempts in zip(waiting, chosen, strict=True):
+            _put_together(plan, each.output, attempts, identified(plan, each.output, kind), kind)
     finally:
         for lock in locks:
             lock.release()
@@ -117,26 +121,36 @@ def adopt(
     return (*unneeded, *[warning for each in waiting for warning in _mixed(each)])
 
 
-def _check(waiting: Sequence[Standing], read: Callable[[int], None]) -> None:
-    """OutputError naming every file that is not as its record says."""
+def _checked(waiting: Sequence[Standing], read: Callable[[int], None], *, reads_back: bool) -> list[dict[int, Attempt]]:
+    """For each output an attempt at each file that is as its record says. OutputError naming every file without one."""
     problems: list[Problem] = []
+    chosen: list[dict[int, Attempt]] = []
     done = 0
     for each in waiting:
-        for index, attempt in each.attempts.items():
-            file, path = (
-                each.output.layout.files[index],
-                _data(partial_of(each.output), each.output.layout, index, attempt),
-            )
-            assert path is not None, f"{attempt.data} was there a moment ago"
-            if broken := _broken(path, each.output.layout, file, attempt):
-                problems.append(_damaged(path, attempt, broken, each.output.at))
-            done += file.file_bytes
+        chosen.append({})
+        for index, attempts in sorted(each.attempts.items()):
+            broken = [_first_difference(each.output, index, attempt, reads_back=reads_back) for attempt in attempts]
+            intact = [attempt for attempt, difference in zip(attempts, broken, strict=True) if not difference]
+            if intact:
+                chosen[-1][index] = intact[0]
+            else:
+                path = _data(partial_of(each.output), each.output.layout, index, attempts[0])
+                problems.append(_damaged(path or attempts[0].data, attempts[0], broken[0], each.output.at))
+            done += each.output.layout.files[index].file_bytes
             read(done)
     raise_errors(problems, OutputError)
+    return chosen
 
 
-def _broken(path: Path, layout: Layout, file: FileLayout, attempt: Attempt) -> str:
-    """In what a file differs from its record; empty where it does not."""
+def _first_difference(output: Output, index: int, attempt: Attempt, *, reads_back: bool) -> str:
+    path = _data(partial_of(output), output.layout, index, attempt)
+    if path is None:
+        return "it is gone"
+    return _broken(path, output.layout, output.layout.files[index], attempt, reads_back=reads_back)
+
+
+def _broken(path: Path, layout: Layout, file: FileLayout, attempt: Attempt, *, reads_back: bool) -> str:
+    """In what a file differs from its record; empty where it does not. Tensors are compared where it `reads_back`."""
     with path.open("rb") as stored:
         held = os.fstat(stored.fileno()).st_size
         if held != file.file_bytes:
@@ -144,18 +158,19 @@ def _broken(path: Path, layout: Layout, file: FileLayout, attempt: Attempt) -> s
         if stored.read(len(file.header)) != file.header:
             return "its header is another"
         said = {str(record["tensor"]): record["checksum"] for record in attempt.tensors}
-        for name, offset in file.offsets.items():
+        if said.keys() != file.offsets.keys():
+            return "its record is of other tensors"
+        for name, offset in file.offsets.items() if reads_back else ():
             spec = layout.specs[name]
             if file_checksum(stored.fileno(), offset, spec.nbytes, bytes_per_block(spec.dtype)) != said.get(name):
                 return f"{name} has another checksum"
     return ""
 
 
-def _put_together(plan: Plan, standing: Standing, identity: Identity, kind: str) -> None:
+def _put_together(plan: Plan, output: Output, attempts: Mapping[int, Attempt], identity: Identity, kind: str) -> None:
     """Names first, then the journal: who is stopped between the two finds the files by their records again."""
-    output, partial = standing.output, partial_of(standing.output)
-    layout = output.layout
-    for index, attempt in standing.attempts.items():
+    partial, layout = partial_of(output), output.layout
+    for index, attempt in attempts.items():
         if attempt.data.exists():
             attempt.data.replace(working_path(partial, layout, index))
     sync_path(partial)
@@ -166,7 +181,7 @@ def _put_together(plan: Plan, standing: Standing, identity: Identity, kind: str)
         plan_sha256=identity.plan_sha256,
         inputs={file.path: file.identity for file in read_by(plan, output)},
     )
-    records = [record for _, attempt in sorted(standing.attempts.items()) for record in attempt.tensors]
+    records = [record for _, attempt in sorted(attempts.items()) for record in attempt.tensors]
     Journal.create(partial / JOURNAL, header, records).close()
     sync_path(partial)
 
@@ -194,13 +209,32 @@ def _missing(standing: Standing) -> Problem:
 def _parts_to_run(plan: Plan, found: Sequence[Standing]) -> str:
     """The parts that hold the missing shards, counted as the others were."""
     shards = shards_of(plan)
-    told = Counter(str(attempt.facts.get("part", "")) for each in found for attempt in each.attempts.values())
+    attempts = [attempt for each in found for made in each.attempts.values() for attempt in made]
+    told = Counter(str(attempt.facts.get("part", "")) for attempt in attempts)
     counts = Counter(int(part.rpartition("/")[2]) for part in told.elements() if part.rpartition("/")[2].isdigit())
     count = counts.most_common(1)[0][0] if counts else len(shards)
     wanted = sorted({shards.index(shard) % count + 1 for shard in missing_shards(found)})
     lines = [f"mergegraph run RECIPE --shards {number}/{count}" for number in wanted[:_SHOWN]]
     more = [f"and {len(wanted) - _SHOWN} more"] if len(wanted) > _SHOWN else []
     return "\n".join(["run these, with the options that the others had:", *lines, *more])
+
+
+def _not_finite(standing: Standing) -> Iterator[Problem]:
+    """A problem where the records tell of NaN or Inf."""
+    partial = partial_of(standing.output)
+    for attempts in standing.attempts.values():
+        for attempt in attempts:
+            for record in attempt.tensors:
+                facts = cast("Mapping[str, object]", record.get("facts", {}))
+                if count := facts.get("nonfinite"):
+                    yield Problem(
+                        f"{attempt.file} holds values that are not finite: {count} in {record['tensor']}.",
+                        at=standing.output.at,
+                        node=standing.output.computed_by,
+                        tensor=str(record["tensor"]),
+                        fix=f"--allow-non-finite to keep them, or mend the inputs and begin again: rm -r {partial}",
+                    )
+                    return
 
 
 def _unneeded(output: Output) -> Problem:
@@ -239,7 +273,8 @@ def _damaged(path: Path, attempt: Attempt, broken: str, at: Location) -> Problem
 
 def _mixed(standing: Standing) -> Iterator[Problem]:
     """A warning where processors of several kinds took part: they may differ in the last bit of a value."""
-    kinds = sorted({str(attempt.facts.get("capability", "")) for attempt in standing.attempts.values()})
+    attempts = [attempt for made in standing.attempts.values() for attempt in made]
+    kinds = sorted({str(attempt.facts.get("capability", "")) for attempt in attempts})
     if len(kinds) > 1:
         yield Problem(
             f"{standing.output.path} was computed by processors of several kinds.",

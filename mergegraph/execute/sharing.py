@@ -17,6 +17,7 @@ from types import MappingProxyType
 import torch
 
 from mergegraph.errors import Interrupted, OutputError, Problem
+from mergegraph.execute.compare import compare_uncomputed
 from mergegraph.execute.control import Control, stop_on_signals
 from mergegraph.execute.devices import ON_CPU, DeviceReport
 from mergegraph.execute.diagnose import explained
@@ -87,6 +88,13 @@ def refuse_standing(plan: Plan, kind: str = "cpu") -> tuple[str, ...]:
     if problems:
         raise OutputError(*problems)
     return tuple(done)
+
+
+def compare(plan: Plan, *, strict_integers: bool) -> tuple[Problem, ...]:
+    """What a run finds out of tensors that it does not compute, before it computes any: a tied head that is no copy of
+    its embedding (RunError), integer tensors that differ (RunError where `strict_integers`, else warnings)."""
+    with FileReader({file.path: file.identity for file in plan.inputs}) as reader:
+        return tuple(compare_uncomputed(plan.comparisons, reader.read_into, strict=strict_integers))
 
 
 @dataclass(frozen=True)

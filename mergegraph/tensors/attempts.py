@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, cast
 
 from mergegraph.errors import MergegraphError, OutputError, Problem
+from mergegraph.tensors import strict_json
 from mergegraph.tensors.checksum import bytes_per_block, file_checksum
 from mergegraph.tensors.disk import replace_file, reserve, sync_data, sync_path, write_fully
 from mergegraph.tensors.kept import JOURNAL
@@ -51,11 +52,24 @@ def attempts_in(partial: Path) -> list[Attempt]:
 
 
 def _read(record: Path) -> Attempt | None:
+    """None for anything but a record as `AttemptFolder` writes it."""
     try:
-        said = cast("dict[str, Any]", json.loads(record.read_bytes()))
-        return Attempt(said["file"], record.with_suffix(""), said["key"], tuple(said["tensors"]), said["facts"])
-    except (OSError, ValueError, KeyError, TypeError):
+        value: object = strict_json.parse(record.read_bytes(), floats=True)
+    except (OSError, ValueError, RecursionError):
         return None
+    kinds = {"file": str, "key": dict, "tensors": list, "facts": dict}
+    said = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    if not all(isinstance(said.get(name), kind) for name, kind in kinds.items()):
+        return None
+    if not all([_is_tensor(each) for each in said["tensors"]]):
+        return None
+    return Attempt(said["file"], record.with_suffix(""), said["key"], tuple(said["tensors"]), said["facts"])
+
+
+def _is_tensor(record: object) -> bool:
+    said = cast("dict[str, Any]", record) if isinstance(record, dict) else {}
+    named = all(isinstance(said.get(name), str) for name in ("tensor", "checksum"))
+    return named and isinstance(said.get("facts", {}), dict)
 
 
 class AttemptFolder:
@@ -76,7 +90,7 @@ class AttemptFolder:
     ) -> None:
         self.partial, self._layout, self._key = partial, layout, key
         self._before_record, self._facts = before_record, facts
-        there = {each.file for each in attempts_in(partial) if each.key == key and each.data.exists()}
+        there = {each.file for each in attempts_in(partial) if each.key == key and _is_whole(each, layout)}
         self.already = tuple([file.name for file in layout.files if file.name in there])
         self.finished = {name: "" for name, index in layout.file_of.items() if layout.files[index].name in there}
         self.completed: list[str] = []
@@ -218,6 +232,12 @@ class AttemptFolder:
         return write_failure(error, doing, self.partial, self._layout, 0)
 
 
+def _is_whole(attempt: Attempt, layout: Layout) -> bool:
+    """Whether its data has the length of the file that it is an attempt at."""
+    lengths = [file.file_bytes for file in layout.files if file.name == attempt.file]
+    return attempt.data.is_file() and attempt.data.stat().st_size in lengths
+
+
 def _json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
@@ -227,7 +247,9 @@ def _refuse_other_runs(partial: Path) -> None:
     if not partial.exists():
         return
     if (partial / JOURNAL).exists():
-        began = "is finishing it" if (partial / ATTEMPTS).exists() else "has begun it as a whole"
-        fix = f"mergegraph finalize RECIPE, or mergegraph run RECIPE, or begin again: rm -r {partial}"
-        raise OutputError(Problem(f"{partial} holds an output that another run {began}.", fix=fix))
+        together = (partial / ATTEMPTS).exists()
+        state = "is being put together" if together else "a run has begun as a whole"
+        go_on = "mergegraph finalize RECIPE" if together else "mergegraph run RECIPE"
+        fact = f"{partial} holds an output that {state}."
+        raise OutputError(Problem(fact, fix=f"{go_on}, or begin again: rm -r {partial}"))
     refuse_others(partial, {entry.name for entry in partial.iterdir()} - {ATTEMPTS, LOCK})

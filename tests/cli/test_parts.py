@@ -49,7 +49,6 @@ WRONG = [
     (("--shards", "one"), "no part of a whole", "no numbers"),
     (("--shards", "1/2", "--stats"), "--stats means nothing", "statistics are of whole outputs"),
     (("--shards", "1/2", "--verify-output"), "--verify-output means nothing", "finalize does that"),
-    (("--shards", "1/2", "--strict-integers"), "--strict-integers means nothing", "finalize does that"),
     (("--shards", "1/2", "--no-sync"), "--no-sync means nothing", "machines share the disk"),
     (("--shards", "1/2", "--executor", "ray"), "--shards means nothing", "the cluster hands out all"),
     (("--executor", "ray", "--stats"), "--stats means nothing", "statistics are of whole outputs"),

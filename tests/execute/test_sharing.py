@@ -126,7 +126,7 @@ def test_parts_leave_a_run_in_one_piece_alone(models: Path, tmp_path: Path) -> N
     with pytest.raises(Interrupted):
         merged(plan, executor=stopped_after(9))
     before = tree(tmp_path / "out.partial")
-    with pytest.raises(OutputError, match="has begun it as a whole"):
+    with pytest.raises(OutputError, match="begun as a whole"):
         make(plan, 1, 2)
     assert tree(tmp_path / "out.partial") == before
 
@@ -223,6 +223,74 @@ def test_processors_of_several_kinds_are_told_of(models: Path, tmp_path: Path) -
     record.write_text(json.dumps(said))
     (warning,) = adopt(plan)
     assert "ANOTHER" in warning.why
+
+
+def test_of_two_attempts_the_intact_one_is_taken(models: Path, tmp_path: Path) -> None:
+    plan = plan_of(models, tmp_path / "out")
+    attempts = tmp_path / "out.partial" / "attempts"
+    make(plan, 1, 1)
+    attempts.rename(tmp_path / "aside")
+    make(plan, 1, 1)
+    for path in (tmp_path / "aside").iterdir():
+        damaged = path.read_bytes() if path.suffix == ".json" else path.read_bytes()[:-1] + b"?"
+        (attempts / path.name).write_bytes(damaged)
+    adopt(plan)
+    merged(plan)
+
+
+@pytest.mark.parametrize("reads_back", [True, False])
+def test_lengths_and_headers_are_compared_whatever_is_believed(models: Path, tmp_path: Path, reads_back: bool) -> None:
+    plan = plan_of(models, tmp_path / "out")
+    make(plan, 1, 1)
+    attempt = next(path for path in (tmp_path / "out.partial" / "attempts").iterdir() if path.suffix != ".json")
+    os.truncate(attempt, 100)
+    before = tree(tmp_path / "out.partial")
+    with pytest.raises(OutputError, match="bytes"):
+        adopt(plan, reads_back=reads_back)
+    assert tree(tmp_path / "out.partial") == before | {"lock": b""}
+    made = make_part(part_of(plan, shards_of(plan)))
+    assert len(made.made["out"]) == 1, "what is too short is made again"
+
+
+RECORDS = [
+    (lambda said: b"[" * 200_000, "nested without end"),
+    (lambda said: b"{", "cut"),
+    (lambda said: json.dumps({**said, "facts": 5}).encode(), "facts are a number"),
+    (lambda said: json.dumps({**said, "tensors": [1, 2]}).encode(), "tensors are numbers"),
+    (lambda said: json.dumps({**said, "tensors": [{"tensor": "x"}]}).encode(), "no checksum"),
+    (lambda said: json.dumps({**said, "key": []}).encode(), "no key"),
+    (lambda said: json.dumps({**said, "file": "../../x"}).encode(), "a name that leads out"),
+]
+
+
+@pytest.mark.parametrize(("broken", "reason"), RECORDS, ids=[row[1] for row in RECORDS])
+def test_what_is_no_record_is_passed_over(models: Path, tmp_path: Path, broken, reason: str) -> None:
+    plan = plan_of(models, tmp_path / "out")
+    make(plan, 1, 1)
+    record = sorted((tmp_path / "out.partial" / "attempts").glob("*.json"))[0]
+    record.write_bytes(broken(json.loads(record.read_bytes())))
+    with pytest.raises(OutputError, match=r"1 of .* missing"):
+        adopt(plan)
+    make(plan, 1, 1)
+    adopt(plan)
+    merged(plan)
+
+
+def test_values_that_are_not_finite_are_told_before_anything_is_renamed(tmp_path: Path) -> None:
+    base = llama_tensors(2, 16, 32, dtype=torch.bfloat16)
+    for name in ("base", "code", "chat"):
+        write_model(tmp_path / name, base, config={"model_type": "llama"})
+    broken = {name: tensor.clone() for name, tensor in base.items()}
+    broken["model.norm.weight"][0] = float("nan")
+    write_model(tmp_path / "code", broken, config={"model_type": "llama"})
+    plan = plan_of(tmp_path, tmp_path / "out")
+    make(plan, 1, 1, allow_non_finite=True)
+    with pytest.raises(RunError, match="not finite") as refused:
+        adopt(plan)
+    assert "--allow-non-finite" in str(refused.value)
+    assert not (tmp_path / "out.partial" / "journal").exists()
+    adopt(plan, allow_non_finite=True)
+    merged(plan, allow_non_finite=True)
 
 
 def test_two_attempts_at_one_shard_are_as_good_as_one(models: Path, tmp_path: Path) -> None:
