@@ -37,9 +37,9 @@ TWELVE = """\
 # French in, legal English out, and half of the code model
 mergegraph: 1
 models:
-  base: models/base
-  french: models/french
-  legal: models/legal
+  base: ./models/base
+  french: ./models/french
+  legal: ./models/legal
 nodes:
   d_french: {op: delta, model: french, base: base}
   d_legal: {op: delta, model: legal, base: base}
@@ -57,9 +57,9 @@ nodes:
 TWO = """\
 mergegraph: 1
 models:
-  base: models/base
-  code: models/python
-  french: models/french
+  base: ./models/base
+  code: ./models/python
+  french: ./models/french
 nodes:
   merged: base + 0.6*(code - base) + 0.4*(french - base)
   out: {op: save, input: merged, path: out/two}
