@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ def show_search(
             )
     place = loaded.place(output)
     try:
-        with _telling(as_json=as_json, quiet=quiet) as tell:
+        with _stoppable(), _telling(as_json=as_json, quiet=quiet) as tell:
             result = run_search(loaded, output, tell, _silent if quiet else _warn, retry_rejected=retry_rejected)
     except MergegraphError:
         if read_ledger(place):
@@ -68,6 +69,16 @@ def _write_report(place: Path) -> Summary:
     summary = summarise(read_ledger(place))
     replace_file(place / REPORT, report(summary).encode(), sync=False)
     return summary
+
+
+@contextmanager
+def _stoppable() -> Generator[None]:
+    """SIGINT ends the search also where it was started with that ignored, as shells do to what they start with &."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 @contextmanager

@@ -100,7 +100,7 @@ def _begin(driver: Driver, prepared: Prepared) -> None:
 def _searched(prepared: Prepared, driver: Driver) -> Result:
     chosen = prepared.strategy(driver)
     if all(asked.reason for asked in driver.asked.values()) or not (chosen.outcome or chosen.findings):
-        raise RunError(_nothing(driver))
+        raise RunError(_nothing(driver, chosen.ended))
     findings: dict[str, object] = json.loads(json.dumps(dict(chosen.findings)))
     if findings and findings != driver.found():
         driver.append("found", findings=findings)
@@ -164,8 +164,11 @@ def _end(prepared: Prepared, driver: Driver, state: str, label: str) -> None:
         driver.append("ended", state=state, label=label)
 
 
-def _nothing(driver: Driver) -> Problem:
+def _nothing(driver: Driver, ended: str) -> Problem:
     """Why no candidate was chosen: each reason once."""
+    if not driver.asked:
+        fact, at = "The search ended before a candidate was evaluated.", driver.loaded.where("limits")
+        return Problem(fact, at, why=ended, fix="raise the limit, and run the same command again")
     reasons = [f"{asked.label}: {asked.reason}" for asked in driver.asked.values() if asked.reason]
     if len(reasons) < len(driver.asked):
         outcomes = {asked.label: driver.known.outcome(key) for key, asked in driver.asked.items()}

@@ -176,15 +176,23 @@ def test_the_limit_on_evaluations_holds_and_can_be_raised(tmp_path: Path, most: 
 
 
 def test_the_limit_on_hours_counts_what_evaluations_took(tmp_path: Path) -> None:
-    limit = 0.7
-    evaluator = {"python": "judge:score", "arguments": {"seconds": 0.2}}
+    limit = 3.0
+    evaluator = {"python": "judge:score", "arguments": {"seconds": 0.8}}
     result = run(write_search(tmp_path, evaluator=evaluator, limits={"hours": limit / 3600}))
     assert "hours" in result.ended
     selecting = [entry for entry in entries(tmp_path, "evaluated") if entry["split"] == "select"]
     spent = [entry["seconds"] + entry["made_seconds"] for entry in selecting]
-    assert min(spent) >= 0.2
+    assert min(spent) >= 0.8
     assert sum(spent[:-1]) < limit
     assert len(selecting) < 4, "the last one was cut short, or none was begun"
+
+
+def test_a_limit_that_leaves_time_for_nothing_says_so(tmp_path: Path) -> None:
+    evaluator = {"python": "judge:score", "arguments": {"seconds": 60}}
+    path = write_search(tmp_path, evaluator=evaluator, limits={"hours": 0.5 / 3600})
+    with pytest.raises(RunError, match=r"hours, as limits\.hours allows"):
+        run(path)
+    assert not entries(tmp_path, "evaluated"), "what was cut short says nothing of the model"
 
 
 def test_a_command_gets_its_arguments_as_they_are(tmp_path: Path) -> None:

@@ -70,20 +70,32 @@ def test_keys_choose_the_plot_the_order_and_the_panes(tmp_path: Path) -> None:
     drive(shown(stage.put(tmp_path / "found", stage.line())), act)
 
 
+GATED = """\
+import judge, time
+def score(model, split):
+    while model.name == "c" and not (judge.HERE / "gate").exists():
+        time.sleep(0.02)
+    return judge.score(model, split)
+"""
+
+
 def test_a_search_is_begun_stopped_gone_on_with_and_its_recipe_opened(tmp_path: Path) -> None:
-    slow = {"python": "judge:score", "arguments": {"seconds": 0.3}}
+    """The third candidate waits at a gate, so that the search is stopped while it is evaluated."""
+    (tmp_path / "gated.py").write_text(GATED)
 
     async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
         assert view(app).state == "not begun"
         await pilot.press("space")
-        await until(pilot, lambda: len(view(app).summary.rows) >= 2)
+        await until(pilot, lambda: view(app).summary.evaluating == "c", seconds=60)
         left = app.search_that_goes_on()
         assert left is not None
         assert f"mergegraph tui {view(app).place}" in str(left)
         await pilot.press("x")
-        await until(pilot, lambda: "space goes on" in rows(app, "head-text"))
+        await until(pilot, lambda: "space goes on" in rows(app, "head-text"), seconds=60)
         assert view(app).state == "stopped"
         before = [row.label for row in view(app).summary.rows]
+        assert before == ["a", "b"]
+        (tmp_path / "gate").touch()
         await pilot.press("space")
         await until(pilot, lambda: view(app).state == "done", seconds=60)
         assert [row.label for row in view(app).summary.rows][: len(before)] == before
@@ -94,7 +106,7 @@ def test_a_search_is_begun_stopped_gone_on_with_and_its_recipe_opened(tmp_path: 
         assert "soup" in app.workspace.drawn.nodes
         assert not app.workspace.checked.errors
 
-    drive(shown(write_search(tmp_path, evaluator=slow)), act)
+    drive(shown(write_search(tmp_path, evaluator={"python": "gated:score"})), act)
 
 
 def test_why_it_cannot_begin_is_said(tmp_path: Path) -> None:
