@@ -54,8 +54,9 @@ def show_record(
 
 
 def default_metric(record: Record) -> str:
-    """What a heat map shows unless something is asked for."""
-    return "relative" if record.base else "cosine" if len(record.sources) > 1 else "norm"
+    """What a heat map shows unless something is asked for. Without a base it is whether there could be one: the cosine
+    of matrices alone, since norms near 1 are parallel in any two models."""
+    return "relative" if record.base else "weight_cosine" if len(record.sources) > 1 else "norm"
 
 
 def show_summary(

@@ -37,8 +37,9 @@ DIRECT_STRIDE = 32
 """Where one element in so many is counted, or more, a run's sample is counted by itself: from here on with others."""
 LOOK_BYTES = 1 << 20
 """What a compiled pass takes more where it measures: the text of all that is counted is part of it."""
-COUNTING_BYTES = 2 << 20
-"""What torch takes for itself while a worker counts a piece of a sample: up to 1.5 MiB measured."""
+COUNTING_BYTES = 4 << 20
+"""What a worker's counting leaves in glibc's heaps, which keep as much before they hand anything back (see
+`execute.memory.bound_arenas`): up to 3 MiB measured, where all elements are counted."""
 _RECORD_BYTES = 2 << 10
 """Of one row of a tensor: some 20 exponents, and sums; 1.2 KB measured."""
 _COUNTED_TOGETHER = 4_096

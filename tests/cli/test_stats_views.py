@@ -47,6 +47,13 @@ VIEWS: dict[str, Callable[[Console], None]] = {
 }
 
 
+def test_without_a_base_the_map_is_of_matrices() -> None:
+    """Norms near 1 are parallel in any two models."""
+    alone = made.record({name: made.checkpoint(f"digits-vit/{name}") for name in ("soup-5", "other-init")})
+    text = drawn(lambda c: show_record(c, alone), width=120)
+    assert re.search(r"cosine of full weights of soup-5 and other-init +⟨W_i, W_j⟩", text)
+
+
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("width", [80, 120])
 def test_no_line_is_wider_than_the_terminal(view: str, width: int) -> None:

@@ -145,7 +145,7 @@ def test_a_record_is_the_same_bytes_for_any_threads_tiles_and_budget(models: Pat
         replace(whole, projection=replace(whole.projection, workers=workers, tile_elements=tile))
         for workers, tile in ((1, 65_536), (2, 65_536), (3, 131_072))
     ]
-    plans.append(planned(models, TIES, Stats(writes=False), budget_bytes=27 << 20))
+    plans.append(planned(models, TIES, Stats(writes=False), budget_bytes=32 << 20))
     assert len({to_json(survey_plan(plan).records[0]) for plan in plans}) == 1
 
 

@@ -39,11 +39,12 @@ def tensor_record(name: str, weights: Sequence[Tensor], base: Tensor | None, res
     start = torch.zeros_like(weights[0]).double() if base is None else base.double()
     sources = [weight.double() - start for weight in weights]
     changes = sources if result is None else [*sources, result.double() - start]
+    counted = [x.nan_to_num(0.0, 0.0, 0.0) for x in (start, *changes)]
     return TensorRecord(
         name,
         str(stored).removeprefix("torch."),
         tuple(weights[0].shape),
-        tuple(float((a * b)[_finite(a, b)].sum()) for a, b in combinations_with_replacement([start, *changes], 2)),
+        tuple(float((a * b).sum()) for a, b in combinations_with_replacement(counted, 2)),
         tuple(map(change, changes)),
         {(i, j): pair(sources[i], sources[j]) for i, j in combinations(range(len(sources)), 2)},
         together(sources),
@@ -70,7 +71,11 @@ def exponents(x: Tensor) -> dict[int, tuple[int, float]]:
     """frexp writes |x| as m·2^e with m in [1/2, 1): the float's own exponent is e - 1."""
     x = x[x != 0]
     own = torch.frexp(x).exponent - 1
-    return {int(e): (int((own == e).sum()), float((x[own == e] ** 2).sum())) for e in own.unique()}
+    if not x.numel():
+        return {}
+    least = int(own.min())
+    counts, energies = torch.bincount(own - least), torch.bincount(own - least, x**2)
+    return {least + int(e): (int(counts[e]), float(energies[e])) for e in counts.nonzero()[:, 0]}
 
 
 def pair(a: Tensor, b: Tensor) -> Pair:

@@ -76,6 +76,11 @@ def both(a: Tensor, b: Tensor) -> int:
     return int(((a != 0) & (b != 0)).sum())
 
 
+def wins(taus: Sequence[Tensor]) -> list[float]:
+    size, first = torch.stack([tau.abs() for tau in taus]).max(0)
+    return [share((first == i) & (size > 0)) for i in range(len(taus))]
+
+
 def holding(x: Tensor, wanted: float) -> float:
     energies = (x.flatten() ** 2).sort(descending=True).values.cumsum(0)
     return (int((energies < wanted * energies[-1]).sum()) + 1) / x.numel()
@@ -101,10 +106,7 @@ METRICS: dict[str, Callable[[Plain], list[float]]] = {
     "weight_cosine": lambda p: [cosine(a, b) for a, b in combinations(p.models, 2)],
     "asymmetry": lambda p: [float(max(t.norm() for t in p.sources) / min(t.norm() for t in p.sources))],
     "mass_conflict": lambda p: [1 - float(sum(p.sources).abs().sum() / sum(t.abs().sum() for t in p.sources))],
-    "winner_share": lambda p: [
-        share((torch.stack([t.abs() for t in p.sources]).argmax(0) == i) & (torch.stack(p.sources) != 0).any(0))
-        for i in range(len(p.sources))
-    ],
+    "winner_share": lambda p: wins(p.sources),
     "retention": lambda p: [float((p.star * t).sum() / (t * t).sum()) for t in p.sources],
     "attribution": lambda p: p.solved,
     "residual": lambda p: [float((p.star - p.explained).norm() ** 2 / p.star.norm() ** 2)],

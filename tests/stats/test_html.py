@@ -80,6 +80,10 @@ def nothing_made() -> Record:
     return made.record({n: made.checkpoint(f"digits-vit/soup-{n}") for n in "12"}, made.checkpoint("digits-vit/base"))
 
 
+def without_base() -> Record:
+    return made.record({n: made.checkpoint(f"digits-vit/soup-{n}") for n in "12"})
+
+
 def one_alone() -> Record:
     return made.record({"a": made.checkpoint("digits-vit/soup-1")})
 
@@ -139,13 +143,19 @@ def test_the_switch_has_every_cell_of_every_series() -> None:
             assert set(series["steps"]) <= set("0123456789a-")
 
 
+@pytest.mark.parametrize(
+    ("record", "metric"), [(healthy, "relative"), (without_base, "weight_cosine"), (one_alone, "norm")]
+)
+def test_a_page_opens_with_what_there_is_to_ask_first(record: Callable[[], Record], metric: str) -> None:
+    shown = [attrs for tag, attrs in Page(report(record())).elements if tag == "figure" and attrs.get("data-lines")]
+    assert [attrs["data-lines"] for attrs in shown if "hidden" not in attrs] == [metric]
+
+
 def test_the_default_is_there_without_javascript() -> None:
     page = Page(report(healthy()))
     cells = [attrs for tag, attrs in page.elements if tag == "td" and "data-c" in attrs]
     assert len(cells) == 4 * 8 + 2
     assert all(re.fullmatch(r"s(\d|10)", str(attrs["class"])) for attrs in cells)
-    visible = [attrs for tag, attrs in page.elements if tag == "figure" and attrs.get("data-lines")]
-    assert [attrs["data-lines"] for attrs in visible if "hidden" not in attrs] == ["relative"]
 
 
 def test_spectra_are_drawn_where_they_were_asked_for() -> None:

@@ -197,12 +197,13 @@ def _summary(record: Record, total: Sums, overviews: Overviews) -> str:
         chosen, others = some_subjects(metric, record, MOST_ROWS)
         for number, subject in enumerate(chosen):
             over, noise = overviews.of(metric, subject), metric.noise_words(total.asked(metric), subject)
-            numbers = (over.pooled, over.by_parameters, over.by_energy, over.lowest, over.highest)
+            spread = (over.by_parameters, over.by_energy, over.lowest, over.highest)
             label = "" if number else f'<span title="{text(metric.formula)}">{text(metric.label_in(record))}</span>'
-            rows.append([label, text(subject.label), *(short(value, metric.unit) for value in numbers), text(noise)])
+            numbers = [short(value, metric.unit) for value in spread]
+            rows.append([label, text(subject.label), short(over.pooled, metric.unit), text(noise), *numbers])
         if others:
             rows.append(["", text(left_out_words(others)), *[""] * 6])
-    head = ["metric", "of", "whole", "mean by parameters", "mean by energy", "lowest", "highest", "noise"]
+    head = ["metric", "of", "whole", "noise", "mean by parameters", "mean by energy", "lowest", "highest"]
     share = counted_share(record.tensors)
     explained = (
         f"Whole: all tensors as one. Norms and inner products are of every element, counts and moments of {share:.1%}, "
@@ -216,8 +217,8 @@ def _summary(record: Record, total: Sums, overviews: Overviews) -> str:
 
 
 def _default(record: Record, series: Sequence[Series]) -> Series:
-    """The relative change of the result; without a base the cosines."""
-    for name in ("relative", "cosine", "norm"):
+    """The relative change of the result; without a base the cosines of matrices."""
+    for name in ("relative", "weight_cosine", "norm"):
         having = [one for one in series if one.metric.name == name]
         if having:
             return having[-1] if record.result else having[0]

@@ -92,6 +92,7 @@ white-space:nowrap}
 .plain thead th{color:var(--dim);background:var(--card);vertical-align:bottom;white-space:normal;min-width:64px}
 .plain tbody th:first-child{position:sticky;left:0;background:var(--card);max-width:46vw;overflow:hidden;
 text-overflow:ellipsis}
+.plain:not(.sort) tbody th:first-child{white-space:normal;min-width:130px}
 .plain .n{text-align:right}
 .tall thead th{position:sticky;top:0;z-index:1}
 .plain button{font:inherit;color:inherit;background:none;border:0;padding:0;cursor:pointer;text-align:inherit}
