@@ -121,7 +121,7 @@ def run(
         one_of("--executor", executor, ("threads", "ray"))
         refuse_together(
             shards=shards, executor=executor, stats=stats, sync=not no_sync,
-            verify_output=verify_output, expression=expression, address=address, gpus=gpus,
+            verify_output=verify_output, expression=expression, address=address, gpus=gpus, device=device,
         )  # fmt: skip
         share = share_of(shards) if shards is not None else None
         budgeted, device_budgeted = budget_bytes(budget), budget_bytes(device_budget, "--device-budget")
@@ -151,7 +151,7 @@ def run(
             from mergegraph.cli.clustering import Clustering, run_on_cluster
 
             clustering = Clustering(
-                address, threads or 0, gpus, device, device_budgeted, overwrite=overwrite,
+                address, threads or 0, gpus or float(device == "cuda"), device, device_budgeted, overwrite=overwrite,
                 allow_non_finite=allow_non_finite, verify_output=verify_output, strict_integers=strict_integers,
             )  # fmt: skip
             run_on_cluster(planned, clustering, as_json=as_json, quiet=quiet)
@@ -183,7 +183,6 @@ def run(
 def finalize(
     recipe: RecipeFile,
     output: Output = None,
-    device: Device = "auto",
     sets: Sets = None,
     sweeps: Sweeps = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
@@ -208,7 +207,6 @@ def finalize(
 ) -> None:
     """Put together what `run --shards` made on one machine or many: check every shard, and publish the outputs."""
     with reporting(as_json=as_json), accessing(local=local):
-        device = device_name(device)
         source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
         from mergegraph.cli.sharding import Finishing, put_together
         from mergegraph.pipeline import plan as make_plan
@@ -217,7 +215,7 @@ def finalize(
             source, output=output, allow_unrelated=allow_unrelated, max_header_bytes=max_header_mb * 1_000_000
         )
         finishing = Finishing(
-            device, overwrite=overwrite, allow_non_finite=allow_non_finite, reads_back=not no_read_back,
+            overwrite=overwrite, allow_non_finite=allow_non_finite, reads_back=not no_read_back,
             verify_output=verify_output, strict_integers=strict_integers,
         )  # fmt: skip
         put_together(planned, finishing, as_json=as_json, quiet=quiet)
@@ -255,7 +253,8 @@ def plan(
     fix_known_faults: FixKnownFaults = False,
     explain: Annotated[bool, typer.Option("--explain", help="Every tensor with its formula and numbers.")] = False,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Also how long up to N workers of a cluster would take.")
+        int | None,
+        typer.Option(metavar="N", min=1, max=100_000, help="Also how long up to N workers of a cluster would take."),
     ] = None,
     bandwidth: Annotated[
         str, typer.Option(metavar="SIZE", help="Of each worker to and from the storage, a second.")
@@ -263,7 +262,7 @@ def plan(
     storage: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Of the storage for all workers, a second. Default: no limit.")
     ] = None,
-    price: Annotated[float, typer.Option(metavar="P", min=0, help="Of a worker, an hour.")] = 0.0,
+    price: Annotated[float, typer.Option(metavar="P", min=0, max=1e9, help="Of a worker, an hour.")] = 0.0,
     local: Local = False,
     as_json: Json = False,
 ) -> None:

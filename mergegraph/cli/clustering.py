@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from mergegraph.cli.checking import show_warnings
 from mergegraph.cli.sharding import Finishing, put_together
 from mergegraph.cli.terminal import note, say, say_json
-from mergegraph.cluster.driver import Asked, Progress, drive
+from mergegraph.cluster.driver import Asked, Progress, drive, kind_of_workers
 from mergegraph.cluster.ray_pool import ray_pool
-from mergegraph.execute.devices import devices_for
 from mergegraph.execute.sharing import compare, refuse_standing
 from mergegraph.plan.output_paths import require_shared_staging
 from mergegraph.plan.plan import Plan
@@ -44,21 +43,9 @@ def run_on_cluster(plan: Plan, clustering: Clustering, *, as_json: bool, quiet: 
     plan.validate()
     if clustering.address is not None:
         require_shared_staging(plan.outputs)
-    devices = devices_for(clustering.device) if clustering.device.startswith("cuda") else None
-    kind = devices.kind if devices else "cpu"
-    if not clustering.overwrite:
-        refuse_standing(plan, kind)
     show_warnings(compare(plan, strict_integers=clustering.strict_integers))
     threads = clustering.threads or min(_MOST_THREADS, os.cpu_count() or 1)
     began = time.monotonic()
-    asked = Asked(
-        threads,
-        clustering.device,
-        kind,
-        clustering.device_budget_bytes,
-        clustering.allow_non_finite,
-        clustering.overwrite,
-    )
     with ExitStack() as stack:
         pool = stack.enter_context(
             ray_pool(
@@ -68,6 +55,17 @@ def run_on_cluster(plan: Plan, clustering: Clustering, *, as_json: bool, quiet: 
                 budget_bytes=plan.projection.pool_bytes,
             )
         )
+        kind = kind_of_workers(pool, clustering.device)
+        if not clustering.overwrite:
+            refuse_standing(plan, kind)
+        asked = Asked(
+            threads,
+            clustering.device,
+            kind,
+            clustering.device_budget_bytes,
+            clustering.allow_non_finite,
+            clustering.overwrite,
+        )
         telling = _Telling(quiet=quiet or as_json or not sys.stderr.isatty())
         made = drive(plan, pool, asked, on_tick=telling.tick)
     if as_json:
@@ -75,7 +73,6 @@ def run_on_cluster(plan: Plan, clustering: Clustering, *, as_json: bool, quiet: 
     elif not quiet:
         say(*_summary(made, time.monotonic() - began))
     finishing = Finishing(
-        clustering.device,
         overwrite=clustering.overwrite,
         allow_non_finite=clustering.allow_non_finite,
         reads_back=True,

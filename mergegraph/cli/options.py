@@ -103,6 +103,7 @@ def refuse_together(
     expression: str | None,
     address: str | None,
     gpus: float,
+    device: str,
 ) -> None:
     """RecipeError for every option that would be ignored beside another: nothing is."""
     ray = executor == "ray"
@@ -117,6 +118,13 @@ def refuse_together(
         (shards and not sync, "--no-sync", "--shards", "leave it out: what machines share is always synced"),
         (ray and not sync, "--no-sync", "--executor ray", "leave it out: what machines share is always synced"),
         (address and not ray, "--address", "--executor threads", "--executor ray"),
+        (gpus and ray and not device.startswith("cuda"), "--gpus", "--device cpu", "--device cuda --gpus 1"),
+        (
+            ray and device.startswith("cuda:"),
+            f"--device {device}",
+            "--executor ray",
+            "--device cuda: Ray gives each worker devices of its own",
+        ),
         (gpus and not ray, "--gpus", "--executor threads", "--executor ray, or --device cuda:all on this machine"),
     )
     problems = [

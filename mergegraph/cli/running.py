@@ -30,11 +30,12 @@ def execute_plan(
     verify_output: bool,
     device: str,
     device_budget_bytes: int | None,
-    computes: bool = True,
+    made_on: str = "",
 ) -> None:
     """Run it and report. Raises what the run raises, and RecipeError for a device that is not there.
 
-    Not `computes`: every tensor must be on disk already, and RunError is raised where one is not.
+    `made_on`: the kind of device that made what is on disk; nothing is computed then, and RunError is raised where a
+    tensor is missing.
     """
     devices = devices_for(device, device_budget_bytes)
     publisher = Publisher()
@@ -48,7 +49,8 @@ def execute_plan(
             strict_integers=strict_integers,
             verify_output=verify_output,
             devices=devices,
-            executor=threads if computes else nothing,
+            executor=nothing if made_on else threads,
+            made_on=made_on,
             on_tick=lambda: telling.tick(publisher.progress),
         )
         try:

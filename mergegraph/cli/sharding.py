@@ -11,7 +11,7 @@ from mergegraph.cli.reporters import reporter
 from mergegraph.cli.running import execute_plan
 from mergegraph.cli.terminal import say, say_json
 from mergegraph.errors import problem_json
-from mergegraph.execute.adopting import adopt
+from mergegraph.execute.adopting import adopt, kind_of_attempts
 from mergegraph.execute.devices import devices_for
 from mergegraph.execute.events import Publisher
 from mergegraph.execute.running import Options
@@ -37,9 +37,8 @@ class Making:
 
 @dataclass(frozen=True)
 class Finishing:
-    """How parts are put together. `device` is what they were computed on."""
+    """How parts are put together."""
 
-    device: str
     overwrite: bool
     allow_non_finite: bool
     reads_back: bool
@@ -74,8 +73,7 @@ def make_share(plan: Plan, making: Making, *, as_json: bool, quiet: bool) -> Non
 
 def put_together(plan: Plan, finishing: Finishing, *, as_json: bool, quiet: bool) -> None:
     """Adopt every shard and publish. OutputError when some are missing, or are not as they were written."""
-    devices = devices_for(finishing.device)
-    kind = devices.kind if devices else "cpu"
+    kind = kind_of_attempts(plan)
     if not finishing.overwrite:
         refuse_standing(plan, kind)
     warnings = adopt(
@@ -95,9 +93,9 @@ def put_together(plan: Plan, finishing: Finishing, *, as_json: bool, quiet: bool
         allow_non_finite=finishing.allow_non_finite,
         strict_integers=finishing.strict_integers,
         verify_output=finishing.verify_output,
-        device=finishing.device,
+        device="cpu",
         device_budget_bytes=None,
-        computes=False,
+        made_on=kind,
     )
 
 

@@ -27,7 +27,7 @@ from mergegraph.plan.shards import Shard, only
 from mergegraph.plan.task import Task, task_json
 from mergegraph.statistic import Found
 from mergegraph.tensors.lock import FolderLock
-from mergegraph.tensors.partial import ATTEMPTS, LOCK
+from mergegraph.tensors.partial import ATTEMPTS, LOCK, failing_as_output
 from mergegraph.units import format_count
 
 _CLASSES: Mapping[int, type[MergegraphError]] = {1: RunError, 2: OutputError, 3: DoesNotFit}
@@ -94,8 +94,26 @@ def drive(
     with ExitStack() as stack:
         stack.enter_context(stop_on_signals(control))
         for output in plan.outputs:
-            _hold(partial_of(output), stack)
+            with failing_as_output(partial_of(output), output.layout):
+                _hold(partial_of(output), stack)
         return _Driver(plan, pool, asked, policy or Policy(), control, on_tick).run()
+
+
+def kind_of_workers(pool: Pool, device: str, seconds: float = 120.0) -> str:
+    """The kind of `device` that a worker has, which decides the bytes. Raises what the worker says of it; RunError
+    where none answers."""
+    if device in ("auto", "cpu"):
+        return "cpu"
+    ticket = pool.submit(json.dumps({"device": device, "device_budget_bytes": None}))
+    if not pool.wait([ticket], seconds):
+        pool.give_up(ticket)
+        fact = f"No worker answered in {seconds:.0f} s."
+        raise RunError(Problem(fact, fix="look at the cluster with `ray status`, and run the same command again"))
+    outcome = pool.outcome(ticket)
+    if isinstance(outcome, Failed):
+        raise _CLASSES.get(outcome.exit_code, RunError)(*outcome.problems)
+    assert isinstance(outcome, str), "a device is asked for"
+    return outcome
 
 
 def _hold(partial: Path, stack: ExitStack) -> None:
@@ -168,6 +186,7 @@ class _Driver:
             "task": task_json(task),
             "threads": asked.threads,
             "device": asked.device,
+            "kind": asked.kind,
             "device_budget_bytes": asked.device_budget_bytes,
             "allow_non_finite": asked.allow_non_finite,
             "part": self._name(shard),
@@ -178,6 +197,7 @@ class _Driver:
     def _ended(self, ticket: Ticket) -> None:
         running = self._running.pop(ticket)
         outcome = self._pool.outcome(ticket)
+        assert not isinstance(outcome, str), "only a shard is asked for here"
         if running.shard not in self._wanted:
             return
         if isinstance(outcome, Made):

@@ -46,8 +46,8 @@ class Pool(Protocol):
         """The tickets whose tasks have ended, once there is one or the time is over."""
         ...
 
-    def outcome(self, ticket: Ticket) -> Made | Failed:
-        """What became of a task that has ended."""
+    def outcome(self, ticket: Ticket) -> Made | Failed | str:
+        """What became of a task that has ended; of one that asks for it, a kind of device."""
         ...
 
     def give_up(self, ticket: Ticket) -> None:

@@ -66,7 +66,7 @@ class RayPool:
         ended: Any = self._ray.wait(list(tickets), timeout=seconds) if tickets else ((), ())
         return ended[0]
 
-    def outcome(self, ticket: Ticket) -> Made | Failed:
+    def outcome(self, ticket: Ticket) -> Made | Failed | str:
         """A worker, or a node, that is gone may be replaced by another; what else Ray says of a task is a bug here."""
         errors: Any = self._ray.exceptions
         gone = (
@@ -125,7 +125,7 @@ def _fitting(ray: Any, at: Location, threads: int, gpus: float, memory_bytes: in
         Problem(f"No node of the cluster has {wanted:g} {what}.", at, why=f"the largest has {largest[name]:g}", fix=fix)
         for name, wanted, what, fix in (
             ("CPU", threads, "processors", f"--threads {max(int(largest['CPU']), 1)}"),
-            ("GPU", gpus, "devices", "--device cpu, or start nodes with `ray start --num-gpus N`"),
+            ("GPU", gpus, "devices", "--device cpu without --gpus, or start nodes with `ray start --num-gpus N`"),
             ("memory", memory_bytes, "bytes of memory", f"--budget {max(int(largest['memory']) >> 21, 1)}MiB"),
         )
         if wanted > largest[name]

@@ -9,14 +9,18 @@ import errno
 import json
 import socket
 import time
+from dataclasses import replace
 from typing import Any
 
 from mergegraph.cluster.pool import Failed, Made
 from mergegraph.errors import DoesNotFit, InputError, Location, MergegraphError, OutputError, Problem, RecipeError
 from mergegraph.execute.devices import devices_for
+from mergegraph.execute.identity import portable
 from mergegraph.execute.running import Options
 from mergegraph.execute.sharing import Part, make_part
+from mergegraph.plan.plan import InputFile
 from mergegraph.plan.task import task_from_json
+from mergegraph.tensors.local_file import opened
 
 _PASSING = {
     errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE,
@@ -27,13 +31,20 @@ _NEVER = (DoesNotFit, InputError, OutputError, RecipeError)
 
 
 def perform(task: str) -> str:
-    """Make the shards of a task (JSON: `task`, and how to run it); the outcome as JSON."""
+    """Make the shards of a task (JSON: `task`, and how to run it); the outcome as JSON. Without a `task`: the kind of
+    the device that it would be made on."""
     said: dict[str, Any] = json.loads(task)
     began = time.monotonic()
     try:
-        made = task_from_json(said["task"], workers=said["threads"])
         devices = devices_for(said["device"], said["device_budget_bytes"])
-        part = Part(made.plan, made.keys, {"part": said["part"]}, made.populations, creates=False)
+        kind = devices.kind if devices else "cpu"
+        if "task" not in said:
+            return json.dumps({"kind": kind})
+        if kind != said["kind"]:
+            raise DoesNotFit(_another_kind(kind, said["kind"]))
+        made = task_from_json(said["task"], workers=said["threads"])
+        plan = replace(made.plan, inputs=tuple([_as_here(file) for file in made.plan.inputs]))
+        part = Part(plan, made.keys, {"part": said["part"]}, made.populations, creates=False)
         report = make_part(part, Options(allow_non_finite=said["allow_non_finite"], devices=devices))
     except MergegraphError as error:
         return _encoded(Failed(error.problems, error.exit_code, _may_pass(error)))
@@ -43,6 +54,27 @@ def perform(task: str) -> str:
     seconds = time.monotonic() - began
     done = Made(seconds, report.read_bytes, report.write_bytes, report.measured_bytes, socket.gethostname())
     return _encoded(done)
+
+
+def _as_here(file: InputFile) -> InputFile:
+    """The same file with the device and inode that this machine knows it by, if it is the same; else as it was, and the
+    reader says what is wrong."""
+    if not file.identity.startswith("file:"):
+        return file
+    try:
+        with opened(file.path) as here:
+            same = portable(here.identity) == portable(file.identity)
+            return replace(file, identity=here.identity) if same else file
+    except OSError:
+        return file
+
+
+def _another_kind(kind: str, wanted: str) -> Problem:
+    return Problem(
+        f"{socket.gethostname()} computes on {kind}, and the run began on {wanted}.",
+        why="devices of two kinds may differ in the last bit, so an output is made on one",
+        fix="give the cluster nodes of one kind, or --device cpu",
+    )
 
 
 def _may_pass(error: MergegraphError) -> bool:
@@ -68,9 +100,11 @@ def _encoded(outcome: Made | Failed) -> str:
     return json.dumps({"failed": problems, "exit_code": outcome.exit_code, "may_pass": outcome.may_pass})
 
 
-def decoded(text: str) -> Made | Failed:
-    """The outcome that `perform` wrote."""
+def decoded(text: str) -> Made | Failed | str:
+    """The outcome that `perform` wrote; a kind of device as it is."""
     said: dict[str, Any] = json.loads(text)
+    if "kind" in said:
+        return str(said["kind"])
     if "made" in said:
         return Made(**said["made"])
     return Failed(tuple([_problem(each) for each in said["failed"]]), said["exit_code"], said["may_pass"])

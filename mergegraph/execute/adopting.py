@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -26,7 +27,7 @@ from mergegraph.tensors.journal import Journal
 from mergegraph.tensors.kept import JOURNAL, working_path
 from mergegraph.tensors.layout import FileLayout, Layout
 from mergegraph.tensors.lock import FolderLock
-from mergegraph.tensors.partial import ATTEMPTS, LOCK, journal_header
+from mergegraph.tensors.partial import ATTEMPTS, LOCK, failing_as_output, journal_header
 from mergegraph.units import format_count
 
 _SHOWN = 8
@@ -58,6 +59,19 @@ def partial_of(output: Output) -> Path:
 def standings(plan: Plan, kind: str = "cpu", *, overwrite: bool = False) -> list[Standing]:
     """How far the workers have come with each output. `overwrite`: what stands complete is to be made anew."""
     return [_standing(plan, output, kind, overwrite=overwrite) for output in plan.outputs]
+
+
+def kind_of_attempts(plan: Plan) -> str:
+    """The kind of device that attempts at a plan's outputs were made on. OutputError where there are several."""
+    begin = f"{engine_and_torch()} on "
+    engines = {str(attempt.key.get("engine")) for output in plan.outputs for attempt in attempts_in(partial_of(output))}
+    kinds = sorted([engine.removeprefix(begin) for engine in engines if engine.startswith(begin)])
+    if len(kinds) > 1:
+        folders = ", ".join([str(partial_of(output)) for output in plan.outputs])
+        why = "devices of two kinds may differ in the last bit, so an output is made on one"
+        fact = f"The shards were made on several kinds of device: {', '.join(kinds)}."
+        raise OutputError(Problem(fact, why=why, fix=f"begin again on one of them: rm -r {folders}"))
+    return kinds[0] if kinds else "cpu"
 
 
 def missing_shards(found: Sequence[Standing]) -> tuple[Shard, ...]:
@@ -107,14 +121,14 @@ def adopt(
         raise_errors([problem for each in found for problem in _not_finite(each)], RunError)
     waiting = [each for each in found if not each.is_done]
     total = sum([file.file_bytes for each in waiting for file in each.output.layout.files])
-    locks = [FolderLock.take(partial_of(each.output) / LOCK) for each in waiting]
-    try:
+    with ExitStack() as stack:
+        for each in waiting:
+            with failing_as_output(partial_of(each.output), each.output.layout):
+                stack.callback(FolderLock.take(partial_of(each.output) / LOCK).release)
         chosen = _checked(waiting, lambda done: tick(done, total), reads_back=reads_back)
         for each, attempts in zip(waiting, chosen, strict=True):
-            _put_together(plan, each.output, attempts, identified(plan, each.output, kind), kind)
-    finally:
-        for lock in locks:
-            lock.release()
+            with failing_as_output(partial_of(each.output), each.output.layout):
+                _put_together(plan, each.output, attempts, identified(plan, each.output, kind), kind)
     unneeded = [
         _unneeded(each.output) for each in found if each.is_done and (partial_of(each.output) / ATTEMPTS).exists()
     ]

@@ -39,7 +39,7 @@ def shard_key(plan: Plan, output: Output, kind: str = "cpu") -> dict[str, object
     """What shards of an output may differ in from those of another run, and from no other: what is computed, by what,
     from which files, laid out how. Machines that share a disk give it different device numbers, so local files count
     as the same with one name, length and time of the last change."""
-    files = sorted((file.label, PurePath(file.path).name, _portable(file.identity)) for file in read_by(plan, output))
+    files = sorted((file.label, PurePath(file.path).name, portable(file.identity)) for file in read_by(plan, output))
     return {
         "format": 1,
         "engine": f"{engine_and_torch()} on {kind}",
@@ -49,7 +49,7 @@ def shard_key(plan: Plan, output: Output, kind: str = "cpu") -> dict[str, object
     }
 
 
-def _portable(identity: str) -> str:
-    """`file:<dev>,<ino>,<size>,<mtime_ns>` without what another machine numbers in its own way."""
+def portable(identity: str) -> str:
+    """`file:<dev>,<ino>,<size>,<mtime_ns>` without what another machine numbers in its own way; others as they are."""
     kind, _, facts = identity.partition(":")
     return f"file:{','.join(facts.split(',')[2:])}" if kind == "file" else identity

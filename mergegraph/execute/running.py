@@ -29,6 +29,8 @@ class Options:
     """How to run a plan. With `devices` tensors are computed there, in place of `executor`, and the bytes are those of
     their kind; nothing else here changes the bytes of a finished tensor.
 
+    `made_on`: the kind of device that made what is on disk, for a run that computes nothing.
+
     `verify_output`: read everything back from disk before it is published, and compute every sha256 on the way.
     """
 
@@ -39,6 +41,7 @@ class Options:
     verify_output: bool = False
     executor: Executor = threads
     devices: Devices | None = None
+    made_on: str = ""
     on_tick: Callable[[], None] = lambda: None
 
 
@@ -91,7 +94,7 @@ class Running:
     @property
     def kind(self) -> str:
         """The kind of device that the bytes are of."""
-        return self.options.devices.kind if self.options.devices else "cpu"
+        return self.options.made_on or (self.options.devices.kind if self.options.devices else "cpu")
 
     def tick(self) -> None:
         """Called a few times a second: the progress file, and whoever shows it."""

@@ -8,9 +8,11 @@ goes on harms nothing; only who finishes the output gives an attempt the file's 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -29,6 +31,9 @@ from mergegraph.tensors.partial import ATTEMPTS, LOCK, refuse_others, require_sp
 
 _SYNC_BYTES = 256 << 20
 """So much is written at most before it is synced: a killed machine has no more to write back."""
+
+_ABANDONED_SECONDS = 600
+"""A worker that lives writes more often."""
 
 Key = Mapping[str, object]
 """What an attempt is of: two attempts with one key and file hold the same bytes, or bytes as good."""
@@ -118,6 +123,7 @@ class AttemptFolder:
         try:
             _refuse_other_runs(partial)
             folder = cls(partial, layout, key, before_record=before_record, facts=facts)
+            _delete_abandoned(partial / ATTEMPTS)
             require_space(partial, sum([file.file_bytes for file in layout.files if file.name not in folder.already]))
             if creates:
                 (partial / ATTEMPTS).mkdir(parents=True, exist_ok=True)
@@ -207,6 +213,8 @@ class AttemptFolder:
         path = self.partial / ATTEMPTS / f"{file.name}.{uuid.uuid4().hex}"
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         self._paths[index] = path
+        with contextlib.suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         reserve(fd, file.file_bytes)
         write_fully(fd, memoryview(file.header), 0)
         return fd
@@ -230,6 +238,20 @@ class AttemptFolder:
 
     def _failure(self, error: OSError, doing: str) -> MergegraphError:
         return write_failure(error, doing, self.partial, self._layout, 0)
+
+
+def _delete_abandoned(attempts: Path) -> None:
+    """Delete what killed workers left: no record, no change for minutes, and nobody who holds it. Where locks do not
+    reach other machines the minutes alone protect what another one writes."""
+    for path in attempts.glob("*.safetensors.*"):
+        with contextlib.suppress(OSError):
+            if path.suffix == ".json" or path.with_name(f"{path.name}.json").exists():
+                continue
+            if time.time() - path.stat().st_mtime < _ABANDONED_SECONDS:
+                continue
+            with path.open("rb") as stored:
+                fcntl.flock(stored, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
 
 
 def _is_whole(attempt: Attempt, layout: Layout) -> bool:

@@ -63,7 +63,7 @@ def claim(
     partial = final.parent / f"{final.name}.partial"
     header = journal_header(layout, result_id=result_id, engine=engine, plan_sha256=plan_sha256, inputs=inputs)
     boot_marks: list[Record] = [] if sync else [{"boot": boot_id()}]
-    with _failing_as_output(partial, layout), ExitStack() as undo:
+    with failing_as_output(partial, layout), ExitStack() as undo:
         refuse_existing(final, overwrite)
         # What an earlier partial run holds is reused, so it counts as free.
         require_space(partial, layout.file_bytes, held=allocated_bytes(partial))
@@ -138,7 +138,8 @@ def _free_text(place: Path) -> str:
 
 
 @contextlib.contextmanager
-def _failing_as_output(partial: Path, layout: Layout) -> Generator[None]:
+def failing_as_output(partial: Path, layout: Layout) -> Generator[None]:
+    """What the system refuses to make in a partial folder becomes OutputError, a full disk DoesNotFit."""
     try:
         yield
     except OSError as error:

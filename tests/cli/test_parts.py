@@ -54,6 +54,8 @@ WRONG = [
     (("--executor", "ray", "--stats"), "--stats means nothing", "statistics are of whole outputs"),
     (("--address", "here:1"), "--address means nothing", "there is no cluster"),
     (("--gpus", "1"), "--gpus means nothing", "there is no cluster"),
+    (("--executor", "ray", "--gpus", "1"), "--gpus means nothing", "the processor would compute"),
+    (("--executor", "ray", "--device", "cuda:1"), "--device cuda:1 means nothing", "each worker has its own"),
     (("--executor", "dask"), 'no "dask"', "no such executor"),
 ]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from mergegraph.cluster.driver import Asked, Policy, Progress, drive
+from mergegraph.cluster.driver import Asked, Policy, Progress, drive, kind_of_workers
 from mergegraph.cluster.pool import Failed, Made, Ticket
 from mergegraph.cluster.worker import decoded, perform
 from mergegraph.errors import DoesNotFit, Interrupted, OutputError, Problem, RunError
@@ -183,6 +183,38 @@ def test_a_worker_that_comes_too_late_leaves_nothing(models: Path, tmp_path: Pat
     assert isinstance(late, Failed)
     assert "any more" in late.problems[0].fact
     assert not (tmp_path / "out.partial").exists()
+
+
+def test_a_worker_whose_machine_numbers_the_disk_differently_takes_the_same_files(
+    models: Path, tmp_path: Path, whole: dict[str, bytes]
+) -> None:
+    plan = plan_of(models, tmp_path / "out")
+
+    class Elsewhere(Scripted):
+        def submit(self, task: str) -> Ticket:
+            said = json.loads(task)
+            for each in said["task"]["inputs"]:
+                device, inode, *rest = each[3].removeprefix("file:").split(",")
+                each[3] = f"file:{int(device) + 1},{int(inode) + 1},{','.join(rest)}"
+            return super().submit(json.dumps(said))
+
+    driven(plan, Elsewhere())
+    adopt(plan)
+    merged(plan)
+    assert tree(tmp_path / "out") == whole
+
+
+def test_a_worker_on_another_kind_of_device_makes_nothing(models: Path, tmp_path: Path) -> None:
+    plan, pool = plan_of(models, tmp_path / "out"), Scripted()
+    with pytest.raises(DoesNotFit, match="computes on cpu, and the run began on cuda"):
+        drive(plan, pool, Asked(threads=1, kind="cuda (sm_90)"), policy=Policy(poll_seconds=0.01))
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_the_kind_of_device_is_the_workers(models: Path) -> None:
+    assert kind_of_workers(Scripted(), "cpu") == "cpu"
+    with pytest.raises(OutputError, match="no CUDA device"):
+        kind_of_workers(Scripted(), "cuda")
 
 
 def test_a_worker_tells_what_will_pass_from_what_will_not(models: Path, tmp_path: Path) -> None:

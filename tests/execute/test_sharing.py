@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from mergegraph.errors import InputError, Interrupted, OutputError, RunError
-from mergegraph.execute.adopting import adopt, missing_shards, standings
+from mergegraph.execute.adopting import adopt, kind_of_attempts, missing_shards, standings
 from mergegraph.execute.identity import shard_key
 from mergegraph.execute.running import Options
 from mergegraph.execute.sharing import gather, make_part, part_of
@@ -291,6 +292,33 @@ def test_values_that_are_not_finite_are_told_before_anything_is_renamed(tmp_path
     assert not (tmp_path / "out.partial" / "journal").exists()
     adopt(plan, allow_non_finite=True)
     merged(plan, allow_non_finite=True)
+
+
+def test_what_killed_workers_left_is_deleted_once_nobody_has_touched_it_for_minutes(
+    models: Path, tmp_path: Path
+) -> None:
+    plan = plan_of(models, tmp_path / "out")
+    attempts = tmp_path / "out.partial" / "attempts"
+    attempts.mkdir(parents=True)
+    old, new, held = (attempts / f"model-00001-of-00009.safetensors.{name}" for name in ("old", "new", "held"))
+    for path in (old, new, held):
+        path.write_bytes(b"half")
+    for path in (old, held):
+        os.utime(path, (time.time() - 700, time.time() - 700))
+    with held.open("rb") as by_a_worker:
+        fcntl.flock(by_a_worker, fcntl.LOCK_EX)
+        make(plan, 1, 2)
+    assert [path.exists() for path in (old, new, held)] == [False, True, True]
+
+
+def test_shards_of_two_kinds_of_device_are_not_put_together(models: Path, tmp_path: Path) -> None:
+    plan = plan_of(models, tmp_path / "out")
+    make(plan, 1, 1)
+    assert kind_of_attempts(plan) == "cpu"
+    record = sorted((tmp_path / "out.partial" / "attempts").glob("*.json"))[0]
+    record.write_text(record.read_text().replace(" on cpu", " on cuda (sm_90)"))
+    with pytest.raises(OutputError, match="several kinds of device"):
+        kind_of_attempts(plan)
 
 
 def test_two_attempts_at_one_shard_are_as_good_as_one(models: Path, tmp_path: Path) -> None:
