@@ -264,7 +264,6 @@ NO_FILE = [
     ("n" * 300, "a name that is too long"),
     ("/", "the root"),
     ("a/" * 3000, "a path that is too long"),
-    ("x\0y", "a NUL character"),
     ("./x\0/y", "a NUL character in a folder"),
     ("..", "a folder"),
 ]
@@ -273,13 +272,12 @@ NO_FILE = [
 def test_a_name_that_no_file_can_have_is_refused_and_ends_nothing(recipe: Path) -> None:
     async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
         for key, dialog in (("S", SaveAs), ("o", Open), ("m", PickDialog)):
-            for name, reason in NO_FILE:
-                if key == "m" and reason in ("nothing", "the root", "a folder"):
-                    continue  # they are parts of the paths of models that are there
+            # A short one is a part of the paths of models that are there.
+            for name, reason in [row for row in NO_FILE if key != "m" or len(row[0]) > 2]:
                 await pilot.press(key)
                 await until(pilot, lambda dialog=dialog: isinstance(app.screen, dialog))  # type: ignore[misc]
                 app.screen.query_one(Input).value = name
-                await pilot.press("enter", "escape", "escape")
+                await pilot.press("enter", "escape")
                 assert app.workspace.document.path == recipe, (key, reason)
                 assert len(app.screen_stack) == 1, (key, reason)
         assert app.workspace.document.text == recipe.read_text()
@@ -328,11 +326,9 @@ def test_a_name_with_brackets_is_no_markup(recipe: Path) -> None:
     async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
         app.workspace.selected = "[/x]"
         app.sync()
-        for key in ("c", "C", "R", "a", "i", "X", "o", "S", "p", "ctrl+n", "question_mark", "ctrl+o"):
-            await pilot.press(key)
-            await pilot.pause()
-            await pilot.press("escape", "escape")
-        for typed in ("", "go to", "open", "red"):
+        for key in ("c", "C", "R", "a", "X", "o", "S", "ctrl+o"):
+            await pilot.press(key, "escape")
+        for typed in ("", "go to", "red"):
             await pilot.press("ctrl+p")
             app.screen.query_one(Input).value = typed
             await pilot.pause(0.2)

@@ -98,7 +98,7 @@ KEYS = [
 """But those that start a child, an editor, or leave."""
 
 
-@pytest.mark.parametrize(("seed", "size"), [(3, (80, 24)), (11, (120, 40)), (17, (200, 50))])
+@pytest.mark.parametrize(("seed", "size"), [(3, (80, 24)), (17, (200, 50))])
 def test_random_keys_end_nothing(seed: int, size: tuple[int, int], recipe: Path) -> None:
     recipe.write_text(recipe.read_text() + SCHEDULED)
     chosen = random.Random(seed).choices(KEYS, k=60)

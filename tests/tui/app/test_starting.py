@@ -26,7 +26,7 @@ async def run():
             await pilot.pause(0.01)
 
 asyncio.run(run())
-print([name for name in ("torch", "mergegraph_tui.screens.stats") if name in sys.modules])
+print([name for name in ("torch", "mergegraph.stats", "mergegraph_tui.screens.stats") if name in sys.modules])
 """
 
 

@@ -62,8 +62,7 @@ class RuleDialog(Dialog[Wanted]):
         & #value-row Label { width: 8; }
         & #value-row Input { width: 1fr; margin: 0; }
         & OptionList { max-height: 8; }
-        & PreviewPanel { max-height: 28vh; }
-        & LinesView { background: $surface; padding: 0; }
+        & PreviewPanel { max-height: 28vh; background: $surface; }
     }
     """
 

@@ -23,6 +23,8 @@ from mergegraph_tui.model.writing import written
 
 FieldKind = Literal["input", "schedule", "rule", "number", "choice", "boolean", "text", "expression", "other"]
 
+FORETOLD: frozenset[FieldKind] = frozenset(("schedule", "rule", "expression"))
+"""Kinds of fields that may hold the coefficient of a source."""
 OTHERS = "all others"
 """What the rule of a schedule is for that has no conditions."""
 

@@ -16,7 +16,7 @@ from mergegraph.stats.metrics import shown
 from mergegraph.stats.predict import Predicted, expected_cast_loss, predict_whole
 from mergegraph.stats.record import Record, TensorRecord
 from mergegraph_tui.model.checking import Checked
-from mergegraph_tui.model.fields import FieldKind, FormField
+from mergegraph_tui.model.fields import FormField
 from mergegraph_tui.model.filling import add_typed_rule, fill
 from mergegraph_tui.model.loaded import LoadedRecord
 from mergegraph_tui.model.mixing import Mixing, NotLinear, Tried
@@ -24,9 +24,6 @@ from mergegraph_tui.model.outline import EXPRESSION, outline
 from mergegraph_tui.model.plot import PlotLine
 from mergegraph_tui.model.rule_targets import schedule_of
 from mergegraph_tui.model.splice import value_at
-
-FORETOLD: frozenset[FieldKind] = frozenset(("schedule", "rule", "expression"))
-"""Kinds of fields that may hold the coefficient of a source."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,11 @@ from mergegraph.errors import Problem
 from mergegraph.methods.base import Path
 from mergegraph_tui.dialogs.pick import Choice, filtered
 from mergegraph_tui.model.checking import Checked
-from mergegraph_tui.model.fields import Form, FormField, form_of
+from mergegraph_tui.model.fields import FORETOLD, Form, FormField, form_of
 from mergegraph_tui.model.filling import add_typed_rule, fill, pickable
 from mergegraph_tui.model.form_lines import NAME
 from mergegraph_tui.model.glyphs import glyphs_of
 from mergegraph_tui.model.nodes import rename_node
-from mergegraph_tui.model.preview import FORETOLD
 from mergegraph_tui.model.rail import Part
 from mergegraph_tui.model.schedules import ScheduleView, schedule_view
 from mergegraph_tui.model.splice import Edited

@@ -1,36 +1,37 @@
 """What a number that is being edited would do to the merge, beside the form or in a dialog.
 
 `show_field` may be called with every key: what it says is found out in a thread, and only the newest question is
-answered. Without a record, or where the merge is not linear, it says so in one line.
+answered. Without a record, or where the merge is not linear, it says so in one line. What knows of statistics is
+imported with the first question: the interface does not wait for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from textwrap import wrap
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
 from mergegraph.units import format_count
-from mergegraph_tui.model.detail import Line
 from mergegraph_tui.model.fields import FormField
-from mergegraph_tui.model.loaded import LoadedRecord, load_record
-from mergegraph_tui.model.preview import Preview, preview
-from mergegraph_tui.model.records import own_record
-from mergegraph_tui.widgets.lines_view import LinesView
+from mergegraph_tui.model.rail import Part
+from mergegraph_tui.widgets.painted_lines import PaintedLines
 from mergegraph_tui.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mergegraph_tui.model.preview import Preview
 
 _WIDTH, _MOST_LABEL = 46, 28
 
 
-class PreviewPanel(LinesView):
+class PreviewPanel(PaintedLines):
     """A table: what is foretold with the numbers that the recipe has, and with those that are tried.
 
     `is_short`: only the rows that a strength is chosen for.
     """
 
-    DEFAULT_CSS = "PreviewPanel { height: auto; max-height: 14; }"
-    can_focus = False
+    DEFAULT_CSS = "PreviewPanel { height: auto; max-height: 14; scrollbar-gutter: auto; }"
 
     class Foretold(Message):
         """The answer to the newest question."""
@@ -54,6 +55,10 @@ class PreviewPanel(LinesView):
         document, checked = workspace.document, workspace.checked
 
         def question() -> Preview | str:
+            from mergegraph_tui.model.loaded import LoadedRecord, load_record
+            from mergegraph_tui.model.preview import preview
+            from mergegraph_tui.model.records import own_record
+
             if workspace.record is None:
                 own = own_record(document, checked)
                 found = load_record(own) if own is not None else None
@@ -86,19 +91,25 @@ class PreviewPanel(LinesView):
 
     def show_found(self, found: Preview | str) -> None:
         self._found = found
-        lines = preview_lines(found, self.size.width or _WIDTH, is_short=self._is_short)
+        width = self.line_width or _WIDTH
+        lines = preview_lines(found, width, is_short=self._is_short)
         self.styles.height = len(lines)
-        self.show(lines)
+        self.paint([(parts, None) for parts in lines], width)
+
+    @property
+    def text(self) -> str:
+        """All of it, without styles."""
+        return "\n".join("".join(cell.glyph for cell in row) for row in self.painted_rows())
 
 
-def preview_lines(found: Preview | str, width: int = _WIDTH, *, is_short: bool = False) -> list[Line]:
+def preview_lines(found: Preview | str, width: int = _WIDTH, *, is_short: bool = False) -> list[list[Part]]:
     """The rows of a preview; a change is strong."""
     if isinstance(found, str):
-        return [((line, "dim"),) for line in wrap(f"not foretold: {found}", max(10, width - 2))]
+        return [[(line, "detail")] for line in wrap(f"not foretold: {found}", max(10, width))]
     room = min(max(10, width - 17), _MOST_LABEL)
     head = "foretold" if is_short else f"foretold, {format_count(found.of, 'tensor')}"[:room]
-    lines: list[Line] = [((f"{head:<{room}}{'now':>8} {'then':>8}", "dim"),)]
+    lines: list[list[Part]] = [[(f"{head:<{room}}{'now':>8} {'then':>8}", "detail")]]
     for label, now, then in found.rows(is_short=is_short):
-        style = "strong" if now != then else "dim"
-        lines.append(((f"{label[:room]:<{room}}", "dim"), (f"{now:>8} ", "dim"), (f"{then:>8}", style)))
+        style = "name" if now != then else "detail"
+        lines.append([(f"{label[:room]:<{room}}", "detail"), (f"{now:>8} ", "detail"), (f"{then:>8}", style)])
     return lines
