@@ -19,7 +19,8 @@ from mergegraph.execute.running import Options, Report
 from mergegraph.plan.plan import Output, Plan
 from mergegraph.tensors.completed import PROVENANCE
 from mergegraph.tensors.disk import delete
-from mergegraph.tensors.sources.uploads import deliver, result_id_at, standing_at
+from mergegraph.tensors.sources.source import Names
+from mergegraph.tensors.sources.uploads import UPLOADING, deliver, result_id_at, standing_at, upload_id_at
 
 
 def run_and_deliver(plan: Plan, options: Options, publisher: Publisher | None, control: Control | None) -> Report:
@@ -52,13 +53,11 @@ def _is_there(plan: Plan, output: Output, options: Options, kind: str) -> bool:
         names = standing_at(output.destination)
         if options.overwrite or not names:
             return False
-        if PROVENANCE in names:
-            if result_id_at(output.destination, names) == identified(plan, output, kind).result_id:
-                return True
-            why = "another result, or one that was made elsewhere"
-        elif strangers := sorted(names.keys() - _own_names(output)):
-            why = f"{', '.join(strangers[:4])} lies there, which is not of this output"
-        else:
+        wanted = identified(plan, output, kind).result_id
+        if PROVENANCE in names and result_id_at(output.destination, names) == wanted:
+            return True
+        why = _strange(output, names, wanted)
+        if not why:
             return False
     except InputError as error:
         raise OutputError(*[problem.located(output.at, output.node) for problem in error.problems]) from error
@@ -68,6 +67,18 @@ def _is_there(plan: Plan, output: Output, options: Options, kind: str) -> bool:
             fix="--overwrite, or another path with -o",
         )
     )  # fmt: skip
+
+
+def _strange(output: Output, names: Names, wanted: str) -> str:
+    """Why what is there is no stopped upload of the result that is `wanted`; empty where it is one."""
+    if PROVENANCE in names:
+        return "another result, or one that was made elsewhere"
+    if UPLOADING not in names:
+        return f"{', '.join(sorted(names)[:4])} lies there, which no upload of this output has left"
+    if upload_id_at(output.destination, names) != wanted:
+        return "an upload of another result was begun there and not finished"
+    strangers = sorted(names.keys() - _own_names(output) - {UPLOADING})
+    return f"{', '.join(strangers[:4])} lies there, which is not of this output" if strangers else ""
 
 
 def _own_names(output: Output) -> set[str]:

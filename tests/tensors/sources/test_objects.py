@@ -17,7 +17,7 @@ from mergegraph.tensors.completed import PROVENANCE, RUN_RECORD
 from mergegraph.tensors.sources import objects, uploads
 from mergegraph.tensors.sources.objects import missing_extra, store_of
 from mergegraph.tensors.sources.traffic import traffic
-from mergegraph.tensors.sources.uploads import deliver, part_bytes, result_id_at, standing_at
+from mergegraph.tensors.sources.uploads import UPLOADING, deliver, part_bytes, result_id_at, standing_at, upload_id_at
 from tests.tensors.sources.object_server import SECRET, environment, serving
 from tests.tensors.sources.test_hub import read_all
 from tests.tiny_models import llama_tensors, write_model
@@ -98,6 +98,29 @@ def test_without_the_extra_the_command_is_named(monkeypatch: pytest.MonkeyPatch,
     assert caught.value.problems[0].fix == missing_extra("").fix == 'pip install "mergegraph[cloud]"'
 
 
+def stop_before_the_record(folder: Path, destination: str) -> None:
+    """An upload that is stopped when all but mergegraph.json is there."""
+    left = len(list(folder.iterdir()))
+
+    def tick() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        deliver(folder, destination, overwrite=False, tick=tick)
+
+
+LEFT_BY_OTHERS = [
+    ({"model-00002-of-00002.safetensors": b"theirs"}, "a file of a name that the output has"),
+    ({"notes.txt": b"theirs"}, "a file of another name"),
+    ({UPLOADING: b'{"result_id": "r2"}', "config.json": b"{}"}, "an upload of another result"),
+    ({UPLOADING: b"[" * 100_000}, "a mark that is none"),
+    ({PROVENANCE: b"{}", RUN_RECORD: b'{"result_id": "r2"}'}, "a finished output"),
+]
+
+
 class TestDelivering:
     @pytest.fixture
     def output(self, tmp_path: Path) -> Path:
@@ -120,14 +143,39 @@ class TestDelivering:
         names = standing_at(f"{bucket}/o")
         assert result_id_at(f"{bucket}/o", names) == "r1"
 
-    def test_what_is_there_is_not_sent_again(self, bucket: str, output: Path) -> None:
-        (output / PROVENANCE).rename(output / "kept")
-        deliver(output, f"{bucket}/o", overwrite=False, tick=lambda: None)
-        assert result_id_at(f"{bucket}/o", standing_at(f"{bucket}/o")) == "", "without its record it is not finished"
-        (output / "kept").rename(output / PROVENANCE)
+    def test_a_stopped_upload_goes_on_and_sends_only_what_is_missing(self, bucket: str, output: Path) -> None:
+        stop_before_the_record(output, f"{bucket}/o")
+        names = standing_at(f"{bucket}/o")
+        assert result_id_at(f"{bucket}/o", names) == "", "without its record it is not finished"
+        assert upload_id_at(f"{bucket}/o", names) == "r1"
         before = traffic()[bucket].requests
         deliver(output, f"{bucket}/o", overwrite=False, tick=lambda: None)
-        assert traffic()[bucket].requests - before == 2, "a listing, and the record"
+        assert traffic()[bucket].requests - before == 4, "a listing, the mark, the record, the mark's removal"
+        assert standing_at(f"{bucket}/o").keys() == {path.name for path in output.iterdir()}
+
+    @pytest.mark.parametrize(("left", "_reason"), LEFT_BY_OTHERS, ids=[row[1] for row in LEFT_BY_OTHERS])
+    def test_what_others_left_is_replaced_only_when_asked(
+        self, bucket: str, output: Path, left: dict[str, bytes], _reason: str
+    ) -> None:
+        for name, content in left.items():
+            obstore.put(store_of(bucket), f"o/{name}", content)
+        with pytest.raises(OutputError, match="lies there now, which no upload of this output has left"):
+            deliver(output, f"{bucket}/o", overwrite=False, tick=lambda: None)
+        assert standing_at(f"{bucket}/o").keys() == left.keys()
+        for name, content in left.items():
+            assert bytes(obstore.get(store_of(bucket), f"o/{name}").bytes()) == content
+        deliver(output, f"{bucket}/o", overwrite=True, tick=lambda: None)
+        assert result_id_at(f"{bucket}/o", standing_at(f"{bucket}/o")) == "r1"
+
+    def test_what_came_after_the_listing_is_not_replaced(
+        self, bucket: str, output: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        obstore.put(store_of(bucket), f"o/{UPLOADING}", b'{"result_id": "r2"}')
+        listings = iter([{}, standing_at(f"{bucket}/o")])
+        monkeypatch.setattr(uploads, "standing_at", lambda destination: next(listings))
+        with pytest.raises(OutputError, match="lies there now"):
+            deliver(output, f"{bucket}/o", overwrite=False, tick=lambda: None)
+        monkeypatch.undo()
 
     def test_the_record_comes_last_and_is_never_replaced_unasked(
         self, bucket: str, output: Path, monkeypatch: pytest.MonkeyPatch

@@ -255,13 +255,18 @@ class TestABucket:
             objects._stores.clear()
             with urlopen(Request(f"{endpoint}/out", method="PUT")):
                 pass
+            import obstore
+
+            obstore.put(objects.store_of(bucket), "models/other/config.json", b"theirs")
+            other = recipe(tmp_path, *map(str, models), out=f"{bucket}/models/other")
+            assert main(["run", str(other)]) == 2, "a model of somebody else's is there"
+            assert "config.json lies there, which no upload of this output has left" in capsys.readouterr().err
+            assert not (tmp_path / "staging").exists(), "nothing was computed"
             there = recipe(tmp_path, *map(str, models), out=f"{bucket}/models/blend")
             assert main(["run", str(there)]) == 0
             assert f"out -> {bucket}/models/blend" in capsys.readouterr().out
             assert list((tmp_path / "staging").iterdir()) == []
             store = objects.store_of(bucket)
-            import obstore
-
             for path in (tmp_path / "here").iterdir():
                 if path.suffix == ".safetensors" or path.name == "tokenizer.json":
                     assert bytes(obstore.get(store, f"models/blend/{path.name}").bytes()) == path.read_bytes()
