@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from mergegraph.errors import InputError, OutputError, RunError
+from mergegraph.errors import InputError, OutputError, RecipeError, RunError
 from mergegraph.tensors.checkpoint import open_checkpoint
 from mergegraph.tensors.completed import PROVENANCE, RUN_RECORD
 from mergegraph.tensors.sources import objects, uploads
 from mergegraph.tensors.sources.objects import missing_extra, store_of
 from mergegraph.tensors.sources.traffic import traffic
 from mergegraph.tensors.sources.uploads import UPLOADING, deliver, part_bytes, result_id_at, standing_at, upload_id_at
+from tests.plan.small_plans import planned, vector
 from tests.tensors.sources.object_server import SECRET, environment, serving
 from tests.tensors.sources.test_hub import read_all
 from tests.tiny_models import llama_tensors, write_model
@@ -196,6 +197,44 @@ class TestDelivering:
         names = standing_at(f"{bucket}/o").keys()
         assert "model-00002-of-00002.safetensors" not in names
         assert {"notes.txt", PROVENANCE, "model-00003-of-00003.safetensors"} <= names
+
+
+TOUCHED = [
+    ("{bucket}/models/a", 'The output is an input: "a".', "an input itself"),
+    ("{bucket}/models/a/merged", 'The output lies inside an input: "a".', "inside an input"),
+    ("{bucket}/models", 'The output would replace a folder that holds an input: "a".', "around an input"),
+    ("{bucket}/single", 'The output would replace a folder that holds an input: "b".', "around a file that is read"),
+]
+
+
+@pytest.mark.parametrize(("path", "said", "_reason"), TOUCHED, ids=[row[2] for row in TOUCHED])
+def test_an_output_touches_no_input_in_a_bucket(
+    bucket: str, tmp_path: Path, path: str, said: str, _reason: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        planned(
+            tmp_path, two_models(bucket, tmp_path) + f"o: {{op: save, input: m, path: {path.format(bucket=bucket)}}}"
+        )
+    assert said in str(caught.value)
+
+
+def test_two_outputs_lie_beside_each_other_in_a_bucket(bucket: str, tmp_path: Path) -> None:
+    saves = "o: {{op: save, input: m, path: {0}/out}}\np: {{op: save, input: m, path: {0}/out{1}}}"
+    nodes = two_models(bucket, tmp_path)
+    with pytest.raises(RecipeError, match='Two saves meet in a bucket: "o" and "p"'):
+        planned(tmp_path, nodes + saves.format(bucket, "/p"))
+    with pytest.raises(RecipeError, match="Two saves go to one path"):
+        planned(tmp_path, nodes + saves.format(bucket, ""))
+    goals = [output.destination for output in planned(tmp_path, nodes + saves.format(bucket, "-p")).outputs]
+    assert goals == [f"{bucket}/out", f"{bucket}/out-p"]
+
+
+def two_models(bucket: str, tmp_path: Path) -> str:
+    """Nodes that read a folder and a file of the bucket."""
+    put(bucket, write_model(tmp_path / "here/a", {"w": vector(1)}), "models/a")
+    put(bucket, write_model(tmp_path / "here/b", {"w": vector(2)}), "single")
+    files = f"b: {{op: load, model: {bucket}/single/model.safetensors}}"
+    return f"a: {{op: load, model: {bucket}/models/a/}}\n{files}\nm: {{op: soup, inputs: [a, b]}}\n"
 
 
 @pytest.mark.parametrize("file_bytes", [0, 5 << 20, 72 << 30, 73 << 30, 5 << 40])
