@@ -38,12 +38,42 @@ def bucket_and_key(location: str) -> tuple[str, str]:
 
 
 def store_of(location: str) -> Any:
-    """The obstore store of a location's bucket. InputError without the extra."""
+    """The obstore store of a location's bucket. InputError without the extra, and for what is no address."""
+    if why := _malformed(location):
+        raise InputError(_no_address(location, why))
     key = (scheme_of(location), bucket_and_key(location)[0])
     with _lock:
         if key not in _stores:
             _stores[key] = _store(*key)
         return _stores[key]
+
+
+def _malformed(location: str) -> str:
+    """Why no object can have this address; empty where one can."""
+    try:
+        bucket, key = bucket_and_key(location)
+    except ValueError:
+        return "its brackets are not closed"
+    if not bucket:
+        return "it names no bucket"
+    if re.search(r"[\s:\[\]\\^|<>%\"`{}]", bucket):
+        return f"{bucket} is no name of a bucket"
+    if any(part in ("", ".", "..") for part in key.split("/")) and key:
+        return "a part of its path is empty, . or .."
+    return "it holds a control character" if re.search(r"[\x00-\x1f\x7f]", location) else ""
+
+
+def _no_address(location: str, why: str) -> Problem:
+    scheme = scheme_of(location)
+    fix = f"write {scheme}://BUCKET/PREFIX, as {_LISTS.get(scheme, _LISTS['az'])} shows them"
+    return Problem(f"{location!r} is no address of an object.", why=why, fix=fix)
+
+
+_LISTS: Mapping[str, str] = {
+    "s3": "`aws s3 ls`",
+    "gs": "`gcloud storage ls`",
+    "az": "`az storage container list`",
+}
 
 
 def server_name(location: str) -> str:
@@ -206,7 +236,10 @@ def _store(scheme: str, bucket: str) -> Any:
             settings["client_options"] = {"allow_http": True}
         if (provider := _profile_credentials()) is not None:
             settings["credential_provider"] = provider
-    return import_module("obstore.store").from_url(f"{scheme}://{bucket}", **settings)
+    try:
+        return import_module("obstore.store").from_url(f"{scheme}://{bucket}", **settings)
+    except ValueError as error:
+        raise InputError(_no_address(f"{scheme}://{bucket}", "obstore cannot read it")) from error
 
 
 def obstore(wanted_for: str = "") -> Any:
@@ -222,11 +255,18 @@ def _profile_credentials() -> Any:
     if os.environ.get("AWS_ACCESS_KEY_ID") or os.environ.get("AWS_SKIP_SIGNATURE"):
         return None
     try:
-        session = import_module("boto3").Session()
+        boto3 = import_module("boto3")
     except ImportError:
         return None
-    if session.get_credentials() is None:
-        return None
+    try:
+        session = boto3.Session()
+        if session.get_credentials() is None:
+            return None
+    except import_module("botocore.exceptions").BotoCoreError as error:
+        profile = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE") or "default"
+        fact = f"The AWS profile {profile} gives no credentials."
+        fix = "see which there are: aws configure list-profiles, then export AWS_PROFILE=NAME"
+        raise InputError(Problem(fact, why=str(error), fix=fix)) from error
     return import_module("obstore.auth.boto3").Boto3CredentialProvider(session)
 
 

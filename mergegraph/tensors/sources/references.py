@@ -60,6 +60,9 @@ def _of_uri(reference: str, subfolder: str | None) -> RemotePath:
     if scheme == "hf":
         fix = "write hf://org/name, hf://org/name@revision or hf://org/name@revision/folder"
         raise InputError(Problem(f'"{reference}" is no address of the Hub.', fix=fix))
+    if not reference.partition("://")[2].strip("/"):
+        fix = f"write the whole address: {scheme}://…/MODEL"
+        raise InputError(Problem(f'"{reference}" names no model.', why=f"nothing follows {scheme}://", fix=fix))
     known = _OLD_SPELLINGS.get(scheme, scheme)
     location = f"{known}://{reference.partition('://')[2]}".rstrip("/")
     if subfolder:

@@ -78,6 +78,15 @@ REFUSED = [
     ("{bucket}/nothing", "has no .safetensors file", "an empty prefix"),
     ("{bucket}/x.safetensors", "there is no such object", "no such object"),
     ("s3://no-such-bucket-here/m", "there is no such bucket", "no such bucket"),
+    ("s3://", "names no model", "no bucket"),
+    ("az:///", "names no model", "no bucket and no name"),
+    ("s3:///key", "names no bucket", "no bucket before a key"),
+    ("s3://bucket:99/m", "is no name of a bucket", "a port"),
+    ("s3://a bucket/m", "is no name of a bucket", "a space"),
+    ("s3://[::1/m", "brackets are not closed", "half an address"),
+    ("{bucket}/a/../b", "empty, . or ..", "a folder above"),
+    ("{bucket}/a//b", "empty, . or ..", "two slashes"),
+    ("{bucket}/a\x01b", "a control character", "a control character"),
 ]
 
 
@@ -86,6 +95,17 @@ def test_what_is_not_there(bucket: str, tmp_path: Path, reference: str, said: st
     with pytest.raises(InputError, match=said) as caught:
         open_checkpoint(reference.format(bucket=bucket), tmp_path)
     assert SECRET not in str(caught.value)
+
+
+def test_a_profile_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("boto3", reason="boto3 reads profiles")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SKIP_SIGNATURE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_PROFILE", "nosuch")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    objects._stores.clear()
+    with pytest.raises(InputError, match=r"The AWS profile nosuch gives no credentials\.(?s:.*)list-profiles"):
+        open_checkpoint("s3://profiles/m", tmp_path)
 
 
 def test_without_the_extra_the_command_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
