@@ -79,7 +79,9 @@ def destinations(resolved: Resolved, output: Path | None) -> dict[str, str]:
 def _destination(path: str) -> str:
     """`s3://bucket/prefix`; "" for a folder of this machine. A path on the command line has lost a slash."""
     matched = _BUCKET.fullmatch(path)
-    return f"{matched[1]}://{matched[2].strip('/')}" if matched else ""
+    if matched is None or not {"", ".", ".."}.isdisjoint(matched[2].rstrip("/").split("/")):
+        return ""
+    return f"{matched[1]}://{matched[2].rstrip('/')}"
 
 
 def staging_folder(destination: str) -> Path:

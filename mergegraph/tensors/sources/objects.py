@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from mergegraph.errors import InputError, Problem
-from mergegraph.tensors.sources.location import scheme_of
+from mergegraph.tensors.sources.location import scheme_of, shown
 from mergegraph.tensors.sources.pieces import in_pieces
 from mergegraph.tensors.sources.retry import GaveUp, Lasting, Passing, is_passing, retrying
 from mergegraph.tensors.sources.source import Entry, Names
@@ -195,7 +195,10 @@ def _refused(location: str, failure: Lasting) -> Problem:
     if failure.status == 412:
         again = "run the same command again with --overwrite: it begins again with the object as it is now"
         return Problem(f"{location} has changed since it was planned.", why=failure.what, fix=again)
-    return Problem(f"{location} cannot be read: {failure.what}.", fix=_fix(location, failure.status))
+    why = ""
+    if failure.status in (401, 403) and scheme_of(location) == "s3" and not os.environ.get("AWS_ACCESS_KEY_ID"):
+        why = "AWS_ACCESS_KEY_ID is not set, so the credentials are those of a profile or of this machine, or none"
+    return Problem(f"{location} cannot be read: {failure.what}.", why=why, fix=_fix(location, failure.status))
 
 
 def _fix(location: str, status: int) -> str:
@@ -217,18 +220,26 @@ _CREDENTIALS: Mapping[str, str] = {
 
 
 def _unreachable(location: str, failure: GaveUp) -> Problem:
-    return Problem(
-        f"{location} cannot be read: {server_name(location)} does not answer as it should.",
-        why=f"{failure.what}, {failure.tries} times in a row",
-        fix="run the same command again; what is finished is kept",
-    )
+    variable, endpoint = _endpoint() if scheme_of(location) == "s3" else ("", "")
+    why, fix = f"{failure.what}, {failure.tries} times in a row", "run the same command again; what is finished is kept"
+    if endpoint:
+        why = f"{why}; {variable} says that it is {shown(endpoint)}"
+        fix = f"see whether it answers: curl -I {shown(endpoint)}, then run the same command again"
+    fact = f"{location} cannot be read: {server_name(location)} does not answer as it should."
+    return Problem(fact, why=why, fix=fix)
+
+
+def _endpoint() -> tuple[str, str]:
+    """The address of the S3 service that is used in place of AWS, and the variable that gives it."""
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    return next(((name, said) for name in names if (said := os.environ.get(name))), ("", ""))
 
 
 def _store(scheme: str, bucket: str) -> Any:
     obstore(f"{scheme}://{bucket}")
     # Failures are tried again here, where they are counted and 429 is honoured.
     settings: dict[str, Any] = {"retry_config": {"max_retries": 1}}
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    endpoint = _endpoint()[1]
     if scheme == "s3":
         if endpoint:
             settings["endpoint"] = endpoint

@@ -19,7 +19,7 @@ from mergegraph.tensors.sources.objects import missing_extra, store_of
 from mergegraph.tensors.sources.traffic import traffic
 from mergegraph.tensors.sources.uploads import UPLOADING, deliver, part_bytes, result_id_at, standing_at, upload_id_at
 from tests.plan.small_plans import planned, vector
-from tests.tensors.sources.object_server import SECRET, environment, serving
+from tests.tensors.sources.object_server import SECRET, environment, free_port, serving
 from tests.tensors.sources.test_hub import read_all
 from tests.tiny_models import llama_tensors, write_model
 
@@ -95,6 +95,14 @@ def test_what_is_not_there(bucket: str, tmp_path: Path, reference: str, said: st
     with pytest.raises(InputError, match=said) as caught:
         open_checkpoint(reference.format(bucket=bucket), tmp_path)
     assert SECRET not in str(caught.value)
+
+
+def test_a_service_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in environment(f"http://127.0.0.1:{free_port()}").items():
+        monkeypatch.setenv(name, value)
+    objects._stores.clear()
+    with pytest.raises(InputError, match=r"AWS_ENDPOINT_URL says that it is http://127(?s:.*)curl -I http://127"):
+        open_checkpoint("s3://unreachable/m", tmp_path)
 
 
 def test_a_profile_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
