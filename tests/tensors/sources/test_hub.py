@@ -213,8 +213,11 @@ class TestWhatIsRefused:
     def test_where_the_files_lie_is_named_and_not_the_hub(
         self, hub_server: HubServer, model: Path, tmp_path: Path, fault: str
     ) -> None:
+        checkpoint = open_checkpoint("org/name", tmp_path)
         hub_server.faults[fault] = 99
-        text = refusal("org/name", tmp_path)
+        with pytest.raises(RunError) as caught:
+            read_all(checkpoint)
+        text = str(caught.value)
         cdn, hub = (server.removeprefix("http://") for server in (hub_server.cdn, hub_server.endpoint))
         assert re.search(rf"{cdn} does not (give|answer)(?s:.*){hub} sends whoever reads its files there", text)
         assert "--download" in text
