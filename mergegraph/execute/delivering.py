@@ -27,9 +27,7 @@ def run_and_deliver(plan: Plan, options: Options, publisher: Publisher | None, c
     """`run`, for a plan some of whose outputs go elsewhere. Raises what `run` raises."""
     plan.validate()
     kind = options.devices.kind if options.devices else "cpu"
-    standing = tuple(
-        output.node for output in plan.outputs if output.destination and _is_there(plan, output, options, kind)
-    )
+    standing = delivered(plan, kind, overwrite=options.overwrite)
     remaining = plan.without(standing)
     publisher = publisher or Publisher()
     report = run(remaining, options, publisher, control) if remaining.outputs else _nothing(plan)
@@ -47,11 +45,23 @@ def run_and_deliver(plan: Plan, options: Options, publisher: Publisher | None, c
     )
 
 
-def _is_there(plan: Plan, output: Output, options: Options, kind: str) -> bool:
+def delivered(plan: Plan, kind: str, *, overwrite: bool) -> tuple[str, ...]:
+    """The outputs that are in their buckets, none where they are to be made anew. OutputError where something else is
+    in the place of one."""
+    return tuple(
+        [
+            output.node
+            for output in plan.outputs
+            if output.destination and _is_there(plan, output, kind, overwrite=overwrite)
+        ]
+    )
+
+
+def _is_there(plan: Plan, output: Output, kind: str, *, overwrite: bool) -> bool:
     """Whether the result is in the bucket. OutputError when something else is."""
     try:
         names = standing_at(output.destination)
-        if options.overwrite or not names:
+        if overwrite or not names:
             return False
         wanted = identified(plan, output, kind).result_id
         if PROVENANCE in names and result_id_at(output.destination, names) == wanted:
