@@ -147,6 +147,16 @@ def run(
             from mergegraph.tensors.sources.downloads import download_inputs
 
             download_inputs({file.path: file.identity for file in planned.inputs})
+        if executor == "ray" or share is not None:
+            from mergegraph.cli.parts import parts_to_make
+
+            remaining = parts_to_make(
+                planned, device, overwrite=overwrite, as_json=as_json, quiet=quiet,
+                by_several=share is not None or address is not None,
+            )  # fmt: skip
+            if remaining is None:
+                return
+            planned = remaining
         if executor == "ray":
             from mergegraph.cli.clustering import Clustering, run_on_cluster
 
@@ -208,12 +218,16 @@ def finalize(
     """Put together what `run --shards` made on one machine or many: check every shard, and publish the outputs."""
     with reporting(as_json=as_json), accessing(local=local):
         source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
+        from mergegraph.cli.parts import parts_to_make
         from mergegraph.cli.sharding import Finishing, put_together
         from mergegraph.pipeline import plan as make_plan
 
         planned = make_plan(
             source, output=output, allow_unrelated=allow_unrelated, max_header_bytes=max_header_mb * 1_000_000
         )
+        planned = parts_to_make(planned, device, overwrite=overwrite, as_json=as_json, quiet=quiet)
+        if planned is None:
+            return
         finishing = Finishing(
             overwrite=overwrite, allow_non_finite=allow_non_finite, reads_back=not no_read_back,
             verify_output=verify_output, strict_integers=strict_integers,

@@ -19,16 +19,15 @@ from mergegraph.execute.running import Options, Report
 from mergegraph.plan.plan import Output, Plan
 from mergegraph.tensors.completed import PROVENANCE
 from mergegraph.tensors.disk import delete
-from mergegraph.tensors.sources.uploads import deliver, result_id_at, standing_at
+from mergegraph.tensors.sources.source import Names
+from mergegraph.tensors.sources.uploads import UPLOADING, deliver, result_id_at, standing_at, upload_id_at
 
 
 def run_and_deliver(plan: Plan, options: Options, publisher: Publisher | None, control: Control | None) -> Report:
     """`run`, for a plan some of whose outputs go elsewhere. Raises what `run` raises."""
     plan.validate()
     kind = options.devices.kind if options.devices else "cpu"
-    standing = tuple(
-        output.node for output in plan.outputs if output.destination and _is_there(plan, output, options, kind)
-    )
+    standing = delivered(plan, kind, overwrite=options.overwrite)
     remaining = plan.without(standing)
     publisher = publisher or Publisher()
     report = run(remaining, options, publisher, control) if remaining.outputs else _nothing(plan)
@@ -46,19 +45,29 @@ def run_and_deliver(plan: Plan, options: Options, publisher: Publisher | None, c
     )
 
 
-def _is_there(plan: Plan, output: Output, options: Options, kind: str) -> bool:
+def delivered(plan: Plan, kind: str, *, overwrite: bool) -> tuple[str, ...]:
+    """The outputs that are in their buckets, none where they are to be made anew. OutputError where something else is
+    in the place of one."""
+    return tuple(
+        [
+            output.node
+            for output in plan.outputs
+            if output.destination and _is_there(plan, output, kind, overwrite=overwrite)
+        ]
+    )
+
+
+def _is_there(plan: Plan, output: Output, kind: str, *, overwrite: bool) -> bool:
     """Whether the result is in the bucket. OutputError when something else is."""
     try:
         names = standing_at(output.destination)
-        if options.overwrite or not names:
+        if overwrite or not names:
             return False
-        if PROVENANCE in names:
-            if result_id_at(output.destination, names) == identified(plan, output, kind).result_id:
-                return True
-            why = "another result, or one that was made elsewhere"
-        elif strangers := sorted(names.keys() - _own_names(output)):
-            why = f"{', '.join(strangers[:4])} lies there, which is not of this output"
-        else:
+        wanted = identified(plan, output, kind).result_id
+        if PROVENANCE in names and result_id_at(output.destination, names) == wanted:
+            return True
+        why = _strange(output, names, wanted)
+        if not why:
             return False
     except InputError as error:
         raise OutputError(*[problem.located(output.at, output.node) for problem in error.problems]) from error
@@ -68,6 +77,18 @@ def _is_there(plan: Plan, output: Output, options: Options, kind: str) -> bool:
             fix="--overwrite, or another path with -o",
         )
     )  # fmt: skip
+
+
+def _strange(output: Output, names: Names, wanted: str) -> str:
+    """Why what is there is no stopped upload of the result that is `wanted`; empty where it is one."""
+    if PROVENANCE in names:
+        return "another result, or one that was made elsewhere"
+    if UPLOADING not in names:
+        return f"{', '.join(sorted(names)[:4])} lies there, which no upload of this output has left"
+    if upload_id_at(output.destination, names) != wanted:
+        return "an upload of another result was begun there and not finished"
+    strangers = sorted(names.keys() - _own_names(output) - {UPLOADING})
+    return f"{', '.join(strangers[:4])} lies there, which is not of this output" if strangers else ""
 
 
 def _own_names(output: Output) -> set[str]:

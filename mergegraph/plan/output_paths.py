@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
 from mergegraph.errors import Location, Problem, RecipeError
 from mergegraph.graph import GraphNode
@@ -17,6 +17,8 @@ from mergegraph.methods.save import Save
 from mergegraph.plan.plan import Output
 from mergegraph.resolve import Resolved, ResolvedNode
 from mergegraph.tensors.partial import is_partial
+from mergegraph.tensors.sources.location import scheme_of
+from mergegraph.tensors.sources.place import Place, RemotePath
 
 _LONGEST_NAME = 240
 """Bytes; file systems take 255, and `.partial` is added."""
@@ -77,7 +79,9 @@ def destinations(resolved: Resolved, output: Path | None) -> dict[str, str]:
 def _destination(path: str) -> str:
     """`s3://bucket/prefix`; "" for a folder of this machine. A path on the command line has lost a slash."""
     matched = _BUCKET.fullmatch(path)
-    return f"{matched[1]}://{matched[2].strip('/')}" if matched else ""
+    if matched is None or not {"", ".", ".."}.isdisjoint(matched[2].rstrip("/").split("/")):
+        return ""
+    return f"{matched[1]}://{matched[2].rstrip('/')}"
 
 
 def staging_folder(destination: str) -> Path:
@@ -127,7 +131,7 @@ def overlaps(resolved: Resolved, paths: Mapping[str, Path]) -> Iterator[Problem]
         at = resolved.nodes[name].node.source.where(("path",))
         for folder, load in inputs.items():
             used = (places[name], _partial(places[name]))
-            meeting = [_overlap(name, path, real, folder, load, at) for real in used]
+            meeting = [_overlap(name, str(path), real, str(folder), folder, load, at) for real in used]
             yield from [problem for problem in meeting if problem is not None][:1]
         for earlier in list(paths)[: list(paths).index(name)]:
             if _meet(places[earlier], places[name]):
@@ -137,13 +141,51 @@ def overlaps(resolved: Resolved, paths: Mapping[str, Path]) -> Iterator[Problem]
                 )  # fmt: skip
 
 
+def bucket_overlaps(resolved: Resolved, goals: Mapping[str, str]) -> Iterator[Problem]:
+    """Outputs in object stores that would touch an input there, or each other."""
+    read = {str(place): node.node for node in resolved.nodes.values() if isinstance(place := _place(node), RemotePath)}
+    for name, goal in goals.items():
+        at = resolved.nodes[name].node.source.where(("path",))
+        for location, load in read.items():
+            problem = _overlap(name, goal, _keys(goal), location, _keys(location), load, at)
+            if problem is not None:
+                yield problem
+        for earlier in list(goals)[: list(goals).index(name)]:
+            one, other = _keys(goals[earlier]), _keys(goal)
+            # Of two with one address, the staging folders meet.
+            if one != other and _meet(one, other):
+                yield Problem(
+                    f'Two saves meet in a bucket: "{earlier}" and "{name}".', at=at, node=name,
+                    why=f"{goals[earlier]} and {goal}", fix="give one of them a `path:` beside the other's",
+                )  # fmt: skip
+
+
+def _keys(location: str) -> PurePosixPath:
+    """Service, bucket and key of an address as a path, the same for all ways to write one object."""
+    scheme, rest = scheme_of(location), location.partition("://")[2]
+    bucket, _, key = rest.partition("/")
+    service = "az" if scheme in ("abfs", "abfss") else scheme
+    # abfss://container@account.dfs.core.windows.net/path is az://container/path.
+    return PurePosixPath(service, bucket.partition("@")[0], *[part for part in key.split("/") if part])
+
+
+def _place(node: ResolvedNode) -> Place | None:
+    """The folder or the file that a node reads."""
+    if node.adapter is not None:
+        return node.adapter.folder
+    if node.checkpoint is None:
+        return None
+    folder = node.checkpoint.folder
+    if node.checkpoint.is_folder:
+        return folder
+    file = node.checkpoint.files[0].path
+    return Path(file) if isinstance(folder, Path) else RemotePath(file, folder.listings)
+
+
 def _read_from(node: ResolvedNode) -> Path | None:
     """The folder or the file of this machine that a node reads."""
-    if node.adapter is not None:
-        return node.adapter.folder if isinstance(node.adapter.folder, Path) else None
-    if node.checkpoint is None or not isinstance(node.checkpoint.folder, Path):
-        return None
-    return node.checkpoint.folder if node.checkpoint.is_folder else Path(node.checkpoint.files[0].path)
+    place = _place(node)
+    return place if isinstance(place, Path) else None
 
 
 def _partial(path: Path) -> Path:
@@ -151,17 +193,19 @@ def _partial(path: Path) -> Path:
     return path.with_name(f"{path.name}.partial")
 
 
-def _meet(one: Path, other: Path) -> bool:
+def _meet(one: PurePath, other: PurePath) -> bool:
     """Whether two outputs are one folder or lie inside each other. Neither can be the other's partial folder."""
     return one == other or one in other.parents or other in one.parents
 
 
-def _overlap(save: str, path: Path, real: Path, folder: Path, load: GraphNode, at: Location) -> Problem | None:
-    """What is wrong with writing to `real` (`path` as given) while `load` reads from `folder`."""
-    if real == folder or folder in real.parents:
-        fact = f'The output {"is" if real == folder else "lies inside"} an input: "{load.name}".'
+def _overlap(
+    save: str, path: str, real: PurePath, folder: str, read: PurePath, load: GraphNode, at: Location
+) -> Problem | None:
+    """What is wrong with writing to `real` (`path` as given) while `load` reads from `read` (`folder` to be shown)."""
+    if real == read or read in real.parents:
+        fact = f'The output {"is" if real == read else "lies inside"} an input: "{load.name}".'
         why, fix = f"{path} and {folder}", "choose a path outside the models that are merged"
-    elif real in folder.parents:
+    elif real in read.parents:
         fact = f'The output would replace a folder that holds an input: "{load.name}".'
         why, fix = f"{path} holds {folder}", "choose a path that holds no model"
     else:

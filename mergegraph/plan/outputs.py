@@ -24,7 +24,7 @@ from mergegraph.plan.groups import (
     model_groups,
     output_tensor,
 )
-from mergegraph.plan.output_paths import destinations, output_paths, overlaps
+from mergegraph.plan.output_paths import bucket_overlaps, destinations, output_paths, overlaps
 from mergegraph.plan.peft import peft_output
 from mergegraph.plan.plan import (
     InputFile,
@@ -67,6 +67,7 @@ def make_plan(
     paths = output_paths(resolved, output, found, may_lack_path=may_lack_path)
     found += overlaps(resolved, paths)
     goals = destinations(resolved, output)
+    found += bucket_overlaps(resolved, goals)
     outputs = tuple(
         replace(
             _output(resolved, resolved.nodes[name].node, paths.get(name, Path()), compiled.tables[name], found),

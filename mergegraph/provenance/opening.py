@@ -14,6 +14,7 @@ from mergegraph.provenance.record import AnyProvenance, Conversion, Provenance, 
 from mergegraph.tensors.completed import PROVENANCE, RUN_RECORD
 from mergegraph.tensors.kept import JOURNAL
 from mergegraph.tensors.local_file import opened, read_range
+from mergegraph.tensors.partial import ATTEMPTS
 
 MOST_RECORD_BYTES = 100_000_000
 FORMAT = 2
@@ -98,6 +99,11 @@ def _require_known_format(file: Path, said: Mapping[str, Any]) -> None:
 
 def _not_an_output(path: Path) -> Problem:
     partial = path.with_name(f"{path.name}.partial")
+    # Where nothing but parts were made, there is no journal yet.
+    for folder in (path, partial) if path.name.endswith(".partial") or not path.exists() else ():
+        if (folder / ATTEMPTS).is_dir() and not (folder / JOURNAL).exists():
+            why = f"{folder} holds shards that parts of a run made, which are not put together yet"
+            return Problem(f"{path} is not finished.", why=why, fix="mergegraph finalize RECIPE, once all are there")
     if not path.exists() and partial.is_dir():
         return Problem(f"{path} is not finished.", why=f"what is there lies in {partial}", fix=f"name {partial}")
     if not path.exists():

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from mergegraph.errors import InputError, Problem, did_you_mean
 from mergegraph.tensors.links import end_of
+from mergegraph.tensors.sources.hub_names import meant_for_hub
 from mergegraph.tensors.sources.place import Place
 from mergegraph.tensors.sources.references import remote_place
 
@@ -88,6 +89,8 @@ def _nowhere(reference: str, path: Path) -> Problem:
         why = f"{base} is there; the adapter on top of it ({adapter}) is another folder"
         fix = "name the model here, and the adapter in a node {op: lora, adapter: …, base: …}"
         return Problem(fact, why=why, fix=fix)
+    if hint := meant_for_hub(reference):
+        why = f"{why}\n{hint}"
     parent, name = _first_missing(path)
     siblings = [entry for entry in _names(parent) if not entry.startswith(".")]
     return Problem(fact, why=why, fix=did_you_mean(name, siblings, f"in {parent}"))

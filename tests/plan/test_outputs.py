@@ -88,6 +88,8 @@ UNUSABLE = [
     ("links in a circle", "circle", "its links lead in a circle"),
     ("the Hub", "hf://org/name", "outputs are local folders"),
     ("a bucket itself", "s3://bucket", "outputs are local folders"),
+    ("a way up in a bucket", "s3://bucket/a/../b", "outputs are local folders"),
+    ("two slashes in a bucket", "s3://bucket/a//b", "outputs are local folders"),
     ("a web server", "https://host/name", "outputs are local folders"),
     ("a URL of a file", "file:///tmp/x", "outputs are local folders"),
     ("where another is written", "x.partial", "names that end in .partial are those of outputs that are not finished"),

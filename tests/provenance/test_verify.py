@@ -184,6 +184,8 @@ NO_OUTPUTS: list[tuple[str, Callable[[Path], object], str]] = [
     ("a file", lambda path: path.write_bytes(b""), "is not an output of mergegraph"),
     ("a model of another tool", lambda path: write_inputs(path), "is not an output of mergegraph"),
     ("only its partial folder", lambda path: path.with_name("out.partial").mkdir(), "is not finished"),
+    ("only parts of it", lambda path: (path.with_name("out.partial") / "attempts").mkdir(parents=True),
+     r"out is not finished(?s:.*)mergegraph finalize RECIPE"),
     ("a newer format", lambda path: (path.mkdir(), (path / "mergegraph.json").write_text('{"mergegraph": 3}')),
      "in format 3; this version reads format 2"),
 ]  # fmt: skip

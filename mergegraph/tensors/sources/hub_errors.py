@@ -121,20 +121,27 @@ def offline(name: HubName) -> Problem:
     )
 
 
-def unreachable(name: HubName, what: str, tries: int) -> Problem:
-    """Every try failed."""
+def unreachable(name: HubName, what: str, tries: int, server: str = "") -> Problem:
+    """Every try failed. `server`: where the Hub sends whoever reads a file, if it was that."""
+    again = "run the same command again; if the model is in the Hub's cache: export HF_HUB_OFFLINE=1"
     return Problem(
-        f"{name.repo} cannot be read: {server_of(endpoint())} does not answer as it should.",
-        why=f"{what}, {tries} times in a row" if tries > 1 else what,
-        fix="run the same command again; if the model is in the Hub's cache: export HF_HUB_OFFLINE=1",
+        f"{name.repo} cannot be read: {server or server_of(endpoint())} does not answer as it should.",
+        why=(f"{what}, {tries} times in a row" if tries > 1 else what) + _sent_there(server),
+        fix=f"{again}; or fetch whole files: --download" if _sent_there(server) else again,
     )
 
 
-def refused(name: HubName, what: str) -> Problem:
-    """An answer that will be the same the next time."""
-    return Problem(
-        f"{server_of(endpoint())} does not give {name.repo}: {what}.", fix=f"look at {endpoint()}/{name.repo}"
-    )
+def refused(name: HubName, what: str, server: str = "") -> Problem:
+    """An answer that will be the same the next time; `server` as for `unreachable`."""
+    fact = f"{server or server_of(endpoint())} does not give {name.repo}: {what}."
+    if sent := _sent_there(server):
+        return Problem(fact, why=sent.lstrip("; "), fix="fetch whole files: run the same command again with --download")
+    return Problem(fact, fix=f"look at {endpoint()}/{name.repo}")
+
+
+def _sent_there(server: str) -> str:
+    hub = server_of(endpoint())
+    return f"; {hub} sends whoever reads its files there, perhaps by way of a proxy" if server not in ("", hub) else ""
 
 
 def _has_token() -> bool:

@@ -93,12 +93,13 @@ class HubFile:
         in_pieces(offset, buffer, self._read)
 
     def _read(self, offset: int, buffer: memoryview) -> None:
+        server = server_of(self._place.address)
         try:
-            retrying(server_of(self._place.address), lambda: self._attempt(offset, buffer))
+            retrying(server, lambda: self._attempt(offset, buffer))
         except GaveUp as failure:
-            raise InputError(unreachable(self._name, failure.what, failure.tries)) from failure
+            raise InputError(unreachable(self._name, failure.what, failure.tries, server)) from failure
         except Lasting as failure:
-            raise InputError(refused(self._name, failure.what)) from failure
+            raise InputError(refused(self._name, failure.what, server)) from failure
 
     def _attempt(self, offset: int, buffer: memoryview) -> None:
         place = self._place

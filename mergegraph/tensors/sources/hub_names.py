@@ -62,6 +62,18 @@ def looks_like_id(reference: str) -> bool:
     return _ID.fullmatch(reference) is not None and not reference.lower().endswith(FILE_SUFFIXES)
 
 
+def meant_for_hub(reference: str) -> str:
+    """How to write the model of the Hub that may be meant by what was taken for a path; "" where none can be."""
+    if re.fullmatch(_WORD, reference, re.ASCII):
+        known = "openai-community/gpt2" if reference.lower() == "gpt2" else f"org/{reference}"
+        return f"a model of the Hub is written with its owner: {known}"
+    if reference.endswith("@") and _ID.fullmatch(reference[:-1]):
+        return f"a model of the Hub is written {reference[:-1]}, or {reference}REVISION"
+    if _ID.fullmatch(reference) and not looks_like_id(reference):
+        return f"what ends as files do is taken for one; a model of the Hub with this name is hf://{reference}"
+    return ""
+
+
 def hub_name(reference: str) -> HubName | None:
     """The model that a reference names; None for what has none of the forms."""
     scheme = scheme_of(reference)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from mergegraph.errors import InputError, Problem
-from mergegraph.tensors.sources.location import scheme_of
+from mergegraph.tensors.sources.location import scheme_of, shown
 from mergegraph.tensors.sources.pieces import in_pieces
 from mergegraph.tensors.sources.retry import GaveUp, Lasting, Passing, is_passing, retrying
 from mergegraph.tensors.sources.source import Entry, Names
@@ -38,12 +38,42 @@ def bucket_and_key(location: str) -> tuple[str, str]:
 
 
 def store_of(location: str) -> Any:
-    """The obstore store of a location's bucket. InputError without the extra."""
+    """The obstore store of a location's bucket. InputError without the extra, and for what is no address."""
+    if why := _malformed(location):
+        raise InputError(_no_address(location, why))
     key = (scheme_of(location), bucket_and_key(location)[0])
     with _lock:
         if key not in _stores:
             _stores[key] = _store(*key)
         return _stores[key]
+
+
+def _malformed(location: str) -> str:
+    """Why no object can have this address; empty where one can."""
+    try:
+        bucket, key = bucket_and_key(location)
+    except ValueError:
+        return "its brackets are not closed"
+    if not bucket:
+        return "it names no bucket"
+    if re.search(r"[\s:\[\]\\^|<>%\"`{}]", bucket):
+        return f"{bucket} is no name of a bucket"
+    if any(part in ("", ".", "..") for part in key.split("/")) and key:
+        return "a part of its path is empty, . or .."
+    return "it holds a control character" if re.search(r"[\x00-\x1f\x7f]", location) else ""
+
+
+def _no_address(location: str, why: str) -> Problem:
+    scheme = scheme_of(location)
+    fix = f"write {scheme}://BUCKET/PREFIX, as {_LISTS.get(scheme, _LISTS['az'])} shows them"
+    return Problem(f"{location!r} is no address of an object.", why=why, fix=fix)
+
+
+_LISTS: Mapping[str, str] = {
+    "s3": "`aws s3 ls`",
+    "gs": "`gcloud storage ls`",
+    "az": "`az storage container list`",
+}
 
 
 def server_name(location: str) -> str:
@@ -165,7 +195,10 @@ def _refused(location: str, failure: Lasting) -> Problem:
     if failure.status == 412:
         again = "run the same command again with --overwrite: it begins again with the object as it is now"
         return Problem(f"{location} has changed since it was planned.", why=failure.what, fix=again)
-    return Problem(f"{location} cannot be read: {failure.what}.", fix=_fix(location, failure.status))
+    why = ""
+    if failure.status in (401, 403) and scheme_of(location) == "s3" and not os.environ.get("AWS_ACCESS_KEY_ID"):
+        why = "AWS_ACCESS_KEY_ID is not set, so the credentials are those of a profile or of this machine, or none"
+    return Problem(f"{location} cannot be read: {failure.what}.", why=why, fix=_fix(location, failure.status))
 
 
 def _fix(location: str, status: int) -> str:
@@ -187,18 +220,26 @@ _CREDENTIALS: Mapping[str, str] = {
 
 
 def _unreachable(location: str, failure: GaveUp) -> Problem:
-    return Problem(
-        f"{location} cannot be read: {server_name(location)} does not answer as it should.",
-        why=f"{failure.what}, {failure.tries} times in a row",
-        fix="run the same command again; what is finished is kept",
-    )
+    variable, endpoint = _endpoint() if scheme_of(location) == "s3" else ("", "")
+    why, fix = f"{failure.what}, {failure.tries} times in a row", "run the same command again; what is finished is kept"
+    if endpoint:
+        why = f"{why}; {variable} says that it is {shown(endpoint)}"
+        fix = f"see whether it answers: curl -I {shown(endpoint)}, then run the same command again"
+    fact = f"{location} cannot be read: {server_name(location)} does not answer as it should."
+    return Problem(fact, why=why, fix=fix)
+
+
+def _endpoint() -> tuple[str, str]:
+    """The address of the S3 service that is used in place of AWS, and the variable that gives it."""
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    return next(((name, said) for name in names if (said := os.environ.get(name))), ("", ""))
 
 
 def _store(scheme: str, bucket: str) -> Any:
     obstore(f"{scheme}://{bucket}")
     # Failures are tried again here, where they are counted and 429 is honoured.
     settings: dict[str, Any] = {"retry_config": {"max_retries": 1}}
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    endpoint = _endpoint()[1]
     if scheme == "s3":
         if endpoint:
             settings["endpoint"] = endpoint
@@ -206,7 +247,10 @@ def _store(scheme: str, bucket: str) -> Any:
             settings["client_options"] = {"allow_http": True}
         if (provider := _profile_credentials()) is not None:
             settings["credential_provider"] = provider
-    return import_module("obstore.store").from_url(f"{scheme}://{bucket}", **settings)
+    try:
+        return import_module("obstore.store").from_url(f"{scheme}://{bucket}", **settings)
+    except ValueError as error:
+        raise InputError(_no_address(f"{scheme}://{bucket}", "obstore cannot read it")) from error
 
 
 def obstore(wanted_for: str = "") -> Any:
@@ -222,11 +266,18 @@ def _profile_credentials() -> Any:
     if os.environ.get("AWS_ACCESS_KEY_ID") or os.environ.get("AWS_SKIP_SIGNATURE"):
         return None
     try:
-        session = import_module("boto3").Session()
+        boto3 = import_module("boto3")
     except ImportError:
         return None
-    if session.get_credentials() is None:
-        return None
+    try:
+        session = boto3.Session()
+        if session.get_credentials() is None:
+            return None
+    except import_module("botocore.exceptions").BotoCoreError as error:
+        profile = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE") or "default"
+        fact = f"The AWS profile {profile} gives no credentials."
+        fix = "see which there are: aws configure list-profiles, then export AWS_PROFILE=NAME"
+        raise InputError(Problem(fact, why=str(error), fix=fix)) from error
     return import_module("obstore.auth.boto3").Boto3CredentialProvider(session)
 
 

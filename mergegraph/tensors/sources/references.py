@@ -53,13 +53,18 @@ def _near(reference: str, folder: Path) -> str:
 
 def _of_uri(reference: str, subfolder: str | None) -> RemotePath:
     refuse_secrets(reference)
-    name = hub_name(reference)
+    name, scheme = hub_name(reference), scheme_of(reference)
+    if scheme == "hf" and name is not None and name.repo.startswith(("datasets/", "spaces/")) and name.inside:
+        kind = name.repo.partition("/")[0].removesuffix("s")
+        raise InputError(Problem(f'"{reference}" is a {kind} of the Hub, and no model.', fix="write hf://org/name"))
     if name is not None:
         return _of_hub(name, subfolder)
-    scheme = scheme_of(reference)
     if scheme == "hf":
         fix = "write hf://org/name, hf://org/name@revision or hf://org/name@revision/folder"
         raise InputError(Problem(f'"{reference}" is no address of the Hub.', fix=fix))
+    if not reference.partition("://")[2].strip("/"):
+        fix = f"write the whole address: {scheme}://…/MODEL"
+        raise InputError(Problem(f'"{reference}" names no model.', why=f"nothing follows {scheme}://", fix=fix))
     known = _OLD_SPELLINGS.get(scheme, scheme)
     location = f"{known}://{reference.partition('://')[2]}".rstrip("/")
     if subfolder:

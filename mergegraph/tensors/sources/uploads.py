@@ -1,8 +1,9 @@
 """A finished folder becomes objects of a bucket: weights first, the index and `mergegraph.json` last.
 
 Each file is one multipart upload, so no reader sees a part of it; `mergegraph.json` is put with `If-None-Match: *`, so
-of two runs one finishes. What an earlier try has put already is known by its ETag and not sent again. An upload that
-fails is aborted; one whose process was killed stays in the bucket, unseen, until a lifecycle rule removes it.
+of two runs one finishes. While an upload goes on a mark says whose it is: without one of this very result nothing that
+is there is replaced unasked. What an earlier try has put already is known by its ETag and not sent again. An upload
+that fails is aborted; one whose process was killed stays in the bucket, unseen, until a lifecycle rule removes it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +23,9 @@ from mergegraph.tensors.sources.objects import Objects, bucket_and_key, obstore,
 from mergegraph.tensors.sources.retry import Lasting
 from mergegraph.tensors.sources.source import Entry, Names
 from mergegraph.tensors.sources.traffic import count
+
+UPLOADING = "mergegraph.upload.json"
+"""Put first and deleted last: the result that the objects beside it are of."""
 
 _PART_BYTES = 8 << 20
 """S3 takes 5 MiB and more, and at most 10,000 parts."""
@@ -36,32 +41,84 @@ def standing_at(destination: str) -> Names:
 
 def result_id_at(destination: str, names: Names) -> str:
     """The result id of the finished output there; "" where none is."""
-    if not {PROVENANCE, RUN_RECORD} <= names.keys():
-        return ""
-    store, key = store_of(destination), bucket_and_key(joined(destination, RUN_RECORD))[1]
+    return _result_id_in(destination, RUN_RECORD) if {PROVENANCE, RUN_RECORD} <= names.keys() else ""
+
+
+def upload_id_at(destination: str, names: Names) -> str:
+    """The result id of the output whose upload was begun there and not finished; "" where none was."""
+    return _result_id_in(destination, UPLOADING) if UPLOADING in names else ""
+
+
+def _result_id_in(destination: str, name: str) -> str:
+    store, key = store_of(destination), bucket_and_key(joined(destination, name))[1]
     count(server_name(destination), requests=1)
     raw: Any = tried(destination, lambda: obstore().get(store, key).bytes())
+    return _result_id(bytes(raw))
+
+
+def _result_id(record: bytes) -> str:
     try:
-        said: Any = json.loads(bytes(raw))
-    except ValueError:
+        said: Any = json.loads(record)
+    except (ValueError, RecursionError):
         return ""
     return str(cast("dict[str, object]", said).get("result_id", "")) if isinstance(said, dict) else ""
 
 
 def deliver(folder: Path, destination: str, *, overwrite: bool, tick: Callable[[], None]) -> None:
-    """Put every file of `folder` below `destination`. OutputError when another output was finished there meanwhile."""
+    """Put every file of `folder` below `destination`. OutputError where anything but a stopped upload of this very
+    output is there and is not to be overwritten, or when another output was finished there meanwhile."""
     files = _ordered([path for path in folder.iterdir() if path.is_file()])
+    result_id = _result_id((folder / RUN_RECORD).read_bytes())
     there = standing_at(destination)
-    if PROVENANCE in there and overwrite:
+    if not overwrite and result_id and result_id_at(destination, there) == result_id:
+        return
+    _claim(destination, there, result_id, overwrite=overwrite)
+    if PROVENANCE in there:
         # While files are replaced, what lies there is nobody's finished output.
         _delete(destination, [PROVENANCE])
         del there[PROVENANCE]
     for path in files:
         tick()
         if not _is_same(path, there.get(path.name)):
-            _put(path, destination, creates=path.name not in there and path.name == PROVENANCE)
+            _put(path, destination, creates=path.name == PROVENANCE)
     if overwrite:
         _delete(destination, [name for name in there if name not in {path.name for path in files} and _is_models(name)])
+    # Beside a finished output the mark says nothing more, so one that may not be deleted is no failure.
+    with suppress(InputError):
+        _delete(destination, [UPLOADING])
+
+
+def _claim(destination: str, there: Names, result_id: str, *, overwrite: bool) -> None:
+    """Say in the bucket that this output is being put there. OutputError where what is there is not of it."""
+    if not overwrite and there:
+        if PROVENANCE in there or not result_id or upload_id_at(destination, there) != result_id:
+            raise OutputError(_came_meanwhile(destination, sorted(there)))
+        return
+    mark = json.dumps({"result_id": result_id}).encode()
+    store, key = store_of(destination), bucket_and_key(joined(destination, UPLOADING))[1]
+    more: dict[str, Any] = {} if overwrite else {"mode": "create"}
+
+    def attempt() -> None:
+        count(server_name(destination), requests=1)
+        obstore().put(store, key, mark, **more)
+
+    try:
+        tried(joined(destination, UPLOADING), attempt)
+    except InputError as error:
+        # A try whose reply was lost has put it all the same.
+        if not _exists(error):
+            raise OutputError(*error.problems) from error.__cause__
+        if upload_id_at(destination, standing_at(destination)) != result_id:
+            raise OutputError(_came_meanwhile(destination, [UPLOADING])) from error
+
+
+def _came_meanwhile(destination: str, names: Collection[str]) -> Problem:
+    why = f"{', '.join(list(names)[:4])} lies there now, which no upload of this output has left"
+    return Problem(f"The output exists: {destination}", why=why, fix="--overwrite, or another path with -o")
+
+
+def _exists(error: InputError) -> bool:
+    return isinstance(error.__cause__, Lasting) and error.__cause__.status == 409
 
 
 def _ordered(paths: Collection[Path]) -> list[Path]:
@@ -95,7 +152,7 @@ def _put(path: Path, destination: str, *, creates: bool) -> None:
     try:
         tried(location, attempt)
     except InputError as error:
-        if isinstance(error.__cause__, Lasting) and error.__cause__.status == 409:
+        if _exists(error):
             why = "another run finished it while this one went on"
             raise OutputError(Problem(f"{location} exists.", why=why, fix="--overwrite, or another path")) from error
         raise OutputError(*error.problems) from error.__cause__

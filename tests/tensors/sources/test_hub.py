@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -207,6 +208,19 @@ class TestWhatIsRefused:
         text = refusal("org/name", tmp_path)
         assert "does not answer as it should" in text
         assert "export HF_HUB_OFFLINE=1" in text
+
+    @pytest.mark.parametrize("fault", ["503", "ignore-range"])
+    def test_where_the_files_lie_is_named_and_not_the_hub(
+        self, hub_server: HubServer, model: Path, tmp_path: Path, fault: str
+    ) -> None:
+        checkpoint = open_checkpoint("org/name", tmp_path)
+        hub_server.faults[fault] = 99
+        with pytest.raises(RunError) as caught:
+            read_all(checkpoint)
+        text = str(caught.value)
+        cdn, hub = (server.removeprefix("http://") for server in (hub_server.cdn, hub_server.endpoint))
+        assert re.search(rf"{cdn} does not (give|answer)(?s:.*){hub} sends whoever reads its files there", text)
+        assert "--download" in text
 
     def test_an_id_without_an_owner(self, hub_server: HubServer, tmp_path: Path) -> None:
         assert "openai-community/gpt2" in refusal("hf://gpt2", tmp_path)

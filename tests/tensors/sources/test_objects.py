@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from mergegraph.errors import InputError, OutputError, RunError
+from mergegraph.errors import InputError, OutputError, RecipeError, RunError
 from mergegraph.tensors.checkpoint import open_checkpoint
 from mergegraph.tensors.completed import PROVENANCE, RUN_RECORD
 from mergegraph.tensors.sources import objects, uploads
 from mergegraph.tensors.sources.objects import missing_extra, store_of
 from mergegraph.tensors.sources.traffic import traffic
-from mergegraph.tensors.sources.uploads import deliver, part_bytes, result_id_at, standing_at
-from tests.tensors.sources.object_server import SECRET, environment, serving
+from mergegraph.tensors.sources.uploads import UPLOADING, deliver, part_bytes, result_id_at, standing_at, upload_id_at
+from tests.plan.small_plans import planned, vector
+from tests.tensors.sources.object_server import SECRET, environment, free_port, serving
 from tests.tensors.sources.test_hub import read_all
 from tests.tiny_models import llama_tensors, write_model
 
@@ -77,6 +78,15 @@ REFUSED = [
     ("{bucket}/nothing", "has no .safetensors file", "an empty prefix"),
     ("{bucket}/x.safetensors", "there is no such object", "no such object"),
     ("s3://no-such-bucket-here/m", "there is no such bucket", "no such bucket"),
+    ("s3://", "names no model", "no bucket"),
+    ("az:///", "names no model", "no bucket and no name"),
+    ("s3:///key", "names no bucket", "no bucket before a key"),
+    ("s3://bucket:99/m", "is no name of a bucket", "a port"),
+    ("s3://a bucket/m", "is no name of a bucket", "a space"),
+    ("s3://[::1/m", "brackets are not closed", "half an address"),
+    ("{bucket}/a/../b", "empty, . or ..", "a folder above"),
+    ("{bucket}/a//b", "empty, . or ..", "two slashes"),
+    ("{bucket}/a\x01b", "a control character", "a control character"),
 ]
 
 
@@ -85,6 +95,25 @@ def test_what_is_not_there(bucket: str, tmp_path: Path, reference: str, said: st
     with pytest.raises(InputError, match=said) as caught:
         open_checkpoint(reference.format(bucket=bucket), tmp_path)
     assert SECRET not in str(caught.value)
+
+
+def test_a_service_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in environment(f"http://127.0.0.1:{free_port()}").items():
+        monkeypatch.setenv(name, value)
+    objects._stores.clear()
+    with pytest.raises(InputError, match=r"AWS_ENDPOINT_URL says that it is http://127(?s:.*)curl -I http://127"):
+        open_checkpoint("s3://unreachable/m", tmp_path)
+
+
+def test_a_profile_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("boto3", reason="boto3 reads profiles")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SKIP_SIGNATURE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_PROFILE", "nosuch")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    objects._stores.clear()
+    with pytest.raises(InputError, match=r"The AWS profile nosuch gives no credentials\.(?s:.*)list-profiles"):
+        open_checkpoint("s3://profiles/m", tmp_path)
 
 
 def test_without_the_extra_the_command_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -96,6 +125,29 @@ def test_without_the_extra_the_command_is_named(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(InputError) as caught:
         open_checkpoint("gs://bucket/model", tmp_path)
     assert caught.value.problems[0].fix == missing_extra("").fix == 'pip install "mergegraph[cloud]"'
+
+
+def stop_before_the_record(folder: Path, destination: str) -> None:
+    """An upload that is stopped when all but mergegraph.json is there."""
+    left = len(list(folder.iterdir()))
+
+    def tick() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        deliver(folder, destination, overwrite=False, tick=tick)
+
+
+LEFT_BY_OTHERS = [
+    ({"model-00002-of-00002.safetensors": b"theirs"}, "a file of a name that the output has"),
+    ({"notes.txt": b"theirs"}, "a file of another name"),
+    ({UPLOADING: b'{"result_id": "r2"}', "config.json": b"{}"}, "an upload of another result"),
+    ({UPLOADING: b"[" * 100_000}, "a mark that is none"),
+    ({PROVENANCE: b"{}", RUN_RECORD: b'{"result_id": "r2"}'}, "a finished output"),
+]
 
 
 class TestDelivering:
@@ -120,14 +172,39 @@ class TestDelivering:
         names = standing_at(f"{bucket}/o")
         assert result_id_at(f"{bucket}/o", names) == "r1"
 
-    def test_what_is_there_is_not_sent_again(self, bucket: str, output: Path) -> None:
-        (output / PROVENANCE).rename(output / "kept")
-        deliver(output, f"{bucket}/o", overwrite=False, tick=lambda: None)
-        assert result_id_at(f"{bucket}/o", standing_at(f"{bucket}/o")) == "", "without its record it is not finished"
-        (output / "kept").rename(output / PROVENANCE)
+    def test_a_stopped_upload_goes_on_and_sends_only_what_is_missing(self, bucket: str, output: Path) -> None:
+        stop_before_the_record(output, f"{bucket}/o")
+        names = standing_at(f"{bucket}/o")
+        assert result_id_at(f"{bucket}/o", names) == "", "without its record it is not finished"
+        assert upload_id_at(f"{bucket}/o", names) == "r1"
         before = traffic()[bucket].requests
         deliver(output, f"{bucket}/o", overwrite=False, tick=lambda: None)
-        assert traffic()[bucket].requests - before == 2, "a listing, and the record"
+        assert traffic()[bucket].requests - before == 4, "a listing, the mark, the record, the mark's removal"
+        assert standing_at(f"{bucket}/o").keys() == {path.name for path in output.iterdir()}
+
+    @pytest.mark.parametrize(("left", "_reason"), LEFT_BY_OTHERS, ids=[row[1] for row in LEFT_BY_OTHERS])
+    def test_what_others_left_is_replaced_only_when_asked(
+        self, bucket: str, output: Path, left: dict[str, bytes], _reason: str
+    ) -> None:
+        for name, content in left.items():
+            obstore.put(store_of(bucket), f"o/{name}", content)
+        with pytest.raises(OutputError, match="lies there now, which no upload of this output has left"):
+            deliver(output, f"{bucket}/o", overwrite=False, tick=lambda: None)
+        assert standing_at(f"{bucket}/o").keys() == left.keys()
+        for name, content in left.items():
+            assert bytes(obstore.get(store_of(bucket), f"o/{name}").bytes()) == content
+        deliver(output, f"{bucket}/o", overwrite=True, tick=lambda: None)
+        assert result_id_at(f"{bucket}/o", standing_at(f"{bucket}/o")) == "r1"
+
+    def test_what_came_after_the_listing_is_not_replaced(
+        self, bucket: str, output: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        obstore.put(store_of(bucket), f"o/{UPLOADING}", b'{"result_id": "r2"}')
+        listings = iter([{}, standing_at(f"{bucket}/o")])
+        monkeypatch.setattr(uploads, "standing_at", lambda destination: next(listings))
+        with pytest.raises(OutputError, match="lies there now"):
+            deliver(output, f"{bucket}/o", overwrite=False, tick=lambda: None)
+        monkeypatch.undo()
 
     def test_the_record_comes_last_and_is_never_replaced_unasked(
         self, bucket: str, output: Path, monkeypatch: pytest.MonkeyPatch
@@ -148,6 +225,44 @@ class TestDelivering:
         names = standing_at(f"{bucket}/o").keys()
         assert "model-00002-of-00002.safetensors" not in names
         assert {"notes.txt", PROVENANCE, "model-00003-of-00003.safetensors"} <= names
+
+
+TOUCHED = [
+    ("{bucket}/models/a", 'The output is an input: "a".', "an input itself"),
+    ("{bucket}/models/a/merged", 'The output lies inside an input: "a".', "inside an input"),
+    ("{bucket}/models", 'The output would replace a folder that holds an input: "a".', "around an input"),
+    ("{bucket}/single", 'The output would replace a folder that holds an input: "b".', "around a file that is read"),
+]
+
+
+@pytest.mark.parametrize(("path", "said", "_reason"), TOUCHED, ids=[row[2] for row in TOUCHED])
+def test_an_output_touches_no_input_in_a_bucket(
+    bucket: str, tmp_path: Path, path: str, said: str, _reason: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        planned(
+            tmp_path, two_models(bucket, tmp_path) + f"o: {{op: save, input: m, path: {path.format(bucket=bucket)}}}"
+        )
+    assert said in str(caught.value)
+
+
+def test_two_outputs_lie_beside_each_other_in_a_bucket(bucket: str, tmp_path: Path) -> None:
+    saves = "o: {{op: save, input: m, path: {0}/out}}\np: {{op: save, input: m, path: {0}/out{1}}}"
+    nodes = two_models(bucket, tmp_path)
+    with pytest.raises(RecipeError, match='Two saves meet in a bucket: "o" and "p"'):
+        planned(tmp_path, nodes + saves.format(bucket, "/p"))
+    with pytest.raises(RecipeError, match="Two saves go to one path"):
+        planned(tmp_path, nodes + saves.format(bucket, ""))
+    goals = [output.destination for output in planned(tmp_path, nodes + saves.format(bucket, "-p")).outputs]
+    assert goals == [f"{bucket}/out", f"{bucket}/out-p"]
+
+
+def two_models(bucket: str, tmp_path: Path) -> str:
+    """Nodes that read a folder and a file of the bucket."""
+    put(bucket, write_model(tmp_path / "here/a", {"w": vector(1)}), "models/a")
+    put(bucket, write_model(tmp_path / "here/b", {"w": vector(2)}), "single")
+    files = f"b: {{op: load, model: {bucket}/single/model.safetensors}}"
+    return f"a: {{op: load, model: {bucket}/models/a/}}\n{files}\nm: {{op: soup, inputs: [a, b]}}\n"
 
 
 @pytest.mark.parametrize("file_bytes", [0, 5 << 20, 72 << 30, 73 << 30, 5 << 40])

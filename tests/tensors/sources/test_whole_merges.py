@@ -220,6 +220,28 @@ class TestPushing:
         assert "org/name" in capsys.readouterr().err
 
 
+def test_parts_of_a_branch_that_moved_are_refused_before_they_compute(
+    hub_server: HubServer, models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mergegraph.tensors.sources import hub
+
+    path = recipe(tmp_path)
+    path.write_text(path.read_text().replace("path: out", "path: out, max_shard_size: 100KB"))
+    old = hub_server.repos["org/code"].revisions["main"]
+    assert main(["run", str(path), "--shards", "1/2", "-q"]) == 0
+    write_model(models[1], llama_tensors(hidden=64, vocab=1024, seed=5), config=CONFIG)
+    hub_server.repos["org/code"].commit(models[1])
+    hub.forget()
+    for command in (["run", "--shards", "2/2"], ["finalize"]):
+        assert main([*command, str(path), "--allow-unrelated", "-q"]) == 2
+        said = capsys.readouterr().err
+        assert "were made from another commit of org/code." in said
+        assert f"write org/code@{old} in the recipe to go on" in said
+    path.write_text(path.read_text().replace("org/code", f"org/code@{old}"))
+    assert main(["run", str(path), "--shards", "2/2", "-q"]) == 0
+    assert main(["finalize", str(path), "-q"]) == 0
+
+
 class TestABucket:
     @pytest.fixture
     def bucket(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
@@ -255,20 +277,30 @@ class TestABucket:
             objects._stores.clear()
             with urlopen(Request(f"{endpoint}/out", method="PUT")):
                 pass
+            import obstore
+
+            obstore.put(objects.store_of(bucket), "models/other/config.json", b"theirs")
+            other = recipe(tmp_path, *map(str, models), out=f"{bucket}/models/other")
+            assert main(["run", str(other)]) == 2, "a model of somebody else's is there"
+            assert "config.json lies there, which no upload of this output has left" in capsys.readouterr().err
+            assert not (tmp_path / "staging").exists(), "nothing was computed"
             there = recipe(tmp_path, *map(str, models), out=f"{bucket}/models/blend")
             assert main(["run", str(there)]) == 0
             assert f"out -> {bucket}/models/blend" in capsys.readouterr().out
             assert list((tmp_path / "staging").iterdir()) == []
             store = objects.store_of(bucket)
-            import obstore
-
             for path in (tmp_path / "here").iterdir():
                 if path.suffix == ".safetensors" or path.name == "tokenizer.json":
                     assert bytes(obstore.get(store, f"models/blend/{path.name}").bytes()) == path.read_bytes()
             assert len(open_checkpoint(f"{bucket}/models/blend", tmp_path).tensors) == 21
             assert main(["run", str(there), "--json"]) == 0
             assert json.loads(capsys.readouterr().out.splitlines()[-1])["already_done"] == ["out"]
+            for parts in (["run", "--shards", "1/2"], ["finalize"]):
+                assert main([*parts, str(there), "--json"]) == 0, "it is in the bucket"
+                assert json.loads(capsys.readouterr().out.splitlines()[-1])["already_done"] == ["out"]
+                assert list((tmp_path / "staging").iterdir()) == []
             there.write_text(there.read_text().replace("0.5", "0.25"))
-            assert main(["run", str(there), "-q"]) == 2
-            assert f"The output exists: {bucket}/models/blend" in capsys.readouterr().err
+            for command in (["run"], ["run", "--shards", "1/2"], ["finalize"]):
+                assert main([*command, str(there), "-q"]) == 2
+                assert f"The output exists: {bucket}/models/blend" in capsys.readouterr().err
             assert main(["run", str(there), "-q", "--overwrite"]) == 0
