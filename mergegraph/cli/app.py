@@ -148,10 +148,10 @@ def run(
 
             download_inputs({file.path: file.identity for file in planned.inputs})
         if executor == "ray" or share is not None:
-            from mergegraph.cli.parts import parts_to_make
+            from mergegraph.cli.parts import kind_here, parts_to_make
 
             remaining = parts_to_make(
-                planned, device, overwrite=overwrite, as_json=as_json, quiet=quiet,
+                planned, kind_here(device, executor), overwrite=overwrite, as_json=as_json, quiet=quiet,
                 by_several=share is not None or address is not None,
             )  # fmt: skip
             if remaining is None:
@@ -220,12 +220,13 @@ def finalize(
         source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
         from mergegraph.cli.parts import parts_to_make
         from mergegraph.cli.sharding import Finishing, put_together
+        from mergegraph.execute.adopting import kind_of_attempts
         from mergegraph.pipeline import plan as make_plan
 
         planned = make_plan(
             source, output=output, allow_unrelated=allow_unrelated, max_header_bytes=max_header_mb * 1_000_000
         )
-        planned = parts_to_make(planned, device, overwrite=overwrite, as_json=as_json, quiet=quiet)
+        planned = parts_to_make(planned, kind_of_attempts(planned), overwrite=overwrite, as_json=as_json, quiet=quiet)
         if planned is None:
             return
         finishing = Finishing(
