@@ -84,7 +84,7 @@ def _strange(output: Output, names: Names, wanted: str) -> str:
     if PROVENANCE in names:
         return "another result, or one that was made elsewhere"
     if UPLOADING not in names:
-        return f"{', '.join(sorted(names)[:4])} lies there, which no upload of this output has left"
+        return f"no upload of this output has left what lies there: {', '.join(sorted(names)[:4])}"
     if upload_id_at(output.destination, names) != wanted:
         return "an upload of another result was begun there and not finished"
     strangers = sorted(names.keys() - _own_names(output) - {UPLOADING})

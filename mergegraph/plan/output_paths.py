@@ -23,6 +23,14 @@ from mergegraph.tensors.sources.place import Place, RemotePath
 _LONGEST_NAME = 240
 """Bytes; file systems take 255, and `.partial` is added."""
 _BUCKET = re.compile(r"(s3|gs|az):/{1,2}([^/?#]+/[^?#]*[^/?#][^?#]*)")
+_PAGES = (
+    (re.compile(r"https?://([^/]+)\.s3[.-][^/]*amazonaws\.com/(.*)"), "s3"),
+    (re.compile(r"https?://s3[.-][^/]*amazonaws\.com/([^/]+)/(.*)"), "s3"),
+    (re.compile(r"https?://([^/]+)\.storage\.googleapis\.com/(.*)"), "gs"),
+    (re.compile(r"https?://storage\.(?:googleapis|cloud\.google)\.com/([^/]+)/(.*)"), "gs"),
+    (re.compile(r"https?://[^/]+\.(?:blob|dfs)\.core\.windows\.net/([^/]+)/(.*)"), "az"),
+)
+"""Where objects are also to be had: bucket and key in the addresses of their services."""
 STAGING = "MERGEGRAPH_STAGING"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/.*")
 """With one slash as well: a path on the command line has lost its second."""
@@ -162,6 +170,11 @@ def bucket_overlaps(resolved: Resolved, goals: Mapping[str, str]) -> Iterator[Pr
 
 def _keys(location: str) -> PurePosixPath:
     """Service, bucket and key of an address as a path, the same for all ways to write one object."""
+    for endpoint in filter(None, (os.environ.get("AWS_ENDPOINT_URL_S3"), os.environ.get("AWS_ENDPOINT_URL"))):
+        location = re.sub(f"{re.escape(endpoint.rstrip('/'))}/+", "s3://", location, count=1)
+    for page, service in _PAGES:
+        if matched := page.fullmatch(location):
+            location = f"{service}://{matched[1]}/{matched[2]}"
     scheme, rest = scheme_of(location), location.partition("://")[2]
     bucket, _, key = rest.partition("/")
     service = "az" if scheme in ("abfs", "abfss") else scheme

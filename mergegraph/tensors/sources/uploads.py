@@ -113,7 +113,7 @@ def _claim(destination: str, there: Names, result_id: str, *, overwrite: bool) -
 
 
 def _came_meanwhile(destination: str, names: Collection[str]) -> Problem:
-    why = f"{', '.join(list(names)[:4])} lies there now, which no upload of this output has left"
+    why = f"no upload of this output has left what lies there now: {', '.join(list(names)[:4])}"
     return Problem(f"The output exists: {destination}", why=why, fix="--overwrite, or another path with -o")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from mergegraph.errors import InputError, OutputError, RecipeError, RunError
+from mergegraph.plan import output_paths
 from mergegraph.tensors.checkpoint import open_checkpoint
 from mergegraph.tensors.completed import PROVENANCE, RUN_RECORD
 from mergegraph.tensors.sources import objects, uploads
@@ -188,7 +189,7 @@ class TestDelivering:
     ) -> None:
         for name, content in left.items():
             obstore.put(store_of(bucket), f"o/{name}", content)
-        with pytest.raises(OutputError, match="lies there now, which no upload of this output has left"):
+        with pytest.raises(OutputError, match="no upload of this output has left what lies there now"):
             deliver(output, f"{bucket}/o", overwrite=False, tick=lambda: None)
         assert standing_at(f"{bucket}/o").keys() == left.keys()
         for name, content in left.items():
@@ -202,7 +203,7 @@ class TestDelivering:
         obstore.put(store_of(bucket), f"o/{UPLOADING}", b'{"result_id": "r2"}')
         listings = iter([{}, standing_at(f"{bucket}/o")])
         monkeypatch.setattr(uploads, "standing_at", lambda destination: next(listings))
-        with pytest.raises(OutputError, match="lies there now"):
+        with pytest.raises(OutputError, match=r"what lies there now: mergegraph\.upload\.json"):
             deliver(output, f"{bucket}/o", overwrite=False, tick=lambda: None)
         monkeypatch.undo()
 
@@ -244,6 +245,26 @@ def test_an_output_touches_no_input_in_a_bucket(
             tmp_path, two_models(bucket, tmp_path) + f"o: {{op: save, input: m, path: {path.format(bucket=bucket)}}}"
         )
     assert said in str(caught.value)
+
+
+SAME = [
+    ("s3://b/m/a", "https://b.s3.amazonaws.com/m/a", "the bucket as a host"),
+    ("s3://b/m/a", "https://b.s3.eu-west-1.amazonaws.com/m/a", "the bucket as a host of a region"),
+    ("s3://b/m/a", "https://s3.eu-west-1.amazonaws.com/b/m/a", "the bucket as a folder"),
+    ("s3://b/m/a", "http://127.0.0.1:9000/b/m/a", "the service that AWS_ENDPOINT_URL names"),
+    ("gs://b/m/a", "https://storage.googleapis.com/b/m/a", "a page of Google's"),
+    ("az://b/m/a", "https://account.blob.core.windows.net/b/m/a", "a page of Azure's"),
+    ("az://b/m/a", "abfss://b@account.dfs.core.windows.net/m/a", "Azure's other name for it"),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "_reason"), SAME, ids=[row[2] for row in SAME])
+def test_one_place_is_known_by_each_of_its_addresses(
+    monkeypatch: pytest.MonkeyPatch, one: str, other: str, _reason: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000/")
+    assert output_paths._keys(one) == output_paths._keys(other)
+    assert output_paths._keys(one) != output_paths._keys("https://example.org/b/m/a")
 
 
 def test_two_outputs_lie_beside_each_other_in_a_bucket(bucket: str, tmp_path: Path) -> None:

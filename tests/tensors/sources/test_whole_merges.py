@@ -282,7 +282,7 @@ class TestABucket:
             obstore.put(objects.store_of(bucket), "models/other/config.json", b"theirs")
             other = recipe(tmp_path, *map(str, models), out=f"{bucket}/models/other")
             assert main(["run", str(other)]) == 2, "a model of somebody else's is there"
-            assert "config.json lies there, which no upload of this output has left" in capsys.readouterr().err
+            assert "no upload of this output has left what lies there: config.json" in capsys.readouterr().err
             assert not (tmp_path / "staging").exists(), "nothing was computed"
             there = recipe(tmp_path, *map(str, models), out=f"{bucket}/models/blend")
             assert main(["run", str(there)]) == 0
