@@ -35,13 +35,16 @@ _CLASSES: Mapping[int, type[MergegraphError]] = {1: RunError, 2: OutputError, 3:
 
 @dataclass(frozen=True)
 class Policy:
-    """`retries` of a shard before the run fails. A shard is given a second attempt when it takes `patience` times the
-    median of those that are done, and at least `least_patience_seconds`."""
+    """`retries` of a shard before the run fails. A shard is given another attempt, up to `most_attempts` at once, when
+    the newest takes `patience` times the median of those that are done, and at least `least_patience_seconds`; before
+    any is done, `first_patience_seconds`."""
 
     retries: int = 3
     poll_seconds: float = 5.0
     patience: float = 5.0
     least_patience_seconds: float = 120.0
+    first_patience_seconds: float = 900.0
+    most_attempts: int = 3
 
 
 @dataclass(frozen=True)
@@ -236,19 +239,22 @@ class _Driver:
         self._queue.appendleft(shard)
 
     def _watch(self) -> None:
-        """A second attempt for what takes too long: its worker may be cut off, and the engine may not notice."""
-        if not self._seconds:
-            return
-        patience = max(
-            self._policy.least_patience_seconds, self._policy.patience * statistics.median(self._seconds)
-        )  # fmt: skip
-        now = time.monotonic()
+        """Another attempt for what takes too long: its worker may be cut off, and the engine may not notice."""
+        now, patience = time.monotonic(), self._patience()
+        newest: dict[Shard, float] = {}
+        for running in self._running.values():
+            newest[running.shard] = max(running.began, newest.get(running.shard, 0.0))
         attempts = Counter(running.shard for running in self._running.values())
-        for running in list(self._running.values()):
-            if now - running.began > patience and attempts[running.shard] == 1:
-                attempts[running.shard] += 1
+        for shard, began in newest.items():
+            if now - began > patience and attempts[shard] < self._policy.most_attempts:
                 self._progress.second += 1
-                self._start(running.shard)
+                self._start(shard)
+
+    def _patience(self) -> float:
+        policy = self._policy
+        if not self._seconds:
+            return policy.first_patience_seconds
+        return max(policy.least_patience_seconds, policy.patience * statistics.median(self._seconds))
 
     def _tell(self) -> None:
         self._progress.running = len(self._running)

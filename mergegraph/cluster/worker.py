@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from mergegraph.cluster.pool import Failed, Made
-from mergegraph.errors import DoesNotFit, InputError, Location, MergegraphError, OutputError, Problem, RecipeError
+from mergegraph.errors import DoesNotFit, Location, MergegraphError, Problem
 from mergegraph.execute.devices import devices_for
 from mergegraph.execute.identity import portable
 from mergegraph.execute.running import Options
@@ -21,13 +21,13 @@ from mergegraph.execute.sharing import Part, make_part
 from mergegraph.plan.plan import InputFile
 from mergegraph.plan.task import task_from_json
 from mergegraph.tensors.local_file import opened
+from mergegraph.tensors.sources.retry import GaveUp
 
 _PASSING = {
     errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EPIPE,
     errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EAGAIN,
 }  # fmt: skip
 """What a disk or a network may get over. A full disk does not."""
-_NEVER = (DoesNotFit, InputError, OutputError, RecipeError)
 
 
 def perform(task: str) -> str:
@@ -79,11 +79,9 @@ def _another_kind(kind: str, wanted: str) -> Problem:
 
 def _may_pass(error: MergegraphError) -> bool:
     """Whether what failed was the way to the bytes, and not the bytes."""
-    if isinstance(error, _NEVER):
-        return False
     cause: BaseException | None = error
     while (cause := cause.__cause__) is not None:
-        if isinstance(cause, TimeoutError | ConnectionError) or getattr(cause, "errno", None) in _PASSING:
+        if isinstance(cause, TimeoutError | ConnectionError | GaveUp) or getattr(cause, "errno", None) in _PASSING:
             return True
     return False
 

@@ -98,7 +98,8 @@ def _standing(plan: Plan, output: Output, kind: str, *, overwrite: bool) -> Stan
 
 def _data(partial: Path, layout: Layout, index: int, attempt: Attempt) -> Path | None:
     """Where the bytes of an attempt lie: under its own name, or under the file's, where a finisher was stopped."""
-    return next((path for path in (attempt.data, working_path(partial, layout, index)) if path.is_file()), None)
+    places = (attempt.data, working_path(partial, layout, index))
+    return next((path for path in places if path.is_file() and not path.is_symlink()), None)
 
 
 def adopt(

@@ -50,6 +50,7 @@ def read_range(
     buffer: memoryview,
     file_bytes: int,
     etag: str = "",
+    modified: str = "",
     headers: Mapping[str, str] | None = None,
 ) -> None:
     """Fill `buffer` from byte `offset` of a file of `file_bytes`. Passing or Lasting when the reply is not that.
@@ -60,6 +61,8 @@ def read_range(
     asked = {"Range": f"bytes={offset}-{last}", **(headers or {})}
     if etag and not etag.startswith("W/"):
         asked["If-Match"] = etag
+    elif modified and not etag:
+        asked["If-Unmodified-Since"] = modified
     reply = _Exchange(address, "GET", asked)
     with reply:
         _refuse_status(reply, address)
@@ -67,7 +70,8 @@ def read_range(
             _check_range(reply, offset, last, file_bytes)
         elif reply.status != 200 or offset or len(buffer) != file_bytes:
             raise Lasting(f"the server ignores ranges: it answered {reply.status} with {reply.length_text}", 200)
-        _check_body(reply, len(buffer), etag)
+        _check_version(reply, etag, modified)
+        _check_body(reply, len(buffer))
         reply.fill(buffer)
 
 
@@ -165,10 +169,17 @@ def _check_range(reply: _Exchange, first: int, last: int, file_bytes: int) -> No
         raise Lasting(f"it sent bytes {begin}-{end}, bytes {first}-{last} were asked for")
 
 
-def _check_body(reply: _Exchange, wanted_bytes: int, etag: str) -> None:
+def _check_version(reply: _Exchange, etag: str, modified: str) -> None:
+    """`modified` is what a version is told by where the server gives no ETag."""
+    since = reply.headers.get("last-modified", "")
+    if modified and not etag and since != modified:
+        raise Lasting(f"it was modified {since or 'at a time that is not said'}, {modified} was planned", 412)
     now = reply.headers.get("etag", "")
     if etag and now and now.removeprefix("W/") != etag.removeprefix("W/"):
         raise Lasting(f"its ETag is {now} now, {etag} was planned", 412)
+
+
+def _check_body(reply: _Exchange, wanted_bytes: int) -> None:
     encoding = reply.headers.get("content-encoding", "identity")
     if encoding != "identity":
         raise Lasting(f"it sent the range in the encoding {encoding[:20]!r}")

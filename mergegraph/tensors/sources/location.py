@@ -10,7 +10,10 @@ import re
 from mergegraph.errors import InputError, Problem
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://", re.ASCII)
-_USER = re.compile(r"(https?://)[^/@]*@", re.ASCII | re.IGNORECASE)
+_USER = re.compile(
+    r"((?:https?://(?=[^/@]*@)|[a-z][a-z0-9+.-]*://(?=[^/@:]*:[^/@]*@)))[^/@]*@", re.ASCII | re.IGNORECASE
+)
+"""Whoever stands before a web host; elsewhere only with a password: `az://container@account` is a place."""
 _QUERY = re.compile(r"[?#].*", re.DOTALL)
 
 

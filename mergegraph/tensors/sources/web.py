@@ -75,9 +75,9 @@ class WebFile:
             why = "it gives no Content-Length, so that nothing can be checked"
             raise InputError(Problem(f"{shown(location)} cannot be read by ranges.", why=why, fix=_DOWNLOAD))
         self.file_bytes = length
-        self._etag = headers.get("etag", "")
+        self._etag, self._modified = headers.get("etag", ""), headers.get("last-modified", "")
         named = f"{scheme_of(location)}:{location.partition('://')[2]}"
-        self.identity = f"{named}:{_version(self._etag, headers.get('last-modified', ''), length)}"
+        self.identity = f"{named}:{_version(self._etag, self._modified, length)}"
         self._lock = threading.Lock()
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
@@ -96,7 +96,7 @@ class WebFile:
     def _attempt(self, offset: int, buffer: memoryview) -> None:
         address = self._address
         try:
-            read_range(address, offset, buffer, self.file_bytes, self._etag)
+            read_range(address, offset, buffer, self.file_bytes, self._etag, self._modified)
         except Moved as moved:
             self._ask_again(address)
             raise Passing("it redirects what was resolved before", 0.0) from moved

@@ -122,6 +122,8 @@ SECRETS = [
     ("https://me:abc@host/m", "abc", "a password"),
     ("s3://bucket/m?token=abc", "abc", "a query of a bucket"),
     ("https://host/m#abc", "abc", "a fragment"),
+    ("ssh://me:abc@host/m", "abc", "a password for another scheme"),
+    ("sftp://me:abc@host/m", "abc", "a password for another scheme, again"),
 ]
 
 
