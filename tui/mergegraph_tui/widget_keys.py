@@ -27,6 +27,7 @@ BESIDE: Mapping[str, tuple[type[DOMNode], ...]] = {
     "edit": (GraphCanvas, NodeList, FormView),
     "run": (RailView, GraphCanvas),
     "stats": (HeatMap, TensorList),
+    "search": (),
 }
 """Widgets of a mode, whose keys count together with those of the mode."""
 ALONE: tuple[type[DOMNode], ...] = (FieldInput, YamlPane, PlanDialog, RuleDialog, CurveDialog, ExportDialog)
