@@ -14,7 +14,7 @@ app = typer.Typer(
     name="mergegraph",
     help="Merge fine-tuned models by a declared graph: checked, planned, and run inside a memory budget.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

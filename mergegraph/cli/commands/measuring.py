@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mergegraph.cli.completing import metrics, recipes
 from mergegraph.cli.options import AllowUnrelated, Budget, Json, MaxHeader, Quiet, Sets, Threads, budget_bytes
 from mergegraph.cli.reporting import reporting
 
@@ -28,9 +29,13 @@ def stats(
             "--tier", metavar="1|2", min=1, max=2, help="2: the leading singular values of every matrix too; slower."
         ),
     ] = 1,
-    metric: Annotated[str, typer.Option("--metric", metavar="NAME", help="What the heat map shows.")] = "",
+    metric: Annotated[
+        str, typer.Option("--metric", metavar="NAME", help="What the heat map shows.", autocompletion=metrics)
+    ] = "",
     tensor: Annotated[str, typer.Option("--tensor", metavar="NAME", help="Show one tensor in full.")] = "",
-    sort: Annotated[str, typer.Option("--sort", metavar="METRIC", help="Show the tensors, largest first.")] = "",
+    sort: Annotated[
+        str, typer.Option("--sort", metavar="METRIC", help="Show the tensors, largest first.", autocompletion=metrics)
+    ] = "",
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Rows of a table.")] = 20,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report to look at.")] = None,
     to_json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers as JSON.")] = None,
@@ -52,7 +57,7 @@ def stats(
 
 
 def search(
-    file: Annotated[Path, typer.Argument(metavar="SEARCH", help="The search, a YAML file.")],
+    file: Annotated[Path, typer.Argument(metavar="SEARCH", help="The search, a YAML file.", autocompletion=recipes)],
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="DIR", help="The search's folder. Default: beside its file."),

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from mergegraph.cli.completing import among, recipes
 from mergegraph.cli.options import (
+    EXECUTORS,
     AllowUnrelated,
     Budget,
     Device,
@@ -17,9 +19,11 @@ from mergegraph.cli.options import (
     Local,
     MaxHeader,
     Output,
+    Overwrite,
     Quiet,
     RecipeFile,
     Sets,
+    StrictIntegers,
     Sweeps,
     Threads,
     budget_bytes,
@@ -34,7 +38,9 @@ from mergegraph.tensors.sources.access import accessing
 
 
 def run(
-    recipe: Annotated[Path | None, typer.Argument(metavar="RECIPE", help="The recipe; none with -e.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Argument(metavar="RECIPE", help="The recipe; none with -e.", autocompletion=recipes)
+    ] = None,
     expression: Annotated[
         str | None, typer.Option("-e", "--expression", metavar="EXPR", help='Instead of a recipe: "0.5*a + 0.5*b".')
     ] = None,
@@ -48,7 +54,7 @@ def run(
     threads: Threads = None,
     sets: Sets = None,
     sweeps: Sweeps = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    overwrite: Overwrite = False,
     no_sync: Annotated[bool, typer.Option("--no-sync", help="Faster; a power cut may then lose the output.")] = False,
     allow_non_finite: Annotated[
         bool, typer.Option("--allow-non-finite", help="Count NaN and Inf instead of stopping.")
@@ -56,9 +62,7 @@ def run(
     allow_unrelated: AllowUnrelated = False,
     max_header_mb: MaxHeader = 25,
     fix_known_faults: FixKnownFaults = False,
-    strict_integers: Annotated[
-        bool, typer.Option("--strict-integers", help="Stop where integer tensors differ, instead of warning.")
-    ] = False,
+    strict_integers: StrictIntegers = False,
     verify_output: Annotated[
         bool, typer.Option("--verify-output", help="Read everything back from disk before publishing; compute sha256.")
     ] = False,
@@ -70,7 +74,12 @@ def run(
         typer.Option(metavar="I/N", help="Make only the I-th of N parts of the output files; `finalize` ends it."),
     ] = None,
     executor: Annotated[
-        str, typer.Option(metavar="threads|ray", help="Who computes: this process, or the workers of a Ray cluster.")
+        str,
+        typer.Option(
+            metavar="|".join(EXECUTORS),
+            help="Who computes: this process, or the workers of a Ray cluster.",
+            autocompletion=among(EXECUTORS),
+        ),
     ] = "threads",
     address: Annotated[
         str | None,
@@ -87,7 +96,7 @@ def run(
     """Merge: read the inputs, compute, and write every output of the recipe."""
     with reporting(as_json=as_json), accessing(local=local):
         device = device_for(device, stats=stats)
-        one_of("--executor", executor, ("threads", "ray"))
+        one_of("--executor", executor, EXECUTORS)
         refuse_together(
             shards=shards, executor=executor, stats=stats, sync=not no_sync,
             verify_output=verify_output, expression=expression, address=address, gpus=gpus, device=device,
@@ -118,16 +127,14 @@ def finalize(
     output: Output = None,
     sets: Sets = None,
     sweeps: Sweeps = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    overwrite: Overwrite = False,
     allow_non_finite: Annotated[
         bool, typer.Option("--allow-non-finite", help="Accept parts that hold NaN and Inf.")
     ] = False,
     allow_unrelated: AllowUnrelated = False,
     max_header_mb: MaxHeader = 25,
     fix_known_faults: FixKnownFaults = False,
-    strict_integers: Annotated[
-        bool, typer.Option("--strict-integers", help="Stop where integer tensors differ, instead of warning.")
-    ] = False,
+    strict_integers: StrictIntegers = False,
     no_read_back: Annotated[
         bool, typer.Option("--no-read-back", help="Believe the parts' records: compare lengths and headers only.")
     ] = False,

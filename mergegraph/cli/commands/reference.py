@@ -6,12 +6,15 @@ from typing import Annotated
 
 import typer
 
+from mergegraph.cli.completing import operations
 from mergegraph.cli.reporting import reporting
 from mergegraph.cli.terminal import say_text
 
 
 def ops(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One operation, in full.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One operation, in full.", autocompletion=operations)
+    ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="All operations as one page of Markdown.")] = False,
 ) -> None:
     """List the operations, or describe one in full."""
