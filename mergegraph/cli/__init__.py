@@ -2,7 +2,7 @@
 
 app.py         which commands there are
 commands/      the commands by subject: their options and help
-completing.py  what a shell completes
+shell.py       what a shell completes
 options.py     option types, and option values that are checked by hand
 source.py      a recipe file, or an expression, to a Recipe
 reporting.py   errors to messages and exit codes

@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from mergegraph.cli.completing import among, recipes
+from mergegraph.cli.shell import among, recipes
 from mergegraph.errors import Location, Problem, RecipeError
 from mergegraph.plan.share import Share
 from mergegraph.units import parse_bytes

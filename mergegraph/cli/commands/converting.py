@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from mergegraph.cli.completing import recipes
 from mergegraph.cli.options import FixKnownFaults
 from mergegraph.cli.reporting import reporting
+from mergegraph.cli.shell import recipes
 
 
 def import_(

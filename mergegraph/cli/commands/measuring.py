@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from mergegraph.cli.completing import metrics, recipes
 from mergegraph.cli.options import AllowUnrelated, Budget, Json, MaxHeader, Quiet, Sets, Threads, budget_bytes
 from mergegraph.cli.reporting import reporting
+from mergegraph.cli.shell import metrics, recipes
 
 
 def stats(

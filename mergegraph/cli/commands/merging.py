@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from mergegraph.cli.completing import among, recipes
 from mergegraph.cli.options import (
     EXECUTORS,
     AllowUnrelated,
@@ -33,6 +32,7 @@ from mergegraph.cli.options import (
     share_of,
 )
 from mergegraph.cli.reporting import reporting
+from mergegraph.cli.shell import among, recipes
 from mergegraph.cli.source import chosen_recipe, recipe_from_file
 from mergegraph.tensors.sources.access import accessing
 

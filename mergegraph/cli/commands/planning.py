@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from mergegraph.cli.completing import among
 from mergegraph.cli.options import (
     DIRECTIONS,
     SIZES,
@@ -25,6 +24,7 @@ from mergegraph.cli.options import (
     one_of,
 )
 from mergegraph.cli.reporting import reporting
+from mergegraph.cli.shell import among
 from mergegraph.cli.source import recipe_from_file
 from mergegraph.tensors.sources.access import accessing
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from mergegraph.cli.completing import operations
 from mergegraph.cli.reporting import reporting
+from mergegraph.cli.shell import operations
 from mergegraph.cli.terminal import say_text
 
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from mergegraph.cli.completing import among, recipes
 from mergegraph.cli.options import THEMES
 from mergegraph.cli.reporting import reporting
+from mergegraph.cli.shell import among, recipes
 
 
 def watch(
