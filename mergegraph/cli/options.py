@@ -8,11 +8,17 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from mergegraph.cli.shell import among, recipes
 from mergegraph.errors import Location, Problem, RecipeError
 from mergegraph.plan.share import Share
 from mergegraph.units import parse_bytes
 
-RecipeFile: TypeAlias = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
+DIRECTIONS, SIZES = ("down", "right"), ("pill", "box", "card")
+EXECUTORS, THEMES = ("threads", "ray"), ("dark", "light")
+
+RecipeFile: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.", autocompletion=recipes)
+]
 Output: TypeAlias = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="DIR", help="Where the output goes, for a recipe with one save."),
@@ -23,7 +29,13 @@ Budget: TypeAlias = Annotated[
         metavar="SIZE", help="Memory for tiles, as 512MiB or 2GiB. Default: 2GiB or a quarter of what is free."
     ),
 ]
-Device: TypeAlias = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N|:all]", help="Where to compute.")]
+Device: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda[:N|:all]", help="Where to compute.",
+        autocompletion=among(("auto", "cpu", "cuda", "cuda:all")),
+    ),
+]  # fmt: skip
 DeviceBudget: TypeAlias = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Memory of each device. Default: nine tenths of what is free there.")
 ]
@@ -42,6 +54,10 @@ MaxHeader: TypeAlias = Annotated[
     typer.Option(
         "--max-header-mb", min=1, max=100, metavar="MB", help="The longest safetensors header or index to read."
     ),
+]
+Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+StrictIntegers: TypeAlias = Annotated[
+    bool, typer.Option("--strict-integers", help="Stop where integer tensors differ, instead of warning.")
 ]
 AllowUnrelated: TypeAlias = Annotated[
     bool, typer.Option("--allow-unrelated", help="Only warn where models have different bases or architectures.")
@@ -73,6 +89,17 @@ def device_name(text: str) -> str:
         return text
     fix = "--device auto, cpu, cuda, cuda:0 or cuda:all"
     raise RecipeError(Problem(f'There is no device "{text}".', Location(f"--device {text}"), fix=fix))
+
+
+def device_for(text: str, *, stats: bool) -> str:
+    """`device_name`; with `--stats` the processor, for it counts them. RecipeError where another one is asked for."""
+    if not stats:
+        return device_name(text)
+    if text in ("auto", "cpu"):
+        return "cpu"
+    why = "the processor counts them while it computes the tiles"
+    at = Location(f"--device {text}")
+    raise RecipeError(Problem("--stats does not go with a device.", at, why=why, fix="--device cpu"))
 
 
 def one_of(option: str, value: str | None, known: tuple[str, ...]) -> None:

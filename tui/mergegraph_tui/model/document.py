@@ -111,10 +111,6 @@ class Document:
             self.edit(text, label)
         self._typed_at = now
 
-    def end_typing(self) -> None:
-        """What is typed next is a step of its own."""
-        self._typed_at = None
-
     @property
     def can_undo(self) -> str:
         """The name of the edit that undo takes back; "" when there is none."""
