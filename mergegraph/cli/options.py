@@ -75,6 +75,17 @@ def device_name(text: str) -> str:
     raise RecipeError(Problem(f'There is no device "{text}".', Location(f"--device {text}"), fix=fix))
 
 
+def device_for(text: str, *, stats: bool) -> str:
+    """`device_name`; with `--stats` the processor, for it counts them. RecipeError where another one is asked for."""
+    if not stats:
+        return device_name(text)
+    if text in ("auto", "cpu"):
+        return "cpu"
+    why = "the processor counts them while it computes the tiles"
+    at = Location(f"--device {text}")
+    raise RecipeError(Problem("--stats does not go with a device.", at, why=why, fix="--device cpu"))
+
+
 def one_of(option: str, value: str | None, known: tuple[str, ...]) -> None:
     """RecipeError for a value that an option does not have."""
     if value is not None and value not in known:

@@ -37,6 +37,36 @@ def recipe_from_file(
     return load_recipe(path, sets=sets, sweeps=sweeps)
 
 
+def chosen_recipe(
+    recipe: Path | None,
+    expression: str | None,
+    models: Sequence[str],
+    output: Path | None,
+    sets: Sequence[str],
+    sweeps: Sequence[str],
+    *,
+    fix_known_faults: bool,
+) -> Recipe:
+    """The recipe of `run`: its file, or what stands after `-e`. RecipeError where neither or both are given."""
+    if expression is not None:
+        _only_expression(recipe, sets, sweeps)
+        return recipe_from_expression(expression, models, output)
+    if recipe is None:
+        fix = 'mergegraph run merge.yaml, or mergegraph run -e "0.5*a + 0.5*b" -m a=DIR -m b=DIR -o out'
+        raise RecipeError(Problem("Nothing says what to run.", fix=fix))
+    return recipe_from_file(recipe, sets, sweeps, fix_known_faults=fix_known_faults)
+
+
+def _only_expression(recipe: Path | None, sets: Sequence[str], sweeps: Sequence[str]) -> None:
+    """An expression stands alone: there is no file to change."""
+    if recipe is not None:
+        raise RecipeError(Problem(f"Both {recipe} and -e say what to run.", fix="leave one of them out"))
+    if sets or sweeps:
+        raise RecipeError(
+            Problem("--set and --sweep change a recipe file.", fix="write the numbers into the expression")
+        )
+
+
 def recipe_from_expression(text: str, models: Sequence[str], output: Path | None) -> Recipe:
     """The recipe of `-e TEXT -m NAME=REF … -o OUT`, paths relative to the current folder."""
     from mergegraph.recipe.command_line import from_expression
