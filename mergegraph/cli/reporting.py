@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 failed while running, 2 the recipe or the command line is 
 
 from __future__ import annotations
 
-import io
 import signal
 import textwrap
 import threading
@@ -14,7 +13,7 @@ import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import typer
 
@@ -63,15 +62,17 @@ def _bug(error: Exception, *, as_json: bool) -> NoReturn:
     raise typer.Exit(1) from error
 
 
-def usage_error(error: Exception) -> int:
-    """What typer says of a command line that it cannot read, with nothing in it that a terminal would obey. The exit
-    code; any other exception is raised again."""
-    show: Any = getattr(error, "show", None)
-    if show is None:
+def usage_error(error: Exception, app: typer.Typer) -> int:
+    """Say what is wrong with a command line that typer cannot read; the exit code. Any other exception is raised."""
+    from mergegraph.cli.usage import usage_problem
+
+    if type(error).__name__ == "NoArgsIsHelpError":
+        note(str(getattr(error, "message", "")))
+        return 2
+    problem = usage_problem(error, getattr(typer.main.get_command(app), "commands", {}))
+    if problem is None:
         raise error
-    said = io.StringIO()
-    show(file=said)
-    note(said.getvalue().rstrip("\n"))
+    note(str(problem))
     return int(getattr(error, "exit_code", 2))
 
 
