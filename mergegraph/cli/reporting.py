@@ -12,13 +12,14 @@ import threading
 import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 import typer
 
 from mergegraph.cli.terminal import note, say_json
-from mergegraph.errors import DoesNotFit, Interrupted, MergegraphError, Problem, RunError, on_one_line
+from mergegraph.errors import DoesNotFit, Interrupted, MergegraphError, Problem, RecipeError, RunError, on_one_line
 from mergegraph.runs.ending import error_json
 
 
@@ -27,6 +28,7 @@ def reporting(*, as_json: bool = False) -> Generator[None]:
     """Run the body of a command; `as_json` says an error on stdout too, as the last object."""
     try:
         with _terminated_as_error():
+            _stand_somewhere()
             yield
     except MergegraphError as error:
         _end(error, as_json=as_json)
@@ -43,6 +45,15 @@ def reporting(*, as_json: bool = False) -> Generator[None]:
         _end(RunError(Problem(f"{error.filename}: {error.strerror}.")), as_json=as_json)
     except Exception as error:
         _bug(error, as_json=as_json)
+
+
+def _stand_somewhere() -> None:
+    """RecipeError where the working folder was removed: paths lead nowhere, and torch does not load."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        problem = Problem("The folder that this was started in is gone.", fix="cd into a folder that is there")
+        raise RecipeError(problem) from None
 
 
 def _end(error: MergegraphError, *, as_json: bool) -> NoReturn:
