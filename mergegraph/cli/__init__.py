@@ -5,7 +5,7 @@ commands/      the commands by subject: their options and help
 shell.py       what a shell completes
 options.py     option types, and option values that are checked by hand
 source.py      a recipe file, or an expression, to a Recipe
-reporting.py   errors to messages and exit codes
+reporting.py   errors to messages and exit codes; usage.py: a command line that cannot be read
 making.py      `run`, once there is a plan: here, on a cluster (clustering.py), or one part of it (sharding.py)
 parts.py       what is looked at before parts are made or put together
 running.py     the plan is executed under a reporter
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         terminal.note(f"What was to be shown could not be written: {error.strerror}.")
         return 1
     except Exception as error:
-        return usage_error(error)
+        return usage_error(error, app)
     return code if isinstance(code, int) and code else int(bool(terminal.lost))
 
 

@@ -73,14 +73,22 @@ Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print err
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on stdout, one object a line.")]
 
 
+_LEAST_BYTES, _MOST_GIB = 1 << 16, 64
+"""A number without a unit that is smaller is none of bytes: up to 64 it is one of GiB, in somebody's mind."""
+
+
 def budget_bytes(text: str | None, option: str = "--budget") -> int | None:
     """The bytes that `--budget` means, or another option. RecipeError says which forms are accepted."""
     if text is None:
         return None
+    at = Location(f"{option} {text}")
+    if text.isdecimal() and 0 < int(text[:9]) < _LEAST_BYTES:
+        fix = f"{option} {text}{'GiB' if int(text) <= _MOST_GIB else 'MiB'}"
+        raise RecipeError(Problem(f"{text} is a number of bytes.", at, why="nothing fits into so few", fix=fix))
     try:
         return parse_bytes(text)
     except ValueError as error:
-        raise RecipeError(Problem(f"{error}.", Location(f"{option} {text}"), fix=f"{option} 2GiB")) from error
+        raise RecipeError(Problem(f"{error}.", at, fix=f"{option} 2GiB")) from error
 
 
 def device_name(text: str) -> str:

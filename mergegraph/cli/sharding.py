@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -68,7 +69,7 @@ def make_share(plan: Plan, sharing: Sharing, *, as_json: bool, quiet: bool) -> N
     if as_json:
         say_json(_report_json(plan, report))
     elif not quiet:
-        say(*_summary(part.plan, sharing.share, report))
+        say(*_summary(part.plan, sharing.share, report, plan.outputs[0].at.file))
 
 
 def put_together(plan: Plan, finishing: Finishing, *, as_json: bool, quiet: bool) -> None:
@@ -117,7 +118,7 @@ def _report_json(plan: Plan, report: PartReport) -> dict[str, object]:
     }
 
 
-def _summary(part: Plan, share: Share, report: PartReport) -> Iterator[str]:
+def _summary(part: Plan, share: Share, report: PartReport, recipe: str) -> Iterator[str]:
     """Which files were made, how long it took, and what comes next."""
     made = sum([len(files) for files in report.made.values()])
     already = sum([len(files) for files in report.already.values()])
@@ -132,4 +133,4 @@ def _summary(part: Plan, share: Share, report: PartReport) -> Iterator[str]:
         f"  memory {format_bytes(report.measured_bytes)} measured, of {format_bytes(report.reserved_bytes)} reserved + "
         f"{format_bytes(report.budget_bytes)} budget"
     )
-    yield "  when every part is done: mergegraph finalize RECIPE"
+    yield f"  when every part is done: mergegraph finalize {shlex.quote(recipe)}"
