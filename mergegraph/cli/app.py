@@ -31,6 +31,7 @@ from mergegraph.cli.options import (
 from mergegraph.cli.reporting import reporting
 from mergegraph.cli.source import recipe_from_expression, recipe_from_file
 from mergegraph.cli.terminal import say, say_text
+from mergegraph.cli.trying import try_models
 from mergegraph.errors import Location, Problem, RecipeError
 from mergegraph.tensors.sources.access import accessing
 
@@ -481,6 +482,9 @@ def search(
         show_search(file, output, png, retry_rejected=retry_rejected, as_json=as_json, quiet=quiet)
 
 
+app.command("try")(try_models)
+
+
 @app.command("import")
 def import_(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration of mergekit, a YAML file.")],
@@ -531,10 +535,17 @@ def ops(
 @app.command()
 def schema(
     search: Annotated[bool, typer.Option("--search", help="Of a search, not of a recipe.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The reference of recipes, a page of Markdown.")] = False,
 ) -> None:
     """Print the JSON Schema of a recipe, for editors."""
     with reporting():
         import json
+
+        if markdown:
+            from mergegraph.cli.recipe_page import recipe_page
+
+            say_text(recipe_page())
+            return
 
         if search:
             from mergegraph.cli.search_schema import search_schema

@@ -1,4 +1,4 @@
-"""Models with random weights in the shapes that people merge, written by transformers itself, and fine-tunes of them."""
+"""Models with random weights in the shapes that people merge, as transformers writes them, and fine-tunes of them."""
 
 from __future__ import annotations
 
