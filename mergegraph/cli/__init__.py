@@ -22,10 +22,11 @@ importing.py   `import`
 converting.py  `convert`
 pushing.py     `push`
 ops.py         `ops`: the operations; signature.py reads their fields
-schema.py      `schema`: the JSON Schema of a recipe; search_schema.py: of a search
+schema.py      `schema`: the JSON Schema of a recipe; search_schema.py: of a search; recipe_page.py: docs/recipe.md
 searching.py   `search`: a search run, and its table on a terminal
 demo.py        `demo`: recipes of the repository run and measured; demo_search.py: its searches
 handbook.py    `ops --markdown`
+trying.py      `try`: models go on with a text; completing.py asks transformers
 terminal.py    writing to stdout and stderr
 lean.py        torch without what no command uses
 """

@@ -8,6 +8,7 @@ import typer
 
 from mergegraph.cli.commands import converting, measuring, merging, outputs, planning, reference, watching
 from mergegraph.cli.terminal import say
+from mergegraph.cli.trying import try_models
 
 # Without markup, typer leaves rich alone: with it, --help takes 0.15 s more.
 app = typer.Typer(
@@ -49,6 +50,7 @@ app.command()(outputs.push)
 app.command()(outputs.info)
 app.command()(measuring.stats)
 app.command()(measuring.search)
+app.command("try")(try_models)
 app.command("import")(converting.import_)
 app.command()(converting.convert)
 app.command()(reference.ops)

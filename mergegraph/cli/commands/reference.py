@@ -26,11 +26,17 @@ def ops(
 
 def schema(
     search: Annotated[bool, typer.Option("--search", help="Of a search, not of a recipe.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The reference of recipes, a page of Markdown.")] = False,
 ) -> None:
     """Print the JSON Schema of a recipe, for editors."""
     with reporting():
         import json
 
+        if markdown:
+            from mergegraph.cli.recipe_page import recipe_page
+
+            say_text(recipe_page())
+            return
         if search:
             from mergegraph.cli.search_schema import search_schema
 
