@@ -102,6 +102,8 @@ def test_pause_stop_and_go_on(workshop: Workshop) -> None:
     assert shown.began >= run.began
     assert shown.resident_bytes > 10 << 20
     assert run.outputs == (workshop.output,)
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, run.pid) == min(own + runs.GIVES_WAY, 19), "keys come before computing"
     assert runs.find(Path("out")) == runs.find(Path("out.partial")) == run
     assert run.end() is None
     assert runs.pause(run)
