@@ -107,6 +107,9 @@ def run(
         typer.Option(metavar="HOST:PORT|auto", help="The Ray cluster. Default: a new one on this machine alone."),
     ] = None,
     gpus: Annotated[float, typer.Option(min=0, metavar="N", help="Devices that each Ray worker takes.")] = 0,
+    no_read_back: Annotated[
+        bool, typer.Option("--no-read-back", help="Believe the records of Ray's workers: compare lengths and headers.")
+    ] = False,
     local: Local = False,
     download: Annotated[
         bool, typer.Option("--download", help="Put what is read of the Hub into its cache, and check the sha256.")
@@ -122,6 +125,7 @@ def run(
         refuse_together(
             shards=shards, executor=executor, stats=stats, sync=not no_sync,
             verify_output=verify_output, expression=expression, address=address, gpus=gpus, device=device,
+            reads_back=not no_read_back,
         )  # fmt: skip
         share = share_of(shards) if shards is not None else None
         budgeted, device_budgeted = budget_bytes(budget), budget_bytes(device_budget, "--device-budget")
@@ -163,6 +167,7 @@ def run(
             clustering = Clustering(
                 address, threads or 0, gpus or float(device == "cuda"), device, device_budgeted, overwrite=overwrite,
                 allow_non_finite=allow_non_finite, verify_output=verify_output, strict_integers=strict_integers,
+                reads_back=not no_read_back,
             )  # fmt: skip
             run_on_cluster(planned, clustering, as_json=as_json, quiet=quiet)
             return
@@ -272,18 +277,22 @@ def plan(
         typer.Option(metavar="N", min=1, max=100_000, help="Also how long up to N workers of a cluster would take."),
     ] = None,
     bandwidth: Annotated[
-        str, typer.Option(metavar="SIZE", help="Of each worker to and from the storage, a second.")
-    ] = "1GB",
+        str | None,
+        typer.Option(metavar="SIZE", help="Of each worker to and from the storage: 2GB/s, 10Gbit/s. Default: 1GB/s."),
+    ] = None,
     storage: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Of the storage for all workers, a second. Default: no limit.")
     ] = None,
-    price: Annotated[float, typer.Option(metavar="P", min=0, max=1e9, help="Of a worker, an hour.")] = 0.0,
+    price: Annotated[float | None, typer.Option(metavar="P", min=0, max=1e9, help="Of a worker, an hour.")] = None,
     local: Local = False,
     as_json: Json = False,
 ) -> None:
     """Show what a run would read, compute, write and hold in memory. Exit code 3 when it does not fit."""
     with reporting(as_json=as_json), accessing(local=local, headers_only=True):
         budgeted = budget_bytes(budget)
+        from mergegraph.cli.simulating import cluster_of, show_simulated
+
+        cluster = cluster_of(workers, bandwidth=bandwidth, storage=storage, price=price, threads=threads)
         source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
         from mergegraph.cli.checking import show_plan
         from mergegraph.pipeline import plan as make_plan
@@ -297,13 +306,8 @@ def plan(
             max_header_bytes=max_header_mb * 1_000_000,
         )
         show_plan(planned, explained=explain, as_json=as_json)
-        if workers is not None:
-            from mergegraph.cli.simulating import show_simulated
-            from mergegraph.plan.simulate import Machine
-
-            pace = budget_bytes(bandwidth, "--bandwidth") or 1
-            machine = Machine(pace, threads or 4, price=price)
-            show_simulated(planned, workers, machine, budget_bytes(storage, "--storage"), as_json=as_json)
+        if cluster is not None:
+            show_simulated(planned, cluster, as_json=as_json)
 
 
 @app.command()
