@@ -12,6 +12,7 @@ import errno
 import fcntl
 import json
 import os
+import socket
 import threading
 import time
 import uuid
@@ -241,7 +242,8 @@ def _nobody_waits(partial: Path) -> Problem:
     final = partial.with_name(partial.name.removesuffix(".partial"))
     return Problem(
         f"Nobody makes {final} any more: {partial / ATTEMPTS} is gone.",
-        why="the output was finished, or given up, before this shard was",
+        why=f"the output was finished, or given up, before this shard was; or {socket.gethostname()} does not see the "
+        "disk that it lies on",
         fix=f"mergegraph verify {final}, to see that it is whole; nothing else is to be done then",
     )
 
