@@ -5,14 +5,15 @@ Needs no checkpoints; one that opens says its space.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from shutil import get_terminal_size
 from typing import Any, Protocol, cast
 
 from mergegraph.cli.rail import ASCII, rail
-from mergegraph.cli.terminal import heading, say, say_styled
+from mergegraph.cli.terminal import can_draw, heading, say, say_styled
 from mergegraph.errors import InputError, on_one_line
 from mergegraph.expr import Space
 from mergegraph.fields import FieldModel, Rule
@@ -56,6 +57,7 @@ class Look:
 
 def show_graph(recipe: Recipe, look: Look, *, max_header_bytes: int) -> None:
     """Draw the nodes that a save needs; the others are warnings, and are named below."""
+    look = look if can_draw(sys.stdout) else replace(look, ascii_only=True)
     graph = build(recipe, stored_spaces(recipe, max_header_bytes))
     drawn = fold(graph)
     lines = None if look.rail else _boxes(graph, look)

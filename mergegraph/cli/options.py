@@ -8,11 +8,17 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from mergegraph.cli.shell import among, recipes
 from mergegraph.errors import Location, Problem, RecipeError
 from mergegraph.plan.share import Share
 from mergegraph.units import parse_bytes
 
-RecipeFile: TypeAlias = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
+DIRECTIONS, SIZES = ("down", "right"), ("pill", "box", "card")
+EXECUTORS, THEMES = ("threads", "ray"), ("dark", "light")
+
+RecipeFile: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.", autocompletion=recipes)
+]
 Output: TypeAlias = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="DIR", help="Where the output goes, for a recipe with one save."),
@@ -23,7 +29,13 @@ Budget: TypeAlias = Annotated[
         metavar="SIZE", help="Memory for tiles, as 512MiB or 2GiB. Default: 2GiB or a quarter of what is free."
     ),
 ]
-Device: TypeAlias = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N|:all]", help="Where to compute.")]
+Device: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda[:N|:all]", help="Where to compute.",
+        autocompletion=among(("auto", "cpu", "cuda", "cuda:all")),
+    ),
+]  # fmt: skip
 DeviceBudget: TypeAlias = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Memory of each device. Default: nine tenths of what is free there.")
 ]
@@ -43,6 +55,10 @@ MaxHeader: TypeAlias = Annotated[
         "--max-header-mb", min=1, max=100, metavar="MB", help="The longest safetensors header or index to read."
     ),
 ]
+Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+StrictIntegers: TypeAlias = Annotated[
+    bool, typer.Option("--strict-integers", help="Stop where integer tensors differ, instead of warning.")
+]
 AllowUnrelated: TypeAlias = Annotated[
     bool, typer.Option("--allow-unrelated", help="Only warn where models have different bases or architectures.")
 ]
@@ -57,14 +73,22 @@ Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print err
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on stdout, one object a line.")]
 
 
+_LEAST_BYTES, _MOST_GIB = 1 << 16, 64
+"""A number without a unit that is smaller is none of bytes: up to 64 it is one of GiB, in somebody's mind."""
+
+
 def budget_bytes(text: str | None, option: str = "--budget") -> int | None:
     """The bytes that `--budget` means, or another option. RecipeError says which forms are accepted."""
     if text is None:
         return None
+    at = Location(f"{option} {text}")
+    if text.isdecimal() and 0 < int(text[:9]) < _LEAST_BYTES:
+        fix = f"{option} {text}{'GiB' if int(text) <= _MOST_GIB else 'MiB'}"
+        raise RecipeError(Problem(f"{text} is a number of bytes.", at, why="nothing fits into so few", fix=fix))
     try:
         return parse_bytes(text)
     except ValueError as error:
-        raise RecipeError(Problem(f"{error}.", Location(f"{option} {text}"), fix=f"{option} 2GiB")) from error
+        raise RecipeError(Problem(f"{error}.", at, fix=f"{option} 2GiB")) from error
 
 
 def device_name(text: str) -> str:
@@ -73,6 +97,17 @@ def device_name(text: str) -> str:
         return text
     fix = "--device auto, cpu, cuda, cuda:0 or cuda:all"
     raise RecipeError(Problem(f'There is no device "{text}".', Location(f"--device {text}"), fix=fix))
+
+
+def device_for(text: str, *, stats: bool) -> str:
+    """`device_name`; with `--stats` the processor, for it counts them. RecipeError where another one is asked for."""
+    if not stats:
+        return device_name(text)
+    if text in ("auto", "cpu"):
+        return "cpu"
+    why = "the processor counts them while it computes the tiles"
+    at = Location(f"--device {text}")
+    raise RecipeError(Problem("--stats does not go with a device.", at, why=why, fix="--device cpu"))
 
 
 def one_of(option: str, value: str | None, known: tuple[str, ...]) -> None:

@@ -6,20 +6,20 @@ Exit codes: 0 done, 1 failed while running, 2 the recipe or the command line is 
 
 from __future__ import annotations
 
-import io
 import signal
 import textwrap
 import threading
 import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import typer
 
 from mergegraph.cli.terminal import note, say_json
-from mergegraph.errors import DoesNotFit, Interrupted, MergegraphError, Problem, RunError, on_one_line
+from mergegraph.errors import DoesNotFit, Interrupted, MergegraphError, Problem, RecipeError, RunError, on_one_line
 from mergegraph.runs.ending import error_json
 
 
@@ -28,6 +28,7 @@ def reporting(*, as_json: bool = False) -> Generator[None]:
     """Run the body of a command; `as_json` says an error on stdout too, as the last object."""
     try:
         with _terminated_as_error():
+            _stand_somewhere()
             yield
     except MergegraphError as error:
         _end(error, as_json=as_json)
@@ -44,6 +45,15 @@ def reporting(*, as_json: bool = False) -> Generator[None]:
         _end(RunError(Problem(f"{error.filename}: {error.strerror}.")), as_json=as_json)
     except Exception as error:
         _bug(error, as_json=as_json)
+
+
+def _stand_somewhere() -> None:
+    """RecipeError where the working folder was removed: paths lead nowhere, and torch does not load."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        problem = Problem("The folder that this was started in is gone.", fix="cd into a folder that is there")
+        raise RecipeError(problem) from None
 
 
 def _end(error: MergegraphError, *, as_json: bool) -> NoReturn:
@@ -63,15 +73,17 @@ def _bug(error: Exception, *, as_json: bool) -> NoReturn:
     raise typer.Exit(1) from error
 
 
-def usage_error(error: Exception) -> int:
-    """What typer says of a command line that it cannot read, with nothing in it that a terminal would obey. The exit
-    code; any other exception is raised again."""
-    show: Any = getattr(error, "show", None)
-    if show is None:
+def usage_error(error: Exception, app: typer.Typer) -> int:
+    """Say what is wrong with a command line that typer cannot read; the exit code. Any other exception is raised."""
+    from mergegraph.cli.usage import usage_problem
+
+    if type(error).__name__ == "NoArgsIsHelpError":
+        note(str(getattr(error, "message", "")))
+        return 2
+    problem = usage_problem(error, getattr(typer.main.get_command(app), "commands", {}))
+    if problem is None:
         raise error
-    said = io.StringIO()
-    show(file=said)
-    note(said.getvalue().rstrip("\n"))
+    note(str(problem))
     return int(getattr(error, "exit_code", 2))
 
 

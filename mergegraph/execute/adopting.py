@@ -6,6 +6,7 @@ What is left of a run then is to finish it: `run` finds every tensor on disk, an
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -238,7 +239,8 @@ def _parts_to_run(plan: Plan, found: Sequence[Standing]) -> str:
     counts = Counter(int(part.rpartition("/")[2]) for part in told.elements() if part.rpartition("/")[2].isdigit())
     count = counts.most_common(1)[0][0] if counts else len(shards)
     wanted = sorted({shards.index(shard) % count + 1 for shard in missing_shards(found)})
-    lines = [f"mergegraph run RECIPE --shards {number}/{count}" for number in wanted[:_SHOWN]]
+    recipe = shlex.quote(plan.outputs[0].at.file)
+    lines = [f"mergegraph run {recipe} --shards {number}/{count}" for number in wanted[:_SHOWN]]
     more = [f"and {len(wanted) - _SHOWN} more"] if len(wanted) > _SHOWN else []
     return "\n".join(["run these, with the options that the others had:", *lines, *more])
 

@@ -8,10 +8,14 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from mergegraph.dtypes import SAVE_NAMES
+from mergegraph.errors import Unfit, did_you_mean
 from mergegraph.expr import Expr, Space, linear
 from mergegraph.fields import Either
 from mergegraph.methods.base import Method, Parameters
 from mergegraph.units import parse_bytes
+
+_LEAST_SHARD = 16
+"""Bytes. Whoever writes `5` or `10` means gigabytes."""
 
 
 class Save(Method):
@@ -28,9 +32,13 @@ class Save(Method):
     input: Either = Field(description="what is written")
     path: str = Field(default="", description="the folder to make, relative to the recipe; -o overrides it")
     dtype: str | None = Field(
-        default=None, description="one dtype for every floating tensor; default: the trunk's, per tensor"
+        default=None,
+        description="one dtype for every floating tensor: bfloat16, float16, float32, …; default: as in the base, or "
+        "the first input",
     )
-    max_shard_size: str = Field(default="5GB", description="a file is closed before it would grow past this")
+    max_shard_size: str = Field(
+        default="5GB", description="5GB, 500MB, 2GiB: a file is closed before it would grow past this"
+    )
     files_from: str | None = Field(default=None, description="the load node whose config, tokenizer and card are used")
     tokenizer_from: str | None = Field(default=None, description="the load node whose tokenizer is used")
     chat_template: str | None = Field(default=None, description="a file with the chat template to write instead")
@@ -46,14 +54,19 @@ class Save(Method):
     @classmethod
     def _known_dtype(cls, name: str | None) -> str | None:
         if name is not None and name not in SAVE_NAMES:
-            raise ValueError(f'"{name}" is not a dtype to save in; there are {", ".join(SAVE_NAMES)}')
+            raise Unfit(f'"{name}" is not a dtype to save in', _nearest_dtype(name))
         return name
 
     @field_validator("max_shard_size", mode="before")
     @classmethod
     def _size(cls, size: object) -> object:
         if isinstance(size, int | str) and not isinstance(size, bool):
-            parse_bytes(size)
+            try:
+                parse_bytes(size)
+            except ValueError as error:
+                raise Unfit(str(error), "write `max_shard_size: 5GB`") from error
+            if isinstance(size, int) and size < _LEAST_SHARD:
+                raise Unfit(f"{size} is a number of bytes", f"write `max_shard_size: {size}GB`")
             return str(size)
         return size
 
@@ -64,3 +77,13 @@ class Save(Method):
     @property
     def max_shard_bytes(self) -> int:
         return parse_bytes(self.max_shard_size)
+
+
+def _nearest_dtype(name: str) -> str:
+    """What to type for `name`: a dtype spelt nearly so, one that it is called elsewhere, or all there are."""
+    called = {"half": "float16", "float": "float32", "single": "float32", "double": "float64", "f16": "float16",
+              "f32": "float32", "fp8": "float8_e4m3fn", "float8": "float8_e4m3fn"}  # fmt: skip
+    known = did_you_mean(called.get(name.lower(), name), SAVE_NAMES)
+    if known.startswith("Did"):
+        return known
+    return f"write one of {', '.join(SAVE_NAMES)}; a tool that quantises takes the merged model"

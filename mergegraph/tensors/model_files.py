@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mergegraph.errors import InputError, Problem
 from mergegraph.tensors import foreign
-from mergegraph.tensors.sources.place import Place
+from mergegraph.tensors.sources.place import Place, RemotePath
 
 _STEMS = ("model", "diffusion_pytorch_model", "consolidated")
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
@@ -120,5 +120,13 @@ def _no_weights(folder: Place, names: list[str]) -> Problem:
     return Problem(
         f"{folder} has no .safetensors file.",
         why=f"it holds {shown}" if names else "it is empty",
-        fix="\n".join(["name one of the folders in it:", *below[:_SHOWN_NAMES]]) if below else "name a model's folder",
+        fix="\n".join(["name one of the folders in it:", *below[:_SHOWN_NAMES]]) if below else _beside(folder),
     )
+
+
+def _beside(folder: Place) -> str:
+    """The folders of models that lie beside a folder without one."""
+    if isinstance(folder, RemotePath):
+        return "name a model's folder"
+    near = sorted({str(path.parent) for path in folder.parent.glob("*/model*.safetensors")})
+    return "\n".join(["name a model's folder, such as", *near[:3]]) if near else "name a model's folder"
