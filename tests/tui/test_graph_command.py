@@ -85,6 +85,25 @@ def test_the_command_draws_boxes_and_lines(capsys: pytest.CaptureFixture[str], m
     assert "│ Δ learnt" in drawn("--size", "box")
 
 
+CYCLE = """mergegraph: 1
+models: {a: /nowhere}
+nodes:
+  z: {op: scale, input: z2, by: 0.5}
+  z2: {op: soup, inputs: [z, a]}
+  out: {op: save, input: z, path: out}
+"""
+
+
+@pytest.mark.usefixtures("with_boxes")
+def test_a_cycle_is_drawn_above_what_is_said_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "cycle.yaml"
+    path.write_text(CYCLE)
+    assert main(["graph", str(path), "--size", "box"]) == 2
+    shown = capsys.readouterr()
+    same_as(shown.out, "cycle")
+    assert "form a cycle" in shown.err
+
+
 @pytest.mark.parametrize(("option", "value"), [("--direction", "up"), ("--size", "huge")])
 def test_a_value_that_an_option_does_not_have_is_refused(
     option: str, value: str, capsys: pytest.CaptureFixture[str]
