@@ -211,10 +211,10 @@ class Painting:
             self._text(box.x, row, glyph, self._edge(node), node.name)
         start, width = (box.x + 1, box.width - 1) if joined else (box.x, box.width)
         end = self.glyphs.fitted(stub_text(self._stubs.get(node.name, ())), width - 4)
-        label = [*self.glyphs.fitted(f"{self.glyphs.icon(node)} {node.name}", width - 1 - len(end)), *end]
-        left = start + (width - len(label)) // 2
-        self._text(left, middle, label, style, node.name)
-        self._text(left + len(label), middle, self._sign(node), style, node.name)
+        label = self.glyphs.fitted(f"{self.glyphs.icon(node)} {node.name}", width - 1 - len(end))
+        left = start + (width - len(label) - len(end)) // 2
+        shown = [*label, self._sign(node), *end]
+        self._text(left, middle, shown, style, node.name)
         if node.name == self.cursor:
             self._text(left - 1, middle, self.glyphs.pins["right"], style, node.name)
 

@@ -142,7 +142,7 @@ def shown_lines(node: DrawnNode, size: Size) -> list[str]:
 
 def stub_text(stubs: Sequence[str]) -> str:
     """What a pill says behind its name of the wires that close a cycle; no longer than a line of a box."""
-    said = "".join(f"  {each}" for each in stubs)
+    said = "".join(f" {each}" for each in stubs)
     return said if len(said) <= _WIDEST_LINE else f"{said[: _WIDEST_LINE - 1]}…"
 
 
@@ -150,8 +150,9 @@ def node_size(node: DrawnNode, size: Size, direction: Direction, stubs: Sequence
     """Width and height of a node's box, with room for its pins and its `stubs`."""
     pins, name = len(node.inputs), min(_WIDEST_NAME, len(node.name))
     if size == "pill":
+        end = stub_text(stubs)
         # Several wires from the left are joined in a column of their own.
-        width, height = name + 4 + (direction == "right" and pins > 1) + len(stub_text(stubs)), 1
+        width, height = name + 4 + (direction == "right" and pins > 1) + len(end) + bool(end), 1
         return (max(width, pins), height) if direction == "down" else (width, max(height, pins))
     lines = [*shown_lines(node, size), *stubs]
     width = max([name + 8, *(min(_WIDEST_LINE, len(line)) + 4 for line in lines)])
