@@ -117,8 +117,10 @@ def comparison_lines(a: LoadedRecord, b: LoadedRecord, choice: Choice, width: in
     room = max(12, min(30, width - 28))
     found = compare(a.record, b.record)
     lines: list[Line] = [*_named("A", a, width), *_named("B", b, width), ()]
+    is_apart = not a.by_name.keys() & b.by_name.keys()
     alone = [f"{len(names)} only in {which}" for which, names in (("A", found.only_a), ("B", found.only_b)) if names]
-    notes = [*(f"note: {on_one_line(note)}" for note in found.notes), *([", ".join(alone)] if alone else [])]
+    notes = ["no tensor is in both: only the wholes can be compared"] if is_apart else []
+    notes += [*(f"note: {on_one_line(note)}" for note in found.notes), *([", ".join(alone)] if alone else [])]
     lines += [((line, "warning"),) for note in notes for line in wrap(note, width - 2, subsequent_indent="  ")]
     lines.append(((f"{'whole model':<{room}} {'A':>8} {'B':>8} {'A - B':>9}", "dim"),))
     first = [each for name in (choice.metric.name, *FIRST) for each in found.whole if each.metric is METRICS[name]]
