@@ -21,6 +21,13 @@ class OpeningScreen(PlaceScreen):
         super().__init__(id="_default")
         self._mode = mode
 
+    def show_bar(self) -> None:
+        search = self.workspace.search
+        if search is not None and self._mode == "search":
+            self.show_bar_of(search.view)
+        else:
+            super().show_bar()
+
     def compose(self) -> ComposeResult:
         yield TopBar(self._mode, ascii_only=self.workspace.ascii_only)
         yield Label("opening", id="opening")
