@@ -133,14 +133,19 @@ def comparison_lines(a: LoadedRecord, b: LoadedRecord, choice: Choice, width: in
         for label, each in zip(labels, compared, strict=True):
             apart = text_of(difference(each.a, each.b), metric.unit, signed=True)
             values = f"{shown(each.a, metric.unit):>8} {shown(each.b, metric.unit):>8} {apart:>9}"
-            lines.append(((f"{label[:room]:<{room}} ", "dim"), (values, "strong" if metric is choice.metric else "")))
+            lines.append(((f"{_cut(label, room):<{room}} ", "dim"), (values, "strong" if metric is choice.metric else "")))
     table = by_difference(a, b, choice)
     if table.rows:
         lines += [(), ((f"most different: {choice.title}", "dim"),)]
         for row in table.rows[:12]:
             name, ours, theirs, apart = row.cells
-            lines.append(((f"{name[:room]:<{room}} ", ""), (f"{ours:>8} {theirs:>8} {apart:>9}", "")))
+            lines.append(((f"{_cut(name, room):<{room}} ", ""), (f"{ours:>8} {theirs:>8} {apart:>9}", "")))
     return tuple(lines)
+
+
+def _cut(text: str, room: int) -> str:
+    """At most `room` cells of it; that it goes on is said."""
+    return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
 def short_name(loaded: LoadedRecord, name: str) -> str:
