@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 from mergegraph_tui.model import runs
+from mergegraph_tui.model.followed import Followed
+from mergegraph_tui.model.on_disk import finished_tensors, tensor_bytes
 from mergegraph_tui.model.runs import Done, Failed, Lost, Options, Progress, RegisteredRun, Run, Stopped
 from safetensors.torch import load_file, save_file
 
@@ -148,6 +150,13 @@ def test_a_failure_names_node_and_tensor(workshop: Workshop) -> None:
         case Failed(problems=(problem, *_), exit_code=1):
             assert problem.tensor == name
             assert problem.node == "merged"
+            shown = Followed(run).look().shown
+            assert shown is not None
+            kept = finished_tensors(run.outputs)
+            assert shown.progress.tensors_done == len(kept), "not what it published last"
+            sizes = tensor_bytes(run.outputs)
+            assert len(sizes) == 38
+            assert shown.progress.bytes_done == sum(sizes[each] for each in kept)
         case other:
             pytest.fail(f"{other} {run.said()}")
 
