@@ -206,8 +206,8 @@ _EXPECTED = {
     "less_than": "a number below {lt}",
     "string_too_short": "text that is not empty",
     "string_pattern_mismatch": "text of another form",
-    "too_short": "at least {min_length} of them",
-    "too_long": "at most {max_length} of them",
+    "too_short": "a list of {min_length} or more",
+    "too_long": "a list of {max_length} or fewer",
 }
 
 

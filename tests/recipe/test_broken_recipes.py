@@ -15,7 +15,7 @@ FRAME = "mergegraph: 1\nmodels: {base: org/base, code: org/code}\nnodes:\n"
 SAVE = "  out: {op: save, input: base, path: ./out}\n"
 
 NODES: list[tuple[str, int, tuple[str, ...], str]] = [
-    ("x: {op: qwxz, a: base}", 4, ('no op "qwxz"', "ops: arcee_fusion, clamp, "), "an op that is like no other"),
+    ("x: {op: qwxz, a: base}", 4, ('no op "qwxz"', "`mergegraph ops` lists all "), "an op that is like no other"),
     ("x: {op: scal, input: base, by: 1}", 4, ('no op "scal"', "Did you mean scale?"), "a misspelt op"),
     ("x: {input: base}", 4, ("which operation", "add `op:`"), "no op"),
     ("x: {op: 3}", 4, ("name of an operation, not 3",), "an op that is a number"),
@@ -59,11 +59,35 @@ NODES: list[tuple[str, int, tuple[str, ...], str]] = [
     ("x: {op: soup}", 4, ("`models: GLOB`, one of the two",), "a rule between fields"),
     ("x: {op: soup, inputs: [base], models: a}", 4, ("`models: GLOB`, one of the two",), "both of two"),
     ("x: {op: soup, inputs: [base, {from: code, weight: [1, y]}]}", 4, ('"inputs.1.weight.1"',), "a weight's gradient"),
+    ("x: {op: scale, input: d, by: 0,7}", 4, ('no "7"', "`by: 0.7`"), "a comma, which YAML takes for a new key"),
+    ("x: {op: scale, input: d, by: '0,7'}", 4, ('not "0,7"', "`by: 0.7`"), "a comma in quotes"),
+    ("x: {op: scale, input: d, by: 12.5 %}", 4, ('not "12.5 %"', "`by: 0.125`"), "a percentage"),
+    (
+        "x: {op: soup, inputs: [base], weights: [1]}",
+        4,
+        ('no "weights"', "{from: NODE, weight: …}"),
+        "weights by themselves",
+    ),
+    ("x: {op: linear, inputs: [base]}", 4, ('no op "linear"', "{op: soup, inputs: [a, b]}"), "what others call a soup"),
+    ("x: {op: Task-Vector, model: code}", 4, ('no op "Task-Vector"', "{op: delta, model: a"), "what papers call it"),
+    ("x: {op: save, input: base, path: p, dtype: half}", 4, ("float16?",), "what torch calls it too"),
+    (
+        "x: {op: save, input: base, path: p, dtype: int4}",
+        4,
+        ("write one of float64", "quantises"),
+        "no dtype to save in",
+    ),
+    (
+        "x: {op: save, input: base, path: p, max_shard_size: 5}",
+        4,
+        ("5 is a number of bytes", "5GB"),
+        "a unit is missing",
+    ),
     ("x: {op: select, cases: [{kind: mlpp, from: base}]}", 4, ("one of embedding", "mlp?"), "said once, not as empty"),
     (
         "x: {op: save, input: base, path: p, dtype: bf17}",
         4,
-        ('"bf17" is not a dtype', "bfloat16"),
+        ('"bf17" is not a dtype', "bf16?"),
         "a method's own check",
     ),
     ("x: {op: save, input: base, path: p, format: peftt}", 4, ("one of weights, delta",), "a choice"),
