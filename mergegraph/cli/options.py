@@ -23,7 +23,9 @@ Budget: TypeAlias = Annotated[
         metavar="SIZE", help="Memory for tiles, as 512MiB or 2GiB. Default: 2GiB or a quarter of what is free."
     ),
 ]
-Device: TypeAlias = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N|:all]", help="Where to compute.")]
+Device: TypeAlias = Annotated[
+    str, typer.Option(metavar="auto|cpu|cuda[:N|:all]", help="Where to compute; auto is the CPU.")
+]
 DeviceBudget: TypeAlias = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Memory of each device. Default: nine tenths of what is free there.")
 ]
@@ -31,20 +33,23 @@ Threads: TypeAlias = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Worker threads. Default: one for each processor.")
 ]
 Sets: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NODE.FIELD=VALUE", help="Change the recipe. May be repeated.")
+    list[str] | None,
+    typer.Option("--set", metavar="NODE.FIELD=VALUE", help="Change the recipe: boost.by=0.4. May be repeated."),
 ]
 Sweeps: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--sweep", metavar="NODE.FIELD=A:B:STEP", help="One output for each value, inputs read once."),
+    typer.Option(
+        "--sweep", metavar="NODE.FIELD=A:B:STEP", help="One output for each value: boost.by=0.2:0.8:0.2, or =0.2,0.5."
+    ),
 ]
 MaxHeader: TypeAlias = Annotated[
     int,
     typer.Option(
-        "--max-header-mb", min=1, max=100, metavar="MB", help="The longest safetensors header or index to read."
+        "--max-header-mb", min=1, max=100, metavar="MB", help="The longest safetensors header or index to read, in MB."
     ),
 ]
 AllowUnrelated: TypeAlias = Annotated[
-    bool, typer.Option("--allow-unrelated", help="Only warn where models have different bases or architectures.")
+    bool, typer.Option("--allow-unrelated", help="Warn, not stop, where models have different bases or architectures.")
 ]
 FixKnownFaults: TypeAlias = Annotated[
     bool,

@@ -60,12 +60,17 @@ def plan(
         typer.Option(metavar="N", min=1, max=100_000, help="Also how long up to N workers of a cluster would take."),
     ] = None,
     bandwidth: Annotated[
-        str, typer.Option(metavar="SIZE", help="Of each worker to and from the storage, a second.")
+        str,
+        typer.Option(metavar="SIZE", help="With --workers: bytes a second of each worker, to and from the storage."),
     ] = "1GB",
     storage: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Of the storage for all workers, a second. Default: no limit.")
+        str | None,
+        typer.Option(metavar="SIZE", help="With --workers: bytes a second of the storage, for all. Default: no limit."),
     ] = None,
-    price: Annotated[float, typer.Option(metavar="P", min=0, max=1e9, help="Of a worker, an hour.")] = 0.0,
+    price: Annotated[
+        float,
+        typer.Option(metavar="P", min=0, max=1e9, help="With --workers: what a worker costs an hour, in any currency."),
+    ] = 0.0,
     local: Local = False,
     as_json: Json = False,
 ) -> None:
@@ -99,6 +104,7 @@ def graph(
     sweeps: Sweeps = None,
     max_header_mb: MaxHeader = 25,
     fix_known_faults: FixKnownFaults = False,
+    local: Local = False,
     rail: Annotated[bool, typer.Option("--rail", help="One node a line, with what it does.")] = False,
     direction: Annotated[
         str | None, typer.Option(metavar="down|right", help="Where wires lead. Default: what fits the terminal.")
@@ -109,7 +115,7 @@ def graph(
     ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII characters alone.")] = False,
 ) -> None:
     """Draw the graph of a recipe: boxes and wires, or one node a line where they do not fit."""
-    with reporting():
+    with reporting(), accessing(local=local, headers_only=True):
         one_of("--direction", direction, ("down", "right"))
         one_of("--size", size, ("pill", "box", "card"))
         source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)

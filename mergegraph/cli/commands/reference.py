@@ -10,8 +10,17 @@ from mergegraph.cli.reporting import reporting
 from mergegraph.cli.terminal import say_text
 
 
+def _names() -> list[str]:
+    """What a shell completes after `ops`."""
+    from mergegraph.methods.registry import methods
+
+    return list(methods())
+
+
 def ops(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One operation, in full.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="One operation, in full.", autocompletion=_names)
+    ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="All operations as one page of Markdown.")] = False,
 ) -> None:
     """List the operations, or describe one in full."""
@@ -22,7 +31,7 @@ def ops(
 
 
 def schema(
-    search: Annotated[bool, typer.Option("--search", help="Of a search, not of a recipe.")] = False,
+    search: Annotated[bool, typer.Option("--search", help="The schema of a search, not of a recipe.")] = False,
 ) -> None:
     """Print the JSON Schema of a recipe, for editors."""
     with reporting():

@@ -24,7 +24,7 @@ def watch(
 
 def tui(
     recipe: Annotated[
-        Path | None, typer.Argument(metavar="[RECIPE]", help="The recipe or search; with --attach an output.")
+        Path | None, typer.Argument(metavar="RECIPE", help="The recipe or search; with --attach an output.")
     ] = None,
     attach: Annotated[
         bool, typer.Option("--attach", help="Show a run, gone on or ended: the newest, or that of OUTPUT.")
