@@ -64,16 +64,16 @@ class Selector(FieldModel):
     `match` is a glob over the whole tensor name; `layers` is half-open, as in Python (`"0:16"`, `"-4:"`).
     """
 
-    match: str | None = None
-    kind: Kind | None = None
-    part: Part | None = None
-    layers: str | None = None
+    match: str | None = Field(default=None, description='a glob over the whole name of a tensor: "*.q_proj.weight"')
+    kind: Kind | None = Field(default=None, description="what the tensor is for, by its name")
+    part: Part | None = Field(default=None, description="which matrix of attention (q k v o), of an MLP or an expert")
+    layers: str | None = Field(default=None, description='a run of layers, as in Python: "0:16", ":8", "-4:"')
 
 
 class Rule(Selector):
     """One line of a schedule: the tensors it is for, and their number or gradient."""
 
-    value: Number | Gradient
+    value: Number | Gradient = Field(description="the number of these tensors, or a list: a gradient over the layers")
 
 
 def _schedule_form(value: object) -> str:
@@ -93,7 +93,7 @@ Coefficient = Annotated[Schedule, CoefficientField()]
 class Input(FieldModel):
     """One of several inputs. A bare node name is `{from: NAME}`."""
 
-    from_: Either = Field(alias="from")
+    from_: Either = Field(alias="from", description="the node")
 
     @model_validator(mode="before")
     @classmethod
@@ -104,21 +104,20 @@ class Input(FieldModel):
 class WeightedInput(Input):
     """One of several inputs, with its weight."""
 
-    weight: Coefficient = 1.0
+    weight: Coefficient = Field(default=1.0, description="how much it counts, beside the others")
 
 
 class Case(Selector):
     """The tensors that come from `from`."""
 
-    from_: Either = Field(alias="from")
+    from_: Either = Field(alias="from", description="the node that these tensors come from")
 
 
 class Slice(FieldModel):
     """A run of layers of one model; `layers` is half-open (`"0:24"`, `"-4:"`)."""
 
-    from_: Weights = Field(alias="from")
-    layers: str
+    from_: Weights = Field(alias="from", description="the model")
+    layers: str = Field(description='its layers, as in Python: "0:24", "-4:"')
 
 
 Inputs = Annotated[tuple[Input, ...], Field(min_length=1)]
-WeightedInputs = Annotated[tuple[WeightedInput, ...], Field(min_length=1)]

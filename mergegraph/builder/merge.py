@@ -17,6 +17,7 @@ from mergegraph.recipe.wiring import renamed
 if TYPE_CHECKING:
     from mergegraph.execute.run import Options, Report
     from mergegraph.plan.plan import Plan
+    from mergegraph.stats.record import Record
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,29 @@ class Merge:
         planned = self.plan(budget=budget, threads=threads, allow_unrelated=allow_unrelated)
         options = options or Options()
         return execute(planned, replace(options, overwrite=overwrite or options.overwrite))
+
+    def stats(
+        self,
+        *,
+        budget: str | int | None = None,
+        threads: int | None = None,
+        allow_unrelated: bool = False,
+        every_element: bool = False,
+    ) -> tuple[Record, ...]:
+        """What the merge would do, tensor by tensor, one record for each save. Nothing is written.
+
+        `every_element`: count all of a large tensor, not a sample; sums of products are of all either way.
+        """
+        from mergegraph.pipeline import look, plan
+        from mergegraph.plan.outputs import Stats
+        from mergegraph.units import parse_bytes
+
+        budget_bytes = None if budget is None else parse_bytes(budget)
+        planned = plan(
+            self.recipe(), budget_bytes=budget_bytes, workers=threads, allow_unrelated=allow_unrelated,
+            stats=Stats(writes=False),
+        )  # fmt: skip
+        return look(planned, every_element=every_element).records
 
     def __str__(self) -> str:
         """The recipe as YAML."""

@@ -2,6 +2,7 @@
 
 app.py         which commands there are
 commands/      the commands by subject: their options and help
+shell.py       what a shell completes
 options.py     option types, and option values that are checked by hand
 source.py      a recipe file, or an expression, to a Recipe
 reporting.py   errors to messages and exit codes; usage.py: a command line that cannot be read
@@ -21,10 +22,11 @@ importing.py   `import`
 converting.py  `convert`
 pushing.py     `push`
 ops.py         `ops`: the operations; signature.py reads their fields
-schema.py      `schema`: the JSON Schema of a recipe; search_schema.py: of a search
+schema.py      `schema`: the JSON Schema of a recipe; search_schema.py: of a search; recipe_page.py: docs/recipe.md
 searching.py   `search`: a search run, and its table on a terminal
 demo.py        `demo`: recipes of the repository run and measured; demo_search.py: its searches
 handbook.py    `ops --markdown`
+trying.py      `try`: models go on with a text; completing.py asks transformers
 terminal.py    writing to stdout and stderr
 lean.py        torch without what no command uses
 """

@@ -9,6 +9,7 @@ import typer
 
 from mergegraph.cli.commands import converting, measuring, merging, outputs, planning, reference, watching
 from mergegraph.cli.terminal import say
+from mergegraph.cli.trying import try_models
 
 # Without markup, typer leaves rich alone: with it, --help takes 0.15 s more.
 app = typer.Typer(
@@ -76,6 +77,7 @@ _add(
     "out/one out/other",
 )
 _add(measuring.search, "Choose what to merge by an evaluator.", "search.yaml", "search.yaml --retry-rejected")
+_add(try_models, "See how models go on with a text.", "out/merged", name="try")
 _add(converting.import_, "Write a mergekit configuration as a recipe.", "config.yml -o merge.yaml", name="import")
 _add(
     converting.convert,

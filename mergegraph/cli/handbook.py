@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from mergegraph.cli.signature import field_lines, inputs_text, result_text
+from mergegraph.cli.signature import FieldLine, field_lines, inputs_text, result_text
 from mergegraph.methods.base import Method
 from mergegraph.methods.registry import methods
 
@@ -56,7 +56,11 @@ def _section(cls: type[Method]) -> Iterator[str]:
 
 
 def _table(cls: type[Method], *, common: bool) -> Iterator[str]:
-    lines = [line for line in field_lines(cls) if (line.name in _EVERYWHERE) == common]
+    yield from fields_table([line for line in field_lines(cls) if (line.name in _EVERYWHERE) == common])
+
+
+def fields_table(lines: Sequence[FieldLine]) -> Iterator[str]:
+    """A table of fields, with an empty line after it; nothing where there are none."""
     if not lines:
         return
     yield "| field | takes | default | |"

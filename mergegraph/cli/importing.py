@@ -12,7 +12,7 @@ from mergegraph.errors import Location, OutputError, Problem, RecipeError
 from mergegraph.mergekit.documents import is_configuration
 from mergegraph.mergekit.importing import Imported, import_configuration
 from mergegraph.mergekit.places import Places
-from mergegraph.recipe.document import decode, read_raw
+from mergegraph.recipe.text import decode, read_raw
 from mergegraph.search.document import is_search
 
 

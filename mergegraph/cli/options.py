@@ -8,11 +8,17 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from mergegraph.cli.shell import among, recipes
 from mergegraph.errors import Location, Problem, RecipeError
 from mergegraph.plan.share import Share
 from mergegraph.units import parse_bytes
 
-RecipeFile: TypeAlias = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
+DIRECTIONS, SIZES = ("down", "right"), ("pill", "box", "card")
+EXECUTORS, THEMES = ("threads", "ray"), ("dark", "light")
+
+RecipeFile: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.", autocompletion=recipes)
+]
 Output: TypeAlias = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="DIR", help="Where the output goes, for a recipe with one save."),
@@ -24,8 +30,12 @@ Budget: TypeAlias = Annotated[
     ),
 ]
 Device: TypeAlias = Annotated[
-    str, typer.Option(metavar="auto|cpu|cuda[:N|:all]", help="Where to compute; auto is the CPU.")
-]
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda[:N|:all]", help="Where to compute; auto is the CPU.",
+        autocompletion=among(("auto", "cpu", "cuda", "cuda:all")),
+    ),
+]  # fmt: skip
 DeviceBudget: TypeAlias = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Memory of each device. Default: nine tenths of what is free there.")
 ]
@@ -47,6 +57,10 @@ MaxHeader: TypeAlias = Annotated[
     typer.Option(
         "--max-header-mb", min=1, max=100, metavar="MB", help="The longest safetensors header or index to read, in MB."
     ),
+]
+Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+StrictIntegers: TypeAlias = Annotated[
+    bool, typer.Option("--strict-integers", help="Stop where integer tensors differ, instead of warning.")
 ]
 AllowUnrelated: TypeAlias = Annotated[
     bool, typer.Option("--allow-unrelated", help="Warn, not stop, where models have different bases or architectures.")

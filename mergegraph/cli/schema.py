@@ -52,12 +52,15 @@ def _top_level() -> dict[str, Schema]:
         "type": "object",
         "required": ["recipe"],
         "additionalProperties": False,
-        "properties": {"recipe": {"type": "string"}, "with": {"type": "object"}},
+        "properties": {
+            "recipe": {"type": "string", "description": "the file, relative to this recipe"},
+            "with": {"type": "object", "description": "values for its parameters"},
+        },
     }
     return {
-        "mergegraph": {"const": 1, "description": "the format version"},
-        "name": {"type": "string"},
-        "description": {"type": "string"},
+        "mergegraph": {"const": 1, "description": "the version of the format: 1"},
+        "name": {"type": "string", "description": "what plan and model card call the merge; default: the file's name"},
+        "description": {"type": "string", "description": "a text for people; it changes nothing"},
         "seed": {"type": "integer", "default": 0, "description": "the seed of every random choice"},
         "parameters": {"type": "object", "description": "names for ${name}, with defaults; null has none"},
         "models": _named({"type": "string"}, "load nodes in short: a name and a reference"),

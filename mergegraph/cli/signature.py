@@ -36,6 +36,11 @@ def field_lines(cls: type[Method]) -> Iterator[FieldLine]:
             yield _line(name, cls.model_fields[name])
 
 
+def piece_lines(cls: type[FieldModel]) -> Iterator[FieldLine]:
+    """The fields of a piece that stands inside a field: of a rule, say."""
+    return (_line(name, info) for name, info in cls.model_fields.items())
+
+
 def inputs_text(cls: type[Method]) -> str:
     """`weights, delta…`: the spaces of the nodes an operation takes, `…` where it takes any number of them."""
     lines = [line for line in field_lines(cls) if line.accepts]

@@ -20,7 +20,7 @@ from mergegraph.errors import Location, Problem, RecipeError
 if TYPE_CHECKING:
     from types import ModuleType
 
-_SETTINGS: Final = {
+SETTINGS: Final = {
     # no telemetry
     "RAY_USAGE_STATS_ENABLED": "0",
     # a host that is cut off is noticed in seconds; by default after seven minutes
@@ -136,7 +136,7 @@ def _fitting(ray: Any, at: Location, threads: int, gpus: float, memory_bytes: in
 
 
 def _imported() -> Any:
-    for name, value in _SETTINGS.items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
         return importlib.import_module("ray")

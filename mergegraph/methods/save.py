@@ -32,9 +32,13 @@ class Save(Method):
     input: Either = Field(description="what is written")
     path: str = Field(default="", description="the folder to make, relative to the recipe; -o overrides it")
     dtype: str | None = Field(
-        default=None, description="one dtype for every floating tensor; default: the trunk's, per tensor"
+        default=None,
+        description="one dtype for every floating tensor: bfloat16, float16, float32, …; default: as in the base, or "
+        "the first input",
     )
-    max_shard_size: str = Field(default="5GB", description="a file is closed before it would grow past this")
+    max_shard_size: str = Field(
+        default="5GB", description="5GB, 500MB, 2GiB: a file is closed before it would grow past this"
+    )
     files_from: str | None = Field(default=None, description="the load node whose config, tokenizer and card are used")
     tokenizer_from: str | None = Field(default=None, description="the load node whose tokenizer is used")
     chat_template: str | None = Field(default=None, description="a file with the chat template to write instead")

@@ -9,10 +9,13 @@ import typer
 
 from mergegraph.cli.options import FixKnownFaults
 from mergegraph.cli.reporting import reporting
+from mergegraph.cli.shell import recipes
 
 
 def import_(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration of mergekit, a YAML file.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="A configuration of mergekit, a YAML file.", autocompletion=recipes)
+    ],
     recipe: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="RECIPE", help="The recipe to write. Default: stdout.")
     ] = None,

@@ -9,6 +9,7 @@ import typer
 
 from mergegraph.cli.options import AllowUnrelated, Budget, Json, Local, MaxHeader, Quiet, Sets, Threads, budget_bytes
 from mergegraph.cli.reporting import reporting
+from mergegraph.cli.shell import metrics, recipes
 from mergegraph.tensors.sources.access import accessing
 
 
@@ -32,10 +33,12 @@ def stats(
         ),
     ] = 1,
     metric: Annotated[
-        str, typer.Option("--metric", metavar="NAME", help="What the heat map shows; a wrong name lists them.")
+        str, typer.Option("--metric", metavar="NAME", help="What the heat map shows.", autocompletion=metrics)
     ] = "",
     tensor: Annotated[str, typer.Option("--tensor", metavar="NAME", help="Show one tensor in full.")] = "",
-    sort: Annotated[str, typer.Option("--sort", metavar="METRIC", help="Show the tensors, largest first.")] = "",
+    sort: Annotated[
+        str, typer.Option("--sort", metavar="METRIC", help="Show the tensors, largest first.", autocompletion=metrics)
+    ] = "",
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="The most rows of a table.")] = 20,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report to look at.")] = None,
     to_json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers as JSON.")] = None,
@@ -58,7 +61,7 @@ def stats(
 
 
 def search(
-    file: Annotated[Path, typer.Argument(metavar="SEARCH", help="The search, a YAML file.")],
+    file: Annotated[Path, typer.Argument(metavar="SEARCH", help="The search, a YAML file.", autocompletion=recipes)],
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="DIR", help="The search's folder. Default: beside its file."),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mergegraph.cli.options import (
+    EXECUTORS,
     AllowUnrelated,
     Budget,
     Device,
@@ -17,9 +18,11 @@ from mergegraph.cli.options import (
     Local,
     MaxHeader,
     Output,
+    Overwrite,
     Quiet,
     RecipeFile,
     Sets,
+    StrictIntegers,
     Sweeps,
     Threads,
     budget_bytes,
@@ -29,12 +32,15 @@ from mergegraph.cli.options import (
     share_of,
 )
 from mergegraph.cli.reporting import reporting
+from mergegraph.cli.shell import among, recipes
 from mergegraph.cli.source import chosen_recipe, recipe_from_file
 from mergegraph.tensors.sources.access import accessing
 
 
 def run(
-    recipe: Annotated[Path | None, typer.Argument(metavar="RECIPE", help="The recipe; none with -e.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Argument(metavar="RECIPE", help="The recipe; none with -e.", autocompletion=recipes)
+    ] = None,
     expression: Annotated[
         str | None,
         typer.Option(
@@ -52,7 +58,7 @@ def run(
     threads: Threads = None,
     sets: Sets = None,
     sweeps: Sweeps = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    overwrite: Overwrite = False,
     no_sync: Annotated[bool, typer.Option("--no-sync", help="Faster; a power cut may then lose the output.")] = False,
     allow_non_finite: Annotated[
         bool, typer.Option("--allow-non-finite", help="Write NaN and Inf, and count them, instead of stopping.")
@@ -60,9 +66,7 @@ def run(
     allow_unrelated: AllowUnrelated = False,
     max_header_mb: MaxHeader = 25,
     fix_known_faults: FixKnownFaults = False,
-    strict_integers: Annotated[
-        bool, typer.Option("--strict-integers", help="Stop where integer tensors differ, instead of warning.")
-    ] = False,
+    strict_integers: StrictIntegers = False,
     verify_output: Annotated[
         bool, typer.Option("--verify-output", help="Read everything back from disk before publishing; compute sha256.")
     ] = False,
@@ -74,7 +78,12 @@ def run(
         typer.Option(metavar="I/N", help="Make only the I-th of N parts of the output files; `finalize` ends it."),
     ] = None,
     executor: Annotated[
-        str, typer.Option(metavar="threads|ray", help="Who computes: this process, or the workers of a Ray cluster.")
+        str,
+        typer.Option(
+            metavar="|".join(EXECUTORS),
+            help="Who computes: this process, or the workers of a Ray cluster.",
+            autocompletion=among(EXECUTORS),
+        ),
     ] = "threads",
     address: Annotated[
         str | None,
@@ -91,7 +100,7 @@ def run(
     """Merge: read the inputs, compute, and write every output of the recipe."""
     with reporting(as_json=as_json), accessing(local=local):
         device = device_for(device, stats=stats)
-        one_of("--executor", executor, ("threads", "ray"))
+        one_of("--executor", executor, EXECUTORS)
         refuse_together(
             shards=shards, executor=executor, stats=stats, sync=not no_sync,
             verify_output=verify_output, expression=expression, address=address, gpus=gpus, device=device,
@@ -122,16 +131,14 @@ def finalize(
     output: Output = None,
     sets: Sets = None,
     sweeps: Sweeps = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    overwrite: Overwrite = False,
     allow_non_finite: Annotated[
         bool, typer.Option("--allow-non-finite", help="Accept parts that hold NaN and Inf.")
     ] = False,
     allow_unrelated: AllowUnrelated = False,
     max_header_mb: MaxHeader = 25,
     fix_known_faults: FixKnownFaults = False,
-    strict_integers: Annotated[
-        bool, typer.Option("--strict-integers", help="Stop where integer tensors differ, instead of warning.")
-    ] = False,
+    strict_integers: StrictIntegers = False,
     no_read_back: Annotated[
         bool, typer.Option("--no-read-back", help="Believe the parts' records: compare lengths and headers only.")
     ] = False,

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from mergegraph.cli.options import (
+    DIRECTIONS,
+    SIZES,
     AllowUnrelated,
     Budget,
     FixKnownFaults,
@@ -22,6 +24,7 @@ from mergegraph.cli.options import (
     one_of,
 )
 from mergegraph.cli.reporting import reporting
+from mergegraph.cli.shell import among
 from mergegraph.cli.source import recipe_from_file
 from mergegraph.tensors.sources.access import accessing
 
@@ -107,17 +110,27 @@ def graph(
     local: Local = False,
     rail: Annotated[bool, typer.Option("--rail", help="One node a line, with what it does.")] = False,
     direction: Annotated[
-        str | None, typer.Option(metavar="down|right", help="Where wires lead. Default: what fits the terminal.")
+        str | None,
+        typer.Option(
+            metavar="|".join(DIRECTIONS),
+            help="Where wires lead. Default: what fits the terminal.",
+            autocompletion=among(DIRECTIONS),
+        ),
     ] = None,
     size: Annotated[
-        str | None, typer.Option(metavar="pill|box|card", help="How much of a node is shown. Default: what fits.")
+        str | None,
+        typer.Option(
+            metavar="|".join(SIZES),
+            help="How much of a node is shown. Default: what fits.",
+            autocompletion=among(SIZES),
+        ),
     ] = None,
     ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII characters alone.")] = False,
 ) -> None:
     """Draw the graph of a recipe: boxes and wires, or one node a line where they do not fit."""
     with reporting(), accessing(local=local, headers_only=True):
-        one_of("--direction", direction, ("down", "right"))
-        one_of("--size", size, ("pill", "box", "card"))
+        one_of("--direction", direction, DIRECTIONS)
+        one_of("--size", size, SIZES)
         source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
         from mergegraph.cli.drawing import Look, show_graph
 

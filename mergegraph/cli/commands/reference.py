@@ -7,19 +7,13 @@ from typing import Annotated
 import typer
 
 from mergegraph.cli.reporting import reporting
+from mergegraph.cli.shell import operations
 from mergegraph.cli.terminal import say_text
-
-
-def _names() -> list[str]:
-    """What a shell completes after `ops`."""
-    from mergegraph.methods.registry import methods
-
-    return list(methods())
 
 
 def ops(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="One operation, in full.", autocompletion=_names)
+        str | None, typer.Argument(metavar="NAME", help="One operation, in full.", autocompletion=operations)
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="All operations as one page of Markdown.")] = False,
 ) -> None:
@@ -32,11 +26,17 @@ def ops(
 
 def schema(
     search: Annotated[bool, typer.Option("--search", help="The schema of a search, not of a recipe.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The reference of recipes, a page of Markdown.")] = False,
 ) -> None:
     """Print the JSON Schema of a recipe, for editors."""
     with reporting():
         import json
 
+        if markdown:
+            from mergegraph.cli.recipe_page import recipe_page
+
+            say_text(recipe_page())
+            return
         if search:
             from mergegraph.cli.search_schema import search_schema
 

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from mergegraph.cli.options import THEMES
 from mergegraph.cli.reporting import reporting
+from mergegraph.cli.shell import among, recipes
 
 
 def watch(
@@ -24,14 +26,20 @@ def watch(
 
 def tui(
     recipe: Annotated[
-        Path | None, typer.Argument(metavar="RECIPE", help="The recipe or search; with --attach an output.")
+        Path | None,
+        typer.Argument(metavar="RECIPE", help="The recipe or search; with --attach an output.", autocompletion=recipes),
     ] = None,
     attach: Annotated[
         bool, typer.Option("--attach", help="Show a run, gone on or ended: the newest, or that of OUTPUT.")
     ] = False,
     ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII characters alone.")] = False,
     theme: Annotated[
-        str | None, typer.Option(metavar="dark|light", help="The colours. Default: those chosen last, at first dark.")
+        str | None,
+        typer.Option(
+            metavar="|".join(THEMES),
+            help="The colours. Default: those chosen last, at first dark.",
+            autocompletion=among(THEMES),
+        ),
     ] = None,
     web: Annotated[bool, typer.Option("--web", help="In a browser of this machine; needs mergegraph[web].")] = False,
 ) -> None:
