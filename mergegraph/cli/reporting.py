@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed while running, 2 the recipe or the command line is 
 
 from __future__ import annotations
 
+import errno
 import signal
 import textwrap
 import threading
@@ -19,7 +20,16 @@ from typing import NoReturn
 import typer
 
 from mergegraph.cli.terminal import note, say_json
-from mergegraph.errors import DoesNotFit, Interrupted, MergegraphError, Problem, RecipeError, RunError, on_one_line
+from mergegraph.errors import (
+    DoesNotFit,
+    InputError,
+    Interrupted,
+    MergegraphError,
+    Problem,
+    RecipeError,
+    RunError,
+    on_one_line,
+)
 from mergegraph.runs.ending import error_json
 
 
@@ -42,6 +52,9 @@ def reporting(*, as_json: bool = False) -> Generator[None]:
     except OSError as error:
         if error.filename is None:
             _bug(error, as_json=as_json)
+        if error.errno == errno.ENAMETOOLONG:
+            fix = "give a shorter path; no file can be called so"
+            _end(InputError(Problem(f"{str(error.filename)[:60]}… is too long for a path.", fix=fix)), as_json=as_json)
         _end(RunError(Problem(f"{error.filename}: {error.strerror}.")), as_json=as_json)
     except Exception as error:
         _bug(error, as_json=as_json)

@@ -99,7 +99,7 @@ def _require_known_format(file: Path, said: Mapping[str, Any]) -> None:
 
 
 def _not_an_output(path: Path) -> Problem:
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}.partial") if path.name else Path(f"{path.absolute()}.partial")
     # Where nothing but parts were made, there is no journal yet.
     for folder in (path, partial) if path.name.endswith(".partial") or not path.exists() else ():
         if (folder / ATTEMPTS).is_dir() and not (folder / JOURNAL).exists():
