@@ -40,7 +40,7 @@ DeviceBudget: TypeAlias = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Memory of each device. Default: nine tenths of what is free there.")
 ]
 Threads: TypeAlias = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Worker threads. Default: one for each processor.")
+    int | None, typer.Option(min=1, max=10_000, metavar="N", help="Worker threads. Default: one for each processor.")
 ]
 Sets: TypeAlias = Annotated[
     list[str] | None,

@@ -32,6 +32,9 @@ from mergegraph.errors import (
 )
 from mergegraph.runs.ending import error_json
 
+_NO_ROOM = ("failed to map segment", "cannot allocate memory", "Cannot allocate memory")
+"""What the system's loader says of a library that there is no memory for."""
+
 
 @contextmanager
 def reporting(*, as_json: bool = False) -> Generator[None]:
@@ -49,6 +52,12 @@ def reporting(*, as_json: bool = False) -> Generator[None]:
     except MemoryError:
         fix = "give the process more memory (ulimit -d, ulimit -v), or free some"
         _end(DoesNotFit(Problem("There is not enough memory to plan this.", fix=fix)), as_json=as_json)
+    except ImportError as error:
+        if not any(said in str(error) for said in _NO_ROOM):
+            _bug(error, as_json=as_json)
+        fix = "give the process more memory (ulimit -d, ulimit -v), or free some"
+        problem = Problem("There is not enough memory to load torch.", why=str(error), fix=fix)
+        _end(DoesNotFit(problem), as_json=as_json)
     except OSError as error:
         if error.filename is None:
             _bug(error, as_json=as_json)

@@ -75,7 +75,8 @@ def shown(value: Value) -> str:
         return f'"{value}"' if len(value) <= 60 else f'"{value[:57]}..."'
     if isinstance(value, list | dict):
         return ("a list" if isinstance(value, list) else "a mapping") if value else "an empty one"
-    return "nothing" if value is None else as_text(value)
+    text = "nothing" if value is None else as_text(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _models_at(cls: type[FieldModel], path: Path) -> list[type[FieldModel]]:

@@ -26,6 +26,7 @@ from mergegraph.cli.options import (
 from mergegraph.cli.reporting import reporting
 from mergegraph.cli.shell import among
 from mergegraph.cli.source import recipe_from_file
+from mergegraph.errors import Location, Problem, RecipeError
 from mergegraph.tensors.sources.access import accessing
 
 
@@ -63,9 +64,11 @@ def plan(
         typer.Option(metavar="N", min=1, max=100_000, help="Also how long up to N workers of a cluster would take."),
     ] = None,
     bandwidth: Annotated[
-        str,
-        typer.Option(metavar="SIZE", help="With --workers: bytes a second of each worker, to and from the storage."),
-    ] = "1GB",
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="With --workers: bytes a second of each, to and from the storage. Default: 1GB."
+        ),
+    ] = None,
     storage: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="With --workers: bytes a second of the storage, for all. Default: no limit."),
@@ -80,6 +83,7 @@ def plan(
     """Show what a run would read, compute, write and hold in memory. Exit code 3 when it does not fit."""
     with reporting(as_json=as_json), accessing(local=local, headers_only=True):
         budgeted = budget_bytes(budget)
+        pace, limit = _of_a_cluster(bandwidth, storage, price, is_asked=workers is not None)
         source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
         from mergegraph.cli.checking import show_plan
         from mergegraph.pipeline import plan as make_plan
@@ -97,8 +101,19 @@ def plan(
             from mergegraph.cli.simulating import show_simulated
             from mergegraph.plan.simulate import Machine
 
-            machine = Machine(budget_bytes(bandwidth, "--bandwidth") or 1, threads or 4, price=price)
-            show_simulated(planned, workers, machine, budget_bytes(storage, "--storage"), as_json=as_json)
+            show_simulated(planned, workers, Machine(pace, threads or 4, price=price), limit, as_json=as_json)
+
+
+def _of_a_cluster(
+    bandwidth: str | None, storage: str | None, price: float, *, is_asked: bool
+) -> tuple[int, int | None]:
+    """Bytes a second of a worker, and of the storage. RecipeError where they are given, and no number of workers is."""
+    options = (("--bandwidth", bandwidth), ("--storage", storage), ("--price", price or None))
+    given = [option for option, value in options if value is not None]
+    if given and not is_asked:
+        problem = Problem(f"{given[0]} means nothing without --workers.", Location(given[0]), fix="--workers 32")
+        raise RecipeError(problem)
+    return budget_bytes(bandwidth or "1GB", "--bandwidth") or 1, budget_bytes(storage, "--storage")
 
 
 def graph(
