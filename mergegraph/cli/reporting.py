@@ -35,6 +35,16 @@ from mergegraph.runs.ending import error_json
 _NO_ROOM = ("failed to map segment", "cannot allocate memory", "Cannot allocate memory")
 """What the system's loader says of a library that there is no memory for."""
 
+_MENDED_BY = {
+    errno.EACCES: "change the permissions, or choose another place",
+    errno.EPERM: "change the permissions, or choose another place",
+    errno.EROFS: "choose another place: nothing can be written there",
+    errno.ENOENT: "choose another place, or make the folder first",
+    errno.ENOSPC: "free some space there, or choose another place",
+    errno.EDQUOT: "free some space there, or choose another place",
+    errno.EMFILE: "let the process open more files: ulimit -n 4096",
+}
+
 
 @contextmanager
 def reporting(*, as_json: bool = False) -> Generator[None]:
@@ -64,7 +74,8 @@ def reporting(*, as_json: bool = False) -> Generator[None]:
         if error.errno == errno.ENAMETOOLONG:
             fix = "give a shorter path; no file can be called so"
             _end(InputError(Problem(f"{str(error.filename)[:60]}… is too long for a path.", fix=fix)), as_json=as_json)
-        _end(RunError(Problem(f"{error.filename}: {error.strerror}.")), as_json=as_json)
+        fix = _MENDED_BY.get(error.errno or 0, "")
+        _end(RunError(Problem(f"{error.filename}: {error.strerror}.", fix=fix)), as_json=as_json)
     except Exception as error:
         _bug(error, as_json=as_json)
 
