@@ -42,10 +42,14 @@ def run(
         Path | None, typer.Argument(metavar="RECIPE", help="The recipe; none with -e.", autocompletion=recipes)
     ] = None,
     expression: Annotated[
-        str | None, typer.Option("-e", "--expression", metavar="EXPR", help='Instead of a recipe: "0.5*a + 0.5*b".')
+        str | None,
+        typer.Option(
+            "-e", "--expression", metavar="EXPR", help='Instead of a recipe: "0.5*a + 0.5*b"; needs -m and -o.'
+        ),
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option("-m", "--model", metavar="NAME=REF", help="A model that -e names.")
+        list[str] | None,
+        typer.Option("-m", "--model", metavar="NAME=REF", help="A model that -e names: a=./model-a. May be repeated."),
     ] = None,
     output: Output = None,
     budget: Budget = None,
@@ -57,7 +61,7 @@ def run(
     overwrite: Overwrite = False,
     no_sync: Annotated[bool, typer.Option("--no-sync", help="Faster; a power cut may then lose the output.")] = False,
     allow_non_finite: Annotated[
-        bool, typer.Option("--allow-non-finite", help="Count NaN and Inf instead of stopping.")
+        bool, typer.Option("--allow-non-finite", help="Write NaN and Inf, and count them, instead of stopping.")
     ] = False,
     allow_unrelated: AllowUnrelated = False,
     max_header_mb: MaxHeader = 25,

@@ -64,12 +64,17 @@ def plan(
     ] = None,
     bandwidth: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Of each worker to and from the storage: 2GB/s, 10Gbit/s. Default: 1GB/s."),
+        typer.Option(
+            metavar="SIZE", help="With --workers: of each, to and from the storage: 2GB/s, 10Gbit/s. Default: 1GB/s."
+        ),
     ] = None,
     storage: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Of the storage for all workers, a second. Default: no limit.")
+        str | None,
+        typer.Option(metavar="SIZE", help="With --workers: of the storage, for all: 20GB/s. Default: no limit."),
     ] = None,
-    price: Annotated[float | None, typer.Option(metavar="P", min=0, max=1e9, help="Of a worker, an hour.")] = None,
+    price: Annotated[
+        float | None, typer.Option(metavar="P", min=0, max=1e9, help="With --workers: what one costs an hour.")
+    ] = None,
     local: Local = False,
     as_json: Json = False,
 ) -> None:
@@ -102,6 +107,7 @@ def graph(
     sweeps: Sweeps = None,
     max_header_mb: MaxHeader = 25,
     fix_known_faults: FixKnownFaults = False,
+    local: Local = False,
     rail: Annotated[bool, typer.Option("--rail", help="One node a line, with what it does.")] = False,
     direction: Annotated[
         str | None,
@@ -122,7 +128,7 @@ def graph(
     ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII characters alone.")] = False,
 ) -> None:
     """Draw the graph of a recipe: boxes and wires, or one node a line where they do not fit."""
-    with reporting():
+    with reporting(), accessing(local=local, headers_only=True):
         one_of("--direction", direction, DIRECTIONS)
         one_of("--size", size, SIZES)
         source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
