@@ -156,7 +156,8 @@ def node_states(view: RunView, graph: DrawnGraph) -> Mapping[str, State]:
 
 
 def tensor_rows(view: RunView, room: Room, *, every: bool = False) -> list[Row]:
-    """The tensors it was seen at, the latest first, as many as there is room for; `every`: all that are on disk.
+    """The tensors it was seen at, the latest first, as many as there is room for; `every`: all that are on disk. Of a run
+    that has ended those that are: a quick one was seen at none.
 
     The former fill their lines, so that the next ones have the same size.
     """
@@ -165,7 +166,8 @@ def tensor_rows(view: RunView, room: Room, *, every: bool = False) -> list[Row]:
     marks = (">", "*") if room.ascii_only else ("▸", "✓")
     is_going_on = view.end is None and view.shown.progress.state in ("merging", "paused")
     now = view.shown.tensors[:1] if is_going_on else ()
-    done = view.finished[::-1] if every else view.shown.tensors[len(now) :]
+    is_listed = every or (view.end is not None and view.finished)
+    done = view.finished[::-1] if is_listed else view.shown.tensors[len(now) :]
     named = [
         *((marks[0], "running", "name", name) for name in now),
         *((marks[1], "done", "detail", name) for name in done[: None if every else room.height]),

@@ -133,7 +133,9 @@ def comparison_lines(a: LoadedRecord, b: LoadedRecord, choice: Choice, width: in
         for label, each in zip(labels, compared, strict=True):
             apart = text_of(difference(each.a, each.b), metric.unit, signed=True)
             values = f"{shown(each.a, metric.unit):>8} {shown(each.b, metric.unit):>8} {apart:>9}"
-            lines.append(((f"{_cut(label, room):<{room}} ", "dim"), (values, "strong" if metric is choice.metric else "")))
+            lines.append(
+                ((f"{_cut(label, room):<{room}} ", "dim"), (values, "strong" if metric is choice.metric else ""))
+            )
     table = by_difference(a, b, choice)
     if table.rows:
         lines += [(), ((f"most different: {choice.title}", "dim"),)]
