@@ -174,6 +174,8 @@ def test_after_the_end_the_tensors_on_disk_are_listed() -> None:
     assert [row.split() for row in text(tensor_rows(view, ROOM)).splitlines()] == [
         ["✓", "b", "2.0", "MiB"], ["✓", "a", "1.0", "MiB"],
     ]  # fmt: skip
+    beside_a_scroll_bar = text(tensor_rows(view, Room(40, 1), every=True)).splitlines()
+    assert [len(row) for row in beside_a_scroll_bar] == [38, 38]
 
 
 def test_a_failure_names_node_tensor_and_the_way_out() -> None:
