@@ -41,7 +41,8 @@ _LIST_SECONDS = 1.0
 @dataclass(frozen=True, slots=True)
 class RunView:
     """One moment of a run. `shown` is None until it says how far it is, `end` while it lives. `graph` is that of its
-    recipe, empty where it could not be read. `finished`: every tensor that is on disk, where it was asked for."""
+    recipe, empty where it could not be read. `finished`: every tensor that is on disk, where it was asked for, and
+    at the end."""
 
     outputs: tuple[Path, ...]
     pid: int
@@ -126,6 +127,8 @@ class Followed:
         progress = self.run.progress()
         if end is not None and self._ended is None:
             self._ended = end
+            self._finished = finished_tensors(self.run.outputs)
+            self._look_for_sizes()
             progress = self._counted(_last(end, progress)) if not isinstance(end, Done) else _last(end, progress)
             for line in end_lines(end):
                 self._follower.note(line, progress.seconds if progress else None)
@@ -148,10 +151,9 @@ class Followed:
 
     def _counted(self, progress: Progress | None) -> Progress | None:
         """With what is on disk: a run that ends in the middle publishes no last count."""
-        finished = finished_tensors(self.run.outputs)
+        finished = self._finished
         if progress is None or not finished:
             return progress
-        self._look_for_sizes()
         bytes_done = sum(self._sizes.get(name, 0) for name in finished)
         if not all(name in self._sizes for name in finished):
             bytes_done = progress.bytes_done
