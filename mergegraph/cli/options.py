@@ -142,6 +142,7 @@ def refuse_together(
     address: str | None,
     gpus: float,
     device: str,
+    reads_back: bool,
 ) -> None:
     """RecipeError for every option that would be ignored beside another: nothing is."""
     ray = executor == "ray"
@@ -162,6 +163,13 @@ def refuse_together(
             f"--device {device}",
             "--executor ray",
             "--device cuda: Ray gives each worker devices of its own",
+        ),
+        (shards and not reads_back, "--no-read-back", "--shards", at_the_end),
+        (
+            not reads_back and not ray and not shards,
+            "--no-read-back",
+            "--executor threads",
+            "leave it out: nothing is read back without --verify-output",
         ),
         (gpus and not ray, "--gpus", "--executor threads", "--executor ray, or --device cuda:all on this machine"),
     )

@@ -90,6 +90,9 @@ def run(
         typer.Option(metavar="HOST:PORT|auto", help="The Ray cluster. Default: a new one on this machine alone."),
     ] = None,
     gpus: Annotated[float, typer.Option(min=0, metavar="N", help="Devices that each Ray worker takes.")] = 0,
+    no_read_back: Annotated[
+        bool, typer.Option("--no-read-back", help="Believe the records of Ray's workers: compare lengths and headers.")
+    ] = False,
     local: Local = False,
     download: Annotated[
         bool, typer.Option("--download", help="Put what is read of the Hub into its cache, and check the sha256.")
@@ -104,6 +107,7 @@ def run(
         refuse_together(
             shards=shards, executor=executor, stats=stats, sync=not no_sync,
             verify_output=verify_output, expression=expression, address=address, gpus=gpus, device=device,
+            reads_back=not no_read_back,
         )  # fmt: skip
         share = share_of(shards) if shards is not None else None
         limits = budget_bytes(budget), budget_bytes(device_budget, "--device-budget")
@@ -121,7 +125,7 @@ def run(
         making = Making(
             executor, share, address, threads or 0, gpus, device, limits[1], download=download, overwrite=overwrite,
             sync=not no_sync, allow_non_finite=allow_non_finite, strict_integers=strict_integers,
-            verify_output=verify_output, as_json=as_json, quiet=quiet,
+            verify_output=verify_output, reads_back=not no_read_back, as_json=as_json, quiet=quiet,
         )  # fmt: skip
         make(planned, making)
 

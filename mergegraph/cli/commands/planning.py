@@ -26,7 +26,6 @@ from mergegraph.cli.options import (
 from mergegraph.cli.reporting import reporting
 from mergegraph.cli.shell import among
 from mergegraph.cli.source import recipe_from_file
-from mergegraph.errors import Location, Problem, RecipeError
 from mergegraph.tensors.sources.access import accessing
 
 
@@ -66,24 +65,25 @@ def plan(
     bandwidth: Annotated[
         str | None,
         typer.Option(
-            metavar="SIZE", help="With --workers: bytes a second of each, to and from the storage. Default: 1GB."
+            metavar="SIZE", help="With --workers: of each, to and from the storage: 2GB/s, 10Gbit/s. Default: 1GB/s."
         ),
     ] = None,
     storage: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="With --workers: bytes a second of the storage, for all. Default: no limit."),
+        typer.Option(metavar="SIZE", help="With --workers: of the storage, for all: 20GB/s. Default: no limit."),
     ] = None,
     price: Annotated[
-        float,
-        typer.Option(metavar="P", min=0, max=1e9, help="With --workers: what a worker costs an hour, in any currency."),
-    ] = 0.0,
+        float | None, typer.Option(metavar="P", min=0, max=1e9, help="With --workers: what one costs an hour.")
+    ] = None,
     local: Local = False,
     as_json: Json = False,
 ) -> None:
     """Show what a run would read, compute, write and hold in memory. Exit code 3 when it does not fit."""
     with reporting(as_json=as_json), accessing(local=local, headers_only=True):
         budgeted = budget_bytes(budget)
-        pace, limit = _of_a_cluster(bandwidth, storage, price, is_asked=workers is not None)
+        from mergegraph.cli.simulating import cluster_of, show_simulated
+
+        cluster = cluster_of(workers, bandwidth=bandwidth, storage=storage, price=price, threads=threads)
         source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
         from mergegraph.cli.checking import show_plan
         from mergegraph.pipeline import plan as make_plan
@@ -97,23 +97,8 @@ def plan(
             max_header_bytes=max_header_mb * 1_000_000,
         )
         show_plan(planned, explained=explain, as_json=as_json)
-        if workers is not None:
-            from mergegraph.cli.simulating import show_simulated
-            from mergegraph.plan.simulate import Machine
-
-            show_simulated(planned, workers, Machine(pace, threads or 4, price=price), limit, as_json=as_json)
-
-
-def _of_a_cluster(
-    bandwidth: str | None, storage: str | None, price: float, *, is_asked: bool
-) -> tuple[int, int | None]:
-    """Bytes a second of a worker, and of the storage. RecipeError where they are given, and no number of workers is."""
-    options = (("--bandwidth", bandwidth), ("--storage", storage), ("--price", price or None))
-    given = [option for option, value in options if value is not None]
-    if given and not is_asked:
-        problem = Problem(f"{given[0]} means nothing without --workers.", Location(given[0]), fix="--workers 32")
-        raise RecipeError(problem)
-    return budget_bytes(bandwidth or "1GB", "--bandwidth") or 1, budget_bytes(storage, "--storage")
+        if cluster is not None:
+            show_simulated(planned, cluster, as_json=as_json)
 
 
 def graph(
