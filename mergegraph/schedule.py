@@ -174,13 +174,20 @@ def resolve_schedule(
 def _unreached(
     values: Sequence[float], matched: Sequence[str], counts: Mapping[str, int], words: str
 ) -> Iterable[Problem]:
-    """A warning where a gradient has more values than there are layers: some are then no layer's."""
+    """A warning where a gradient has so many values that some lie beside no layer. Its ends count for other tensors."""
     layers = max((counts[named.tower] for named in map(role, matched) if named.layer is not None), default=0)
-    if 1 <= layers < len(values):
+    steps, last = max(layers - 1, 1), len(values) - 1
+    idle = [
+        f"{value:g}"
+        for index, value in enumerate(values)
+        if 0 < index < last and all(abs(layer * last - index * steps) >= steps for layer in range(layers))
+    ]
+    if layers and idle:
         yield Problem(
-            f"{words} has {len(values)} values for {layers} layers: some are never reached.",
+            f"{words} has {len(values)} values for {format_count(layers, 'layer')}: {' and '.join(idle)} "
+            f"{'counts' if len(idle) == 1 else 'count'} for none.",
             why="a list is a gradient: its values are spread over the layers, never over the inputs",
-            fix=f"give at most {layers}, the first layer's and the last's among them",
+            fix=f"give at most {max(layers, 2)}, the first layer's and the last's among them",
             severity="warning",
         )
 

@@ -74,7 +74,8 @@ def shown(value: Value) -> str:
     if isinstance(value, str):
         return f'"{value}"' if len(value) <= 60 else f'"{value[:57]}..."'
     if isinstance(value, list | dict):
-        return ("a list" if isinstance(value, list) else "a mapping") if value else "an empty one"
+        what = "list" if isinstance(value, list) else "mapping"
+        return f"a {what}" if value else f"an empty {what}"
     text = "nothing" if value is None else as_text(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 

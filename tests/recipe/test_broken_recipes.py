@@ -61,6 +61,12 @@ NODES: list[tuple[str, int, tuple[str, ...], str]] = [
     ("x: {op: soup, inputs: [base, {from: code, weight: [1, y]}]}", 4, ('"inputs.1.weight.1"',), "a weight's gradient"),
     ("x: {op: scale, input: d, by: 0,7}", 4, ('no "7"', "`by: 0.7`"), "a comma, which YAML takes for a new key"),
     ("x: {op: scale, input: d, by: '0,7'}", 4, ('not "0,7"', "`by: 0.7`"), "a comma in quotes"),
+    (
+        "x: {op: scale, input: d, by: {kind: mlp, value: 2}}",
+        4,
+        ("not a mapping", "`by: [{kind: mlp, value: 2}, {value: 1}]`"),
+        "a rule by itself",
+    ),
     ("x: {op: scale, input: d, by: 12.5 %}", 4, ('not "12.5 %"', "`by: 0.125`"), "a percentage"),
     (
         "x: {op: soup, inputs: [base], weights: [1]}",
