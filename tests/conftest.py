@@ -19,6 +19,17 @@ def _state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """torch on one thread: small models take a fraction of the time so, on a machine where other workers compute."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """`kill -9: 42 points tried, 0 lost, 0 redone`, one line for each kind of fault."""
     totals: dict[str, Counter[str]] = {}
