@@ -33,6 +33,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cases import CASES
+from child import compile_clone
 from mergegraph_tui.model.runs import Options, RegisteredRun, known, start
 from table import table
 
@@ -48,6 +49,7 @@ class Terminal:
     """`mergegraph tui` with a terminal of its own; what it paints is read and kept."""
 
     def __init__(self, recipe: Path) -> None:
+        compile_clone()
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0))
         environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}

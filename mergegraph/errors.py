@@ -120,6 +120,14 @@ class Interrupted(MergegraphError):
         self.exit_code = 75 if by_system else 130
 
 
+class Unfit(ValueError):
+    """A value that a field refuses, as it is told to pydantic. `fix` is what to type instead."""
+
+    def __init__(self, fact: str, fix: str) -> None:
+        super().__init__(fact)
+        self.fix = fix
+
+
 def raise_errors(problems: Iterable[Problem], error: type[MergegraphError]) -> tuple[Problem, ...]:
     """Raise `error` with every problem when one of them is an error; else hand back the warnings."""
     collected = tuple(problems)
@@ -133,9 +141,9 @@ def did_you_mean(word: str, known: Iterable[str], what: str = "known") -> str:
     names = sorted(known)
     close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
     if close:
-        return f"Did you mean {close[0]}?"
-    shown = ", ".join(names[:12]) + (f", and {len(names) - 12} more" if len(names) > 12 else "")
-    return f"{what}: {shown}" if names else f"there are none ({what})"
+        return f"Did you mean {on_one_line(close[0])}?"
+    shown = ", ".join(map(on_one_line, names[:12])) + (f", and {len(names) - 12} more" if len(names) > 12 else "")
+    return f"{what}: {shown or 'none'}"
 
 
 def problem_json(problem: Problem) -> dict[str, object]:

@@ -121,4 +121,3 @@ class Slice(FieldModel):
 
 
 Inputs = Annotated[tuple[Input, ...], Field(min_length=1)]
-WeightedInputs = Annotated[tuple[WeightedInput, ...], Field(min_length=1)]

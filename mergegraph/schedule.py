@@ -157,6 +157,7 @@ def resolve_schedule(
             found = _shadowed(words, taken, (), catch_all)
         else:
             found = _unmatched(rule, matched, names, words, tied) or _shadowed(words, matched, decided, catch_all)
+        found = (*found, *_unreached(_values(rule), matched, counts, words if len(rules) > 1 else field))
         problems += [problem.located(where(number - 1)) for problem in found]
         for name in decided:
             del undecided[name]
@@ -168,6 +169,20 @@ def resolve_schedule(
     if tied and not any(problem.severity == "error" for problem in problems):
         problems += [problem.located(where(rule)) for rule, problem in _torn_tie(made, rules, names, field)]
     return made, tuple(problems)
+
+
+def _unreached(
+    values: Sequence[float], matched: Sequence[str], counts: Mapping[str, int], words: str
+) -> Iterable[Problem]:
+    """A warning where a gradient has more values than there are layers: some are then no layer's."""
+    layers = max((counts[named.tower] for named in map(role, matched) if named.layer is not None), default=0)
+    if 1 <= layers < len(values):
+        yield Problem(
+            f"{words} has {len(values)} values for {layers} layers: some are never reached.",
+            why="a list is a gradient: its values are spread over the layers, never over the inputs",
+            fix=f"give at most {layers}, the first layer's and the last's among them",
+            severity="warning",
+        )
 
 
 def select(

@@ -17,7 +17,7 @@ PACKAGE = REPOSITORY / "mergegraph"
 RUNNING = (
     "mergegraph.execute", "mergegraph.cli.running", "mergegraph.cli.reporters", "mergegraph.cli.demo",
     "mergegraph.converting.unpickle", "mergegraph.search.tensors", "mergegraph.cluster", "mergegraph.cli.sharding",
-    "mergegraph.cli.clustering", "mergegraph.cli.parts",
+    "mergegraph.cli.clustering", "mergegraph.cli.parts", "mergegraph.cli.making",
 )  # fmt: skip
 
 

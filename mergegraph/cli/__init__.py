@@ -1,22 +1,31 @@
 """The command line. What a command needs is imported when it runs: `--help` costs little more than Python itself.
 
-app.py         the commands and their options
+app.py         which commands there are
+commands/      the commands by subject: their options and help
+shell.py       what a shell completes
 options.py     option types, and option values that are checked by hand
 source.py      a recipe file, or an expression, to a Recipe
-reporting.py   errors to messages and exit codes
-running.py     `run`: the plan is executed under a reporter
+reporting.py   errors to messages and exit codes; usage.py: a command line that cannot be read
+making.py      `run`, once there is a plan: here, on a cluster (clustering.py), or one part of it (sharding.py)
+parts.py       what is looked at before parts are made or put together
+running.py     the plan is executed under a reporter
 reporters.py   what a run says on its way: text, JSON lines, or nothing
 progress.py    the bar on a terminal, and how fast a run is
 watching.py    `watch`: a run of another process
-checking.py    `check` and `plan`
+checking.py    `check` and `plan`; simulating.py: `plan --workers`
 drawing.py     `graph`: nodes folded and described; rail.py draws the wires
 interface.py   `tui`
+verifying.py   `verify`
+info.py        `info`
+stats.py       `stats`; what it shows is in stats_views.py, stats_maps.py, stats_tables.py, stats_tensor.py
+importing.py   `import`
 converting.py  `convert`
 pushing.py     `push`
 ops.py         `ops`: the operations; signature.py reads their fields
 schema.py      `schema`: the JSON Schema of a recipe; search_schema.py: of a search; recipe_page.py: docs/recipe.md
 searching.py   `search`: a search run, and its table on a terminal
 demo.py        `demo`: recipes of the repository run and measured; demo_search.py: its searches
+handbook.py    `ops --markdown`
 trying.py      `try`: models go on with a text; completing.py asks transformers
 terminal.py    writing to stdout and stderr
 lean.py        torch without what no command uses
@@ -53,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         terminal.note(f"What was to be shown could not be written: {error.strerror}.")
         return 1
     except Exception as error:
-        return usage_error(error)
+        return usage_error(error, app)
     return code if isinstance(code, int) and code else int(bool(terminal.lost))
 
 

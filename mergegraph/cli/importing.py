@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from mergegraph.cli.checking import show_warnings
+from mergegraph.cli.source import require_file
 from mergegraph.cli.terminal import note, say, say_text
 from mergegraph.errors import Location, OutputError, Problem, RecipeError
 from mergegraph.mergekit.documents import is_configuration
 from mergegraph.mergekit.importing import Imported, import_configuration
 from mergegraph.mergekit.places import Places
-from mergegraph.recipe.document import decode, read_raw
+from mergegraph.recipe.text import decode, read_raw
+from mergegraph.search.document import is_search
 
 
 def import_recipe(config: Path, recipe: Path | None, *, fix_known_faults: bool, overwrite: bool) -> None:
@@ -32,14 +35,17 @@ def import_recipe(config: Path, recipe: Path | None, *, fix_known_faults: bool, 
 
 def _read(config: Path) -> str:
     at = Location(str(config))
-    if not config.is_file():
-        fix = "give the path of a mergekit configuration"
-        raise RecipeError(Problem(f"There is no configuration {config}.", at, fix=fix))
+    require_file(config, "configuration")
     text = decode(read_raw(config), str(config))
     if not is_configuration(text):
         fact = f"{config} is no mergekit configuration: it has no `merge_method:`."
-        raise RecipeError(Problem(fact, at, fix=f"a recipe needs no import: mergegraph run {config}"))
+        raise RecipeError(Problem(fact, at, fix=f"{_instead(config)} {shlex.quote(str(config))}"))
     return text
+
+
+def _instead(config: Path) -> str:
+    """The command for a file that is no configuration."""
+    return "mergegraph search" if is_search(config) else "a recipe needs no import: mergegraph run"
 
 
 def _write(imported: Imported, recipe: Path, *, overwrite: bool) -> None:

@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
 
-from mergegraph.cli.options import one_of
+from mergegraph.cli.options import THEMES, one_of
 from mergegraph.errors import OutputError, Problem
 
 
@@ -21,7 +21,7 @@ class _Interface(Protocol):
 
 def show_interface(recipe: Path | None, *, attach: bool, ascii_only: bool, theme: str | None, web: bool) -> int:
     """Show the interface until it is left. With `attach` what stands in the place of the recipe is an output."""
-    one_of("--theme", theme, ("dark", "light"))
+    one_of("--theme", theme, THEMES)
     for point in entry_points(group="mergegraph.interface"):
         interface: _Interface = point.load()
         to = (str(recipe) if recipe else "") if attach else None

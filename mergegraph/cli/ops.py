@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from mergegraph.cli.signature import field_lines, inputs_text, result_text
 from mergegraph.cli.terminal import heading, say, say_styled, say_text
-from mergegraph.errors import Problem, RecipeError, did_you_mean
+from mergegraph.errors import Problem, RecipeError
 from mergegraph.methods.base import Method
 from mergegraph.methods.registry import methods
+from mergegraph.recipe.correcting import nearest_op
 
 
 def show_ops() -> None:
@@ -26,7 +27,7 @@ def show_op(name: str) -> None:
     """Summary, formula, source, fields, example. RecipeError for a name that is no operation."""
     cls = methods().get(name)
     if cls is None:
-        raise RecipeError(Problem(f'There is no op "{name}".', fix=did_you_mean(name, methods(), "ops")))
+        raise RecipeError(Problem(f'There is no op "{name}".', fix=nearest_op(name)))
     say_styled(heading(f"{name}: {inputs_text(cls)} -> {result_text(cls)}"))
     say()
     say_text(_documentation(cls))

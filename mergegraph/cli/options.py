@@ -8,11 +8,17 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from mergegraph.cli.shell import among, recipes
 from mergegraph.errors import Location, Problem, RecipeError
 from mergegraph.plan.share import Share
 from mergegraph.units import parse_bytes
 
-RecipeFile: TypeAlias = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
+DIRECTIONS, SIZES = ("down", "right"), ("pill", "box", "card")
+EXECUTORS, THEMES = ("threads", "ray"), ("dark", "light")
+
+RecipeFile: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.", autocompletion=recipes)
+]
 Output: TypeAlias = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="DIR", help="Where the output goes, for a recipe with one save."),
@@ -23,28 +29,41 @@ Budget: TypeAlias = Annotated[
         metavar="SIZE", help="Memory for tiles, as 512MiB or 2GiB. Default: 2GiB or a quarter of what is free."
     ),
 ]
-Device: TypeAlias = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N|:all]", help="Where to compute.")]
+Device: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda[:N|:all]", help="Where to compute; auto is the CPU.",
+        autocompletion=among(("auto", "cpu", "cuda", "cuda:all")),
+    ),
+]  # fmt: skip
 DeviceBudget: TypeAlias = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Memory of each device. Default: nine tenths of what is free there.")
 ]
 Threads: TypeAlias = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Worker threads. Default: one for each processor.")
+    int | None, typer.Option(min=1, max=10_000, metavar="N", help="Worker threads. Default: one for each processor.")
 ]
 Sets: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NODE.FIELD=VALUE", help="Change the recipe. May be repeated.")
+    list[str] | None,
+    typer.Option("--set", metavar="NODE.FIELD=VALUE", help="Change the recipe: boost.by=0.4. May be repeated."),
 ]
 Sweeps: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--sweep", metavar="NODE.FIELD=A:B:STEP", help="One output for each value, inputs read once."),
+    typer.Option(
+        "--sweep", metavar="NODE.FIELD=A:B:STEP", help="One output for each value: boost.by=0.2:0.8:0.2, or =0.2,0.5."
+    ),
 ]
 MaxHeader: TypeAlias = Annotated[
     int,
     typer.Option(
-        "--max-header-mb", min=1, max=100, metavar="MB", help="The longest safetensors header or index to read."
+        "--max-header-mb", min=1, max=100, metavar="MB", help="The longest safetensors header or index to read, in MB."
     ),
 ]
+Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+StrictIntegers: TypeAlias = Annotated[
+    bool, typer.Option("--strict-integers", help="Stop where integer tensors differ, instead of warning.")
+]
 AllowUnrelated: TypeAlias = Annotated[
-    bool, typer.Option("--allow-unrelated", help="Only warn where models have different bases or architectures.")
+    bool, typer.Option("--allow-unrelated", help="Warn, not stop, where models have different bases or architectures.")
 ]
 FixKnownFaults: TypeAlias = Annotated[
     bool,
@@ -57,14 +76,22 @@ Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print err
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on stdout, one object a line.")]
 
 
+_LEAST_BYTES, _MOST_GIB = 1 << 16, 64
+"""A number without a unit that is smaller is none of bytes: up to 64 it is one of GiB, in somebody's mind."""
+
+
 def budget_bytes(text: str | None, option: str = "--budget") -> int | None:
     """The bytes that `--budget` means, or another option. RecipeError says which forms are accepted."""
     if text is None:
         return None
+    at = Location(f"{option} {text}")
+    if text.isdecimal() and 0 < int(text[:9]) < _LEAST_BYTES:
+        fix = f"{option} {text}{'GiB' if int(text) <= _MOST_GIB else 'MiB'}"
+        raise RecipeError(Problem(f"{text} is a number of bytes.", at, why="nothing fits into so few", fix=fix))
     try:
         return parse_bytes(text)
     except ValueError as error:
-        raise RecipeError(Problem(f"{error}.", Location(f"{option} {text}"), fix=f"{option} 2GiB")) from error
+        raise RecipeError(Problem(f"{error}.", at, fix=f"{option} 2GiB")) from error
 
 
 def device_name(text: str) -> str:
@@ -73,6 +100,17 @@ def device_name(text: str) -> str:
         return text
     fix = "--device auto, cpu, cuda, cuda:0 or cuda:all"
     raise RecipeError(Problem(f'There is no device "{text}".', Location(f"--device {text}"), fix=fix))
+
+
+def device_for(text: str, *, stats: bool) -> str:
+    """`device_name`; with `--stats` the processor, for it counts them. RecipeError where another one is asked for."""
+    if not stats:
+        return device_name(text)
+    if text in ("auto", "cpu"):
+        return "cpu"
+    why = "the processor counts them while it computes the tiles"
+    at = Location(f"--device {text}")
+    raise RecipeError(Problem("--stats does not go with a device.", at, why=why, fix="--device cpu"))
 
 
 def one_of(option: str, value: str | None, known: tuple[str, ...]) -> None:
@@ -104,6 +142,7 @@ def refuse_together(
     address: str | None,
     gpus: float,
     device: str,
+    reads_back: bool,
 ) -> None:
     """RecipeError for every option that would be ignored beside another: nothing is."""
     ray = executor == "ray"
@@ -124,6 +163,13 @@ def refuse_together(
             f"--device {device}",
             "--executor ray",
             "--device cuda: Ray gives each worker devices of its own",
+        ),
+        (shards and not reads_back, "--no-read-back", "--shards", at_the_end),
+        (
+            not reads_back and not ray and not shards,
+            "--no-read-back",
+            "--executor threads",
+            "leave it out: nothing is read back without --verify-output",
         ),
         (gpus and not ray, "--gpus", "--executor threads", "--executor ray, or --device cuda:all on this machine"),
     )

@@ -6,21 +6,44 @@ Exit codes: 0 done, 1 failed while running, 2 the recipe or the command line is 
 
 from __future__ import annotations
 
-import io
+import errno
 import signal
 import textwrap
 import threading
 import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import typer
 
 from mergegraph.cli.terminal import note, say_json
-from mergegraph.errors import DoesNotFit, Interrupted, MergegraphError, Problem, RunError, on_one_line
+from mergegraph.errors import (
+    DoesNotFit,
+    InputError,
+    Interrupted,
+    MergegraphError,
+    Problem,
+    RecipeError,
+    RunError,
+    on_one_line,
+)
 from mergegraph.runs.ending import error_json
+
+_NO_ROOM = ("failed to map segment", "cannot allocate memory", "Cannot allocate memory")
+"""What the system's loader says of a library that there is no memory for."""
+
+_MENDED_BY = {
+    errno.EACCES: "change the permissions, or choose another place",
+    errno.EPERM: "change the permissions, or choose another place",
+    errno.EROFS: "choose another place: nothing can be written there",
+    errno.ENOENT: "choose another place, or make the folder first",
+    errno.ENOSPC: "free some space there, or choose another place",
+    errno.EDQUOT: "free some space there, or choose another place",
+    errno.EMFILE: "let the process open more files: ulimit -n 4096",
+}
 
 
 @contextmanager
@@ -28,6 +51,7 @@ def reporting(*, as_json: bool = False) -> Generator[None]:
     """Run the body of a command; `as_json` says an error on stdout too, as the last object."""
     try:
         with _terminated_as_error():
+            _stand_somewhere()
             yield
     except MergegraphError as error:
         _end(error, as_json=as_json)
@@ -38,12 +62,31 @@ def reporting(*, as_json: bool = False) -> Generator[None]:
     except MemoryError:
         fix = "give the process more memory (ulimit -d, ulimit -v), or free some"
         _end(DoesNotFit(Problem("There is not enough memory to plan this.", fix=fix)), as_json=as_json)
+    except ImportError as error:
+        if not any(said in str(error) for said in _NO_ROOM):
+            _bug(error, as_json=as_json)
+        fix = "give the process more memory (ulimit -d, ulimit -v), or free some"
+        problem = Problem("There is not enough memory to load torch.", why=str(error), fix=fix)
+        _end(DoesNotFit(problem), as_json=as_json)
     except OSError as error:
         if error.filename is None:
             _bug(error, as_json=as_json)
-        _end(RunError(Problem(f"{error.filename}: {error.strerror}.")), as_json=as_json)
+        if error.errno == errno.ENAMETOOLONG:
+            fix = "give a shorter path; no file can be called so"
+            _end(InputError(Problem(f"{str(error.filename)[:60]}… is too long for a path.", fix=fix)), as_json=as_json)
+        fix = _MENDED_BY.get(error.errno or 0, "")
+        _end(RunError(Problem(f"{error.filename}: {error.strerror}.", fix=fix)), as_json=as_json)
     except Exception as error:
         _bug(error, as_json=as_json)
+
+
+def _stand_somewhere() -> None:
+    """RecipeError where the working folder was removed: paths lead nowhere, and torch does not load."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        problem = Problem("The folder that this was started in is gone.", fix="cd into a folder that is there")
+        raise RecipeError(problem) from None
 
 
 def _end(error: MergegraphError, *, as_json: bool) -> NoReturn:
@@ -63,15 +106,17 @@ def _bug(error: Exception, *, as_json: bool) -> NoReturn:
     raise typer.Exit(1) from error
 
 
-def usage_error(error: Exception) -> int:
-    """What typer says of a command line that it cannot read, with nothing in it that a terminal would obey. The exit
-    code; any other exception is raised again."""
-    show: Any = getattr(error, "show", None)
-    if show is None:
+def usage_error(error: Exception, app: typer.Typer) -> int:
+    """Say what is wrong with a command line that typer cannot read; the exit code. Any other exception is raised."""
+    from mergegraph.cli.usage import usage_problem
+
+    if type(error).__name__ == "NoArgsIsHelpError":
+        note(str(getattr(error, "message", "")))
+        return 2
+    problem = usage_problem(error, getattr(typer.main.get_command(app), "commands", {}))
+    if problem is None:
         raise error
-    said = io.StringIO()
-    show(file=said)
-    note(said.getvalue().rstrip("\n"))
+    note(str(problem))
     return int(getattr(error, "exit_code", 2))
 
 

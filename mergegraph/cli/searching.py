@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mergegraph.cli.source import require_file
 from mergegraph.cli.terminal import note, say, say_json
 from mergegraph.errors import Location, MergegraphError, OutputError, Problem
 from mergegraph.search.document import load_search
@@ -32,6 +33,7 @@ def show_search(
     file: Path, output: Path | None, png: Path | None, *, retry_rejected: bool, as_json: bool, quiet: bool
 ) -> None:
     """Run the search and say what it found. The report lies beside its ledger."""
+    require_file(file, "search")
     loaded = load_search(file)
     if png is not None:
         require_matplotlib()

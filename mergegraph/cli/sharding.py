@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -24,7 +25,7 @@ from mergegraph.units import format_bytes, format_count, format_seconds
 
 
 @dataclass(frozen=True)
-class Making:
+class Sharing:
     """How a part is made."""
 
     share: Share
@@ -46,21 +47,21 @@ class Finishing:
     strict_integers: bool
 
 
-def make_share(plan: Plan, making: Making, *, as_json: bool, quiet: bool) -> None:
+def make_share(plan: Plan, sharing: Sharing, *, as_json: bool, quiet: bool) -> None:
     """Make one part and say what was made. Raises what `make_part` raises."""
     require_shared_staging(plan.outputs)
-    devices = devices_for(making.device, making.device_budget_bytes)
+    devices = devices_for(sharing.device, sharing.device_budget_bytes)
     kind = devices.kind if devices else "cpu"
-    done = () if making.overwrite else refuse_standing(plan, kind)
-    show_warnings(compare(plan, strict_integers=making.strict_integers))
-    chosen = [shard for shard in making.share.of(shards_of(plan)) if plan.outputs[shard.output].node not in done]
-    part = part_of(plan, chosen, kind, {"part": str(making.share)})
+    done = () if sharing.overwrite else refuse_standing(plan, kind)
+    show_warnings(compare(plan, strict_integers=sharing.strict_integers))
+    chosen = [shard for shard in sharing.share.of(shards_of(plan)) if plan.outputs[shard.output].node not in done]
+    part = part_of(plan, chosen, kind, {"part": str(sharing.share)})
     publisher = Publisher()
     with ExitStack() as stack:
         telling = reporter(stack, as_json=as_json, quiet=quiet)
         telling.planned(part.plan)
         options = Options(
-            allow_non_finite=making.allow_non_finite,
+            allow_non_finite=sharing.allow_non_finite,
             devices=devices,
             on_tick=lambda: telling.tick(publisher.progress),
         )
@@ -68,7 +69,7 @@ def make_share(plan: Plan, making: Making, *, as_json: bool, quiet: bool) -> Non
     if as_json:
         say_json(_report_json(plan, report))
     elif not quiet:
-        say(*_summary(part.plan, making.share, report))
+        say(*_summary(part.plan, sharing.share, report, plan.outputs[0].at.file))
 
 
 def put_together(plan: Plan, finishing: Finishing, *, as_json: bool, quiet: bool) -> None:
@@ -117,7 +118,7 @@ def _report_json(plan: Plan, report: PartReport) -> dict[str, object]:
     }
 
 
-def _summary(part: Plan, share: Share, report: PartReport) -> Iterator[str]:
+def _summary(part: Plan, share: Share, report: PartReport, recipe: str) -> Iterator[str]:
     """Which files were made, how long it took, and what comes next."""
     made = sum([len(files) for files in report.made.values()])
     already = sum([len(files) for files in report.already.values()])
@@ -132,4 +133,4 @@ def _summary(part: Plan, share: Share, report: PartReport) -> Iterator[str]:
         f"  memory {format_bytes(report.measured_bytes)} measured, of {format_bytes(report.reserved_bytes)} reserved + "
         f"{format_bytes(report.budget_bytes)} budget"
     )
-    yield "  when every part is done: mergegraph finalize RECIPE"
+    yield f"  when every part is done: mergegraph finalize {shlex.quote(recipe)}"

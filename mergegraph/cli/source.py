@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mergegraph.errors import Location, Problem, RecipeError, raise_errors
+from mergegraph.errors import Location, Problem, RecipeError, on_one_line, raise_errors
 
 if TYPE_CHECKING:
     from mergegraph.recipe.model import Recipe
@@ -21,8 +21,7 @@ def recipe_from_file(
 
     RecipeError names the nearest file when there is none.
     """
-    if path.is_dir() or not path.exists():
-        raise RecipeError(_no_file(path))
+    require_file(path, "recipe")
     from mergegraph.mergekit.documents import is_configuration_file
 
     if is_configuration_file(path):
@@ -35,6 +34,36 @@ def recipe_from_file(
     from mergegraph.recipe.load import load_recipe
 
     return load_recipe(path, sets=sets, sweeps=sweeps)
+
+
+def chosen_recipe(
+    recipe: Path | None,
+    expression: str | None,
+    models: Sequence[str],
+    output: Path | None,
+    sets: Sequence[str],
+    sweeps: Sequence[str],
+    *,
+    fix_known_faults: bool,
+) -> Recipe:
+    """The recipe of `run`: its file, or what stands after `-e`. RecipeError where neither or both are given."""
+    if expression is not None:
+        _only_expression(recipe, sets, sweeps)
+        return recipe_from_expression(expression, models, output)
+    if recipe is None:
+        fix = 'mergegraph run merge.yaml, or mergegraph run -e "0.5*a + 0.5*b" -m a=DIR -m b=DIR -o out'
+        raise RecipeError(Problem("Nothing says what to run.", fix=fix))
+    return recipe_from_file(recipe, sets, sweeps, fix_known_faults=fix_known_faults)
+
+
+def _only_expression(recipe: Path | None, sets: Sequence[str], sweeps: Sequence[str]) -> None:
+    """An expression stands alone: there is no file to change."""
+    if recipe is not None:
+        raise RecipeError(Problem(f"Both {recipe} and -e say what to run.", fix="leave one of them out"))
+    if sets or sweeps:
+        raise RecipeError(
+            Problem("--set and --sweep change a recipe file.", fix="write the numbers into the expression")
+        )
 
 
 def recipe_from_expression(text: str, models: Sequence[str], output: Path | None) -> Recipe:
@@ -65,39 +94,47 @@ def _model_problems(models: Sequence[str]) -> list[Problem]:
     ]
 
 
-def _no_file(path: Path) -> Problem:
+def require_file(path: Path, what: str) -> None:
+    """RecipeError where no file is at `path`, a `what`: the nearest one, or what can be done with the folder there."""
+    if path.is_dir() or not path.exists():
+        raise RecipeError(_no_file(path, what))
+
+
+def _no_file(path: Path, what: str) -> Problem:
     if path.is_dir():
-        return _folder(path)
+        return _folder(path, what)
     if path.is_symlink():
         from mergegraph.tensors.links import end_of
 
-        return Problem(f"There is no recipe {path}.", why=f"it is a link that {end_of(path)}", fix="correct the link")
-    return Problem(f"There is no recipe {path}.", fix=_nearest(path.parent, path.name))
+        return Problem(f"There is no {what} {path}.", why=f"it is a link that {end_of(path)}", fix="correct the link")
+    return Problem(f"There is no {what} {path}.", fix=nearest_file(path.parent, path.name))
 
 
-def _folder(path: Path) -> Problem:
+def _folder(path: Path, what: str) -> Problem:
     """What to type for a folder: a recipe in it, else what can be done with the model in it."""
     from mergegraph.tensors.foreign import convert_command, is_pickled_weights
 
     names = [entry.name for entry in path.iterdir()]
     has_model, has_pickle = any(name.endswith(".safetensors") for name in names), any(map(is_pickled_weights, names))
-    if _recipes(path) or not (has_model or has_pickle):
-        return Problem(f"{path} is a folder, not a recipe.", fix=_nearest(path, "recipe.yaml"))
+    if recipes_in(path) or not (has_model or has_pickle):
+        return Problem(f"{path} is a folder, not a {what}.", fix=nearest_file(path, ""))
     fix = shlex.join(["mergegraph", "info", str(path)]) if has_model else convert_command(path)
-    fact = f"{path} is the folder of a model, not a recipe."
-    return Problem(fact, why="a recipe is a page of YAML that names the models", fix=fix)
+    fact = f"{path} is the folder of a model, not a {what}."
+    return Problem(fact, why=f"a {what} is a page of YAML that names the models", fix=fix)
 
 
-def _nearest(folder: Path, name: str) -> str:
+def nearest_file(folder: Path, name: str) -> str:
     """The file of `folder` that may have been meant, as it would be typed."""
     if not folder.is_dir():
         return f"the folder {folder} does not exist; give the path of a .yaml file"
-    names = _recipes(folder)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    names = recipes_in(folder)
+    by_stem = {Path(each).stem: each for each in names}
+    close = list(by_stem) if len(names) == 1 else difflib.get_close_matches(Path(name).stem, by_stem, n=1, cutoff=0.5)
     if close:
-        return f"did you mean {folder / close[0]}?"
-    return f"{folder} has {', '.join(names[:8])}" if names else f"there is no .yaml file in {folder}"
+        return f"did you mean {on_one_line(str(folder / by_stem[close[0]]))}?"
+    return f"{folder} has {', '.join(map(on_one_line, names[:8]))}" if names else f"there is no .yaml file in {folder}"
 
 
-def _recipes(folder: Path) -> list[str]:
+def recipes_in(folder: Path) -> list[str]:
+    """The YAML files of `folder`, by name."""
     return sorted(entry.name for entry in folder.iterdir() if entry.suffix in (".yaml", ".yml"))

@@ -252,7 +252,11 @@ def _refuse_bad_files(asked: Asked, files: Files) -> None:
         raise OutputError(*problems)
     missing = [path for path in asked.sources if path.suffix == ".json" and not path.exists()]
     if missing:
-        raise InputError(*[Problem(f"There is no record {path}.", fix="mergegraph stats RECIPE") for path in missing])
+        why = "a record is written by `run --stats`, and by `stats --json`"
+        raise InputError(
+            *[Problem(f"There is no record {path}.", why=why, fix=f"mergegraph stats RECIPE --json {path}")
+              for path in missing]
+        )  # fmt: skip
 
 
 def _write(records: Sequence[Record], strengths: Sequence[_Told], files: Files) -> None:

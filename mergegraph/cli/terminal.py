@@ -58,6 +58,15 @@ def has_colour(stream: TextIO) -> bool:
     return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
+def can_draw(stream: TextIO) -> bool:
+    """Whether `stream` has an encoding that knows the characters of boxes and wires."""
+    try:
+        "╭▤×".encode(stream.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _emphasised(line: str) -> str:
     """The fact of a problem in bold, its labels dim."""
     if _LABEL.match(line):

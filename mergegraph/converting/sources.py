@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from mergegraph.errors import InputError, Problem
+from mergegraph.errors import InputError, Problem, did_you_mean
 from mergegraph.tensors import strict_json
 from mergegraph.tensors.foreign import is_pickled_weights, not_pickled
 from mergegraph.tensors.links import leads_nowhere, nowhere, require_inside
@@ -60,7 +60,7 @@ class Pickled:
 def choose(source: Path) -> Sources:
     """The pickled files at `source`. InputError when there are none, or they are not one model by their names."""
     if not source.exists():
-        there_is_none = Problem(f"There is no {source}.", fix="give a pickled file, or the folder of a model")
+        there_is_none = Problem(f"There is nothing at {source}.", fix=_nearest(source))
         raise InputError(nowhere(source) if leads_nowhere(source) else there_is_none)
     if not source.is_dir():
         matched = _SHARD.fullmatch(source.name)
@@ -109,6 +109,13 @@ def require_unchanged(file: Pickled) -> None:
         raise InputError(Problem(f"{file.path} has changed while it was converted.", fix=fix))
 
 
+def _nearest(source: Path) -> str:
+    """What may have been meant by a path that leads nowhere."""
+    beside = [entry.name for entry in source.parent.iterdir()] if source.parent.is_dir() else []
+    near = did_you_mean(source.name, beside)
+    return near if near.startswith("Did") else "give a pickled file, or the folder of a model"
+
+
 def _refuse_other_formats(path: Path, start: bytes) -> None:
     fix = ""
     if start.startswith(b"PK\x03\x04"):
@@ -122,7 +129,8 @@ def _refuse_other_formats(path: Path, start: bytes) -> None:
     elif start[8:9] == b"{":
         what, fix = "a safetensors file by its first bytes", "use it as it is"
     else:
-        what, fix = "no file that torch.save wrote, by its first bytes", "download or copy it again"
+        what = "no file that torch.save wrote, by its first bytes"
+        fix = "give a pickled checkpoint (.bin, .pt, .pth, .ckpt); if it is one, download or copy it again"
     raise InputError(Problem(f"{path} is {what}.", fix=fix))
 
 

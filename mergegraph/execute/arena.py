@@ -66,9 +66,6 @@ class Arena:
     def out(self, elements: int, dtype: torch.dtype) -> Tensor:
         return self._view(self._out_at, elements, dtype)
 
-    def out_bytes(self, nbytes: int) -> memoryview:
-        return self._memory[self._out_at : self._out_at + nbytes]
-
     def pieces(self, count: int, elements: int) -> list[Tensor]:
         """`count` slots of a piece, as float32. They lie at the end, behind the room to reduce in."""
         begin = self._bytes.numel() // 64 * 64 - count * elements * 4

@@ -8,7 +8,8 @@ import re
 from pathlib import Path as FilePath
 
 from mergegraph.errors import Problem, RecipeError
-from mergegraph.recipe.document import MAX_BYTES, Document, parse_document
+from mergegraph.recipe.document import Document, parse_document
+from mergegraph.recipe.text import MAX_BYTES
 
 _MARKER = re.compile(r"(?:---|\.\.\.)(?=\s|$)")
 _CONTENT = re.compile(r"^(?!\s*(?:#|$))", re.MULTILINE)

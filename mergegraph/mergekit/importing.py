@@ -21,9 +21,10 @@ from mergegraph.mergekit.multi import write_nodes
 from mergegraph.mergekit.parameters import Findings
 from mergegraph.mergekit.places import Places, identifier
 from mergegraph.mergekit.writing import Line, string_text, write_recipe
-from mergegraph.recipe.document import decode, parse_document, read_raw
+from mergegraph.recipe.document import parse_document
 from mergegraph.recipe.load import recipe_of
 from mergegraph.recipe.model import Recipe
+from mergegraph.recipe.text import decode, read_raw
 
 VERSION = "0.1.5"
 """The version of mergekit whose numbers are reproduced."""

@@ -6,7 +6,7 @@ more. A tensor that a delta lacks is zero there. Buffers that carry no learning 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Literal
 
@@ -75,8 +75,7 @@ class Combination(Tensorwise):
             f"{self._label(trunk)} and {self._label(index)} have no tensor in common.",
             tensor=theirs[0],
             why=f"{self._label(trunk)} has {_listed(ours)}; {self._label(index)} has {_listed(theirs)}",
-            fix="merge fine-tunes of one base; where only a prefix differs, add `rename: {OLD_PREFIX: NEW_PREFIX}` "
-            "to its load node",
+            fix=_renaming(ours, theirs, self._label(index)),
         )
 
     def _extra(self, index: int, trunk: int, names: list[str], space: Space) -> Iterable[Problem]:
@@ -175,3 +174,24 @@ def _difference(fact: str, names: list[str], fix: str) -> Problem:
 
 def _warning(fact: str, names: list[str]) -> Problem:
     return Problem(fact, why=_listed(names), severity="warning")
+
+
+def _renaming(ours: Sequence[str], theirs: Sequence[str], label: str) -> str:
+    """What to type where no name is the same: the prefix that differs, if all names agree behind it."""
+    known = set(ours)
+    for old, new in _prefixes(ours[0], theirs):
+        if all(name.startswith(old) and new + name.removeprefix(old) in known for name in theirs):
+            return f"add `rename: {{{old}: {new}}}` to the load node of {label}"
+    return (
+        "merge fine-tunes of one base; where only a prefix differs, add `rename: {OLD_PREFIX: NEW_PREFIX}` to its load"
+    )
+
+
+def _prefixes(ours: str, theirs: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """`transformer.` and `model.`, of `transformer.wte.weight` and `model.wte.weight`: what is before equal ends."""
+    words = ours.split(".")
+    for start in range(1, len(words)):
+        end = ".".join(words[start:])
+        for name in theirs:
+            if name.endswith("." + end):
+                yield name.removesuffix(end), ours.removesuffix(end)

@@ -8,10 +8,14 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from mergegraph.dtypes import SAVE_NAMES
+from mergegraph.errors import Unfit, did_you_mean
 from mergegraph.expr import Expr, Space, linear
 from mergegraph.fields import Either
 from mergegraph.methods.base import Method, Parameters
 from mergegraph.units import parse_bytes
+
+_LEAST_SHARD = 16
+"""Bytes. Whoever writes `5` or `10` means gigabytes."""
 
 
 class Save(Method):
@@ -50,14 +54,19 @@ class Save(Method):
     @classmethod
     def _known_dtype(cls, name: str | None) -> str | None:
         if name is not None and name not in SAVE_NAMES:
-            raise ValueError(f'"{name}" is not a dtype to save in; there are {", ".join(SAVE_NAMES)}')
+            raise Unfit(f'"{name}" is not a dtype to save in', _nearest_dtype(name))
         return name
 
     @field_validator("max_shard_size", mode="before")
     @classmethod
     def _size(cls, size: object) -> object:
         if isinstance(size, int | str) and not isinstance(size, bool):
-            parse_bytes(size)
+            try:
+                parse_bytes(size)
+            except ValueError as error:
+                raise Unfit(str(error), "write `max_shard_size: 5GB`") from error
+            if isinstance(size, int) and size < _LEAST_SHARD:
+                raise Unfit(f"{size} is a number of bytes", f"write `max_shard_size: {size}GB`")
             return str(size)
         return size
 
@@ -68,3 +77,13 @@ class Save(Method):
     @property
     def max_shard_bytes(self) -> int:
         return parse_bytes(self.max_shard_size)
+
+
+def _nearest_dtype(name: str) -> str:
+    """What to type for `name`: a dtype spelt nearly so, one that it is called elsewhere, or all there are."""
+    called = {"half": "float16", "float": "float32", "single": "float32", "double": "float64", "f16": "float16",
+              "f32": "float32", "fp8": "float8_e4m3fn", "float8": "float8_e4m3fn"}  # fmt: skip
+    known = did_you_mean(called.get(name.lower(), name), SAVE_NAMES)
+    if known.startswith("Did"):
+        return known
+    return f"write one of {', '.join(SAVE_NAMES)}; a tool that quantises takes the merged model"

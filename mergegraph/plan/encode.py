@@ -201,17 +201,13 @@ def _output_json(output: Output, roots: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def result_digest(plan: Plan, output: Output) -> str:
-    """What the bytes of one output depend on, hashed: expressions, seed, layout, input identities.
-
-    Paths, budget, tiles, threads and executor are not in it. The executor adds the torch version and the
-    device, which the plan does not know.
-    """
-    return output_digests(plan, output)[1]
-
-
 def output_digests(plan: Plan, output: Output) -> tuple[str, str]:
-    """What is computed, hashed, which is the same wherever the inputs lie; and the `result_digest`."""
+    """What is computed, hashed, which is the same wherever the inputs lie; and what the bytes of the output depend on,
+    hashed: that, and the identities of the inputs.
+
+    Paths, budget, tiles, threads and executor are in neither. The executor adds the torch version and the device, which
+    the plan does not know.
+    """
     expressions = [tensor.root for tensor in output.tensors]
     below = _with_populations(expressions, set())
     files = list(dict.fromkeys(path for part in below if isinstance(part, Read) for path in part.paths))

@@ -30,6 +30,7 @@ from mergegraph.recipe.wiring import named_nodes
 VERSION = 1
 _KEYS = ("mergegraph", "name", "description", "seed", "parameters", "models", "include", "nodes")
 _MERGEKIT_KEYS = ("merge_method", "slices", "base_model")
+_MODEL_KEYS = ("model_type", "architectures", "weight_map", "peft_type", "added_tokens")
 _MAX_SEED = 2**64
 
 
@@ -89,6 +90,12 @@ def _check_is_recipe(document: Document) -> None:
     if "search" in top and "nodes" not in top:
         fix = f"mergegraph search {document.file}"
         raise RecipeError(Problem("This is a search, not a recipe.", document.where(("search",)), fix=fix))
+    of_model = [key for key in _MODEL_KEYS if key in top]
+    if of_model and "mergegraph" not in top:
+        fact = "This is a file of a model, not a recipe."
+        why = f"it has `{of_model[0]}:` and no `mergegraph:`"
+        fix = f"mergegraph info {FilePath(document.file).parent}"
+        raise RecipeError(Problem(fact, document.where((of_model[0],)), why=why, fix=fix))
     version = top.get("mergegraph", VERSION)
     if version != VERSION or isinstance(version, bool):
         fact = f"The recipe has format version {shown(version)}; this mergegraph reads version {VERSION}."

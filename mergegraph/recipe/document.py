@@ -11,7 +11,6 @@ import copy
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path as FilePath
 from typing import Any, NoReturn
 
 import yaml
@@ -19,11 +18,7 @@ import yaml
 from mergegraph.errors import Location, Problem, RecipeError
 from mergegraph.methods.base import Path
 from mergegraph.recipe.scalars import Value, resolve
-from mergegraph.tensors.foreign import recognise_binary
-from mergegraph.tensors.local_file import opened, read_range
 
-MAX_BYTES = 10_000_000
-_FIRST_BYTES = 512
 _MAX_VALUES = 100_000
 _MAX_DEPTH = 100
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\ufeff")
@@ -46,32 +41,6 @@ class Document:
 def nearest(lines: Any, path: Path) -> Location | None:
     """The location of `path` in a mapping of paths, else of the longest path around it that has one."""
     return next((lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in lines), None)
-
-
-def read_raw(path: FilePath) -> bytes:
-    """The bytes of a recipe file, for `decode`; no more than it needs to see that they are too many. OSError as from
-    `open_local`."""
-    with opened(str(path)) as file:
-        return read_range(file, 0, MAX_BYTES + 1)
-
-
-def decode(raw: bytes, file: str) -> str:
-    """The text of a recipe file. RecipeError when it is too large, not UTF-8, or by its first bytes something else."""
-    at = Location(file)
-    if found := recognise_binary(raw[:_FIRST_BYTES], file):
-        what, fix = found
-        why = "a recipe is a page of YAML that names the models"
-        raise RecipeError(Problem(f"{file} is not a recipe: {what}.", at, why=why, fix=fix))
-    if len(raw) > MAX_BYTES:
-        fix = "is this the right file? A recipe is a page of YAML"
-        raise RecipeError(Problem(f"The recipe has more than {MAX_BYTES:,} bytes; no more are read.", at, fix=fix))
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        why = f"byte {raw[error.start]:#04x} at offset {error.start}"
-        fix = "save the file as UTF-8"
-        raise RecipeError(Problem("The recipe is not UTF-8 text.", Location(file, line), why=why, fix=fix)) from error
 
 
 def parse_document(text: str, file: str) -> Document:

@@ -149,7 +149,7 @@ class _Expansion:
             fix += f"{_text(atom)} + ({_text(rest[0][1])} - BASE)"
         else:
             fix = f"subtract a base: {_text(atom)} + ({_text(rest[0][1])} - BASE); or make a node for the average: "
-            fix += f"{{op: soup, inputs: [{', '.join(_text(each) for _, each in weights)}]}}"
+            fix += f"{{op: soup, inputs: [{', '.join(_weighed(*each) for each in weights)}]}}"
         return self.error(fact, fix)
 
     def write(self, root: _Atom) -> None:
@@ -229,6 +229,12 @@ def _scaled(factors: Factors, atom: _Atom) -> _Atom:
     for factor in factors:
         atom = atom if factor == 1 else _Scale(factor, atom)
     return atom
+
+
+def _weighed(factors: tuple[Fraction, ...], atom: _Atom) -> str:
+    """`{from: a, weight: 0.6}`: an input of a soup, which divides by the sum of the weights."""
+    weight = _shown(value_of(factors))
+    return _text(atom) if weight == "1" else f"{{from: {_text(atom)}, weight: {weight}}}"
 
 
 def _is_short(number: Fraction) -> bool:

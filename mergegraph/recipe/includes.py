@@ -6,17 +6,17 @@ Reads the entry, opens the file, and renames what it gave; putting its nodes tog
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
 from mergegraph.errors import Location, Problem, RecipeError, did_you_mean
 from mergegraph.methods.save import Save
-from mergegraph.recipe.document import Document, decode, parse_document, read_raw
+from mergegraph.recipe.document import Document, parse_document
 from mergegraph.recipe.model import Node
 from mergegraph.recipe.scalars import Value
 from mergegraph.recipe.template import Given
+from mergegraph.recipe.text import decode, read_raw, special_kind
 from mergegraph.recipe.validate import shown
 from mergegraph.recipe.wiring import renamed
 
@@ -46,16 +46,6 @@ def read_file(path: FilePath, file: str) -> Document:
         reason = error.strerror if isinstance(error, OSError) else error
         raise RecipeError(Problem(f"{file} cannot be read: {reason}.", at, fix=fix)) from error
     return parse_document(decode(raw, file), file)
-
-
-def special_kind(path: FilePath) -> str:
-    """`a pipe`, `a device`, `a folder`, …: what is at `path` where it is no file; empty for a file, or for nothing."""
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError):
-        return ""
-    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-    return "" if stat.S_ISREG(mode) else kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def read_include(document: Document, name: str, value: Value) -> Include:

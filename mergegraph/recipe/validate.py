@@ -16,7 +16,8 @@ from mergegraph.errors import Location, Problem, did_you_mean
 from mergegraph.fields import Described, EdgeTo, FieldModel, Input
 from mergegraph.methods.base import Method, Path
 from mergegraph.methods.registry import methods
-from mergegraph.recipe.scalars import FLOAT, Value, as_text
+from mergegraph.recipe.correcting import beside_its_input, choices, decimal_comma, described, instead, op_problem
+from mergegraph.recipe.scalars import Value, as_text
 
 Where = Callable[[Path], Location]
 D = TypeVar("D", bound=Described)
@@ -26,7 +27,7 @@ def read_method(node: str, fields: dict[str, Value], where: Where) -> Method | t
     """The method that `fields` (with their `op`) describe, or everything that is wrong with them."""
     cls = method_class(fields)
     if cls is None:
-        return (_op_problem(fields).located(where(("op",)), node),)
+        return (op_problem(fields.get("op")).located(where(("op",)), node),)
     read = read_described(cls, fields, where)
     return tuple(problem.located(None, node) for problem in read) if isinstance(read, tuple) else read
 
@@ -74,18 +75,8 @@ def shown(value: Value) -> str:
         return f'"{value}"' if len(value) <= 60 else f'"{value[:57]}..."'
     if isinstance(value, list | dict):
         return ("a list" if isinstance(value, list) else "a mapping") if value else "an empty one"
-    return "nothing" if value is None else as_text(value)
-
-
-def _op_problem(fields: dict[str, Value]) -> Problem:
-    op = fields.get("op")
-    if op is None:
-        return Problem(
-            "The node does not say which operation it is.", fix=f"add `op:`; {did_you_mean('', methods(), 'ops')}"
-        )
-    if not isinstance(op, str):
-        return Problem(f"`op` takes the name of an operation, not {shown(op)}.", fix=did_you_mean("", methods(), "ops"))
-    return Problem(f'There is no op "{op}".', fix=did_you_mean(op, methods(), "ops"))
+    text = "nothing" if value is None else as_text(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _models_at(cls: type[FieldModel], path: Path) -> list[type[FieldModel]]:
@@ -167,20 +158,29 @@ def _problem(cls: type[Described], fields: dict[str, Value], path: Path, found: 
     op, value = cls.op_name(), _value_at(fields, path)
     match error["type"]:
         case "extra_forbidden":
-            names = field_names(cls, path[:-1])
-            fix = did_you_mean(str(path[-1]), [name for name in names if name != "op"], f"{op} takes")
-            return Problem(f'{op} has no "{path[-1]}"{_in_mapping(path)}.', fix=fix)
+            return Problem(f'{op} has no "{path[-1]}"{_in_mapping(path)}.', fix=_for_unknown(cls, fields, path))
         case "missing":
             return Problem(
                 f'{op} needs "{path[-1]}"{_in_mapping(path)}.', fix=f"add `{path[-1]}:`, as in {cls.example}"
             )
         case "value_error" | "assertion_error":
             said = str(error["ctx"]["error"]).rstrip(".")
-            return Problem(f"{dotted(path)}: {said}." if path else f"{said}.", fix=_described(cls, path))
+            fix = getattr(error["ctx"]["error"], "fix", "") or described(cls, path)
+            return Problem(f"{dotted(path)}: {said}." if path else f"{said}.", fix=fix)
         case _:
             expected = " or ".join(dict.fromkeys(_expected(cls, path, tag, each) for tag, each in found))
             fact = f'"{dotted(path)}" takes {expected}, not {shown(value)}.'
-            return Problem(fact, fix=_fix(cls, path, value, error))
+            return Problem(fact, fix=instead(cls, path, value, error))
+
+
+def _for_unknown(cls: type[Described], fields: dict[str, Value], path: Path) -> str:
+    """What to type in place of the key at the end of `path`: half a number, a key of an input, or the nearest."""
+    key, around = str(path[-1]), _value_at(fields, path[:-1])
+    if isinstance(around, dict) and (number := decimal_comma(around, key)):
+        return number
+    names = [name for name in field_names(cls, path[:-1]) if name != "op"]
+    nested = {field: [name for name in field_names(cls, (*path[:-1], field)) if name != "from"] for field in names}
+    return beside_its_input(key, nested) or did_you_mean(key, names, f"{cls.op_name()} takes")
 
 
 def _value_at(fields: Value, path: Path) -> Value:
@@ -207,8 +207,8 @@ _EXPECTED = {
     "less_than": "a number below {lt}",
     "string_too_short": "text that is not empty",
     "string_pattern_mismatch": "text of another form",
-    "too_short": "at least {min_length} of them",
-    "too_long": "at most {max_length} of them",
+    "too_short": "a list of {min_length} or more",
+    "too_long": "a list of {max_length} or fewer",
 }
 
 
@@ -216,7 +216,7 @@ def _expected(cls: type[Described], path: Path, tag: str, error: Any) -> str:
     """What belongs at `path`, from the type of pydantic's error; words for a type not listed are general but true."""
     kind: str = error["type"]
     if kind in ("literal_error", "enum"):
-        return f"one of {', '.join(_choices(error))}"
+        return f"one of {', '.join(choices(error))}"
     if kind.startswith("string_type"):
         return "the name of a node" if is_edge(cls, path) else "text"
     if tag == "number" and kind == "float_type":
@@ -225,41 +225,6 @@ def _expected(cls: type[Described], path: Path, tag: str, error: Any) -> str:
         return "the name of a node or a mapping with `from:`"
     sentence = _EXPECTED.get(kind) or _EXPECTED.get(kind.partition("_")[0], "another kind of value")
     return sentence.format(**error.get("ctx", {}))
-
-
-def _choices(error: Any) -> list[str]:
-    return [word.strip("'") for word in str(error["ctx"]["expected"]).replace(" or ", ", ").split(", ")]
-
-
-def _fix(cls: type[Described], path: Path, value: Value, error: Any) -> str:
-    """Something to type in place of `value`, as far as it can be guessed."""
-    kind: str = error["type"]
-    field = path[-1] if path and isinstance(path[-1], str) else "value"
-    if kind in ("literal_error", "enum"):
-        return did_you_mean(str(value), _choices(error), "choices")
-    if kind == "string_type" and isinstance(value, bool | int | float):
-        return f'to mean the text, put it in quotes: `{field}: "{as_text(value)}"`'
-    if kind == "bool_type" and str(value).lower() in ("yes", "on", "y", "1", "no", "off", "n", "0"):
-        return f"write `{field}: {'true' if str(value).lower() in ('yes', 'on', 'y', '1') else 'false'}`"
-    if kind in ("float_type", "int_type") and isinstance(value, str):
-        return (
-            f"write it without quotes: `{field}: {value}`"
-            if FLOAT.fullmatch(value)
-            else f"write a plain number: `{field}: {'0.5' if kind == 'float_type' else '1'}`"
-        )
-    if kind == "tuple_type" and isinstance(value, str):
-        return f"write `{field}: [{value}]`"
-    if kind == "string_type" and isinstance(value, list) and len(value) == 1:
-        return f"write `{field}: {as_text(value)}`"
-    return _described(cls, path)
-
-
-def _described(cls: type[Described], path: Path) -> str:
-    """The description of the field at `path`, else the example of the op."""
-    info = cls.model_fields.get(str(path[0])) if path else None
-    if info is not None and info.description:
-        return f"`{path[0]}` is {info.description}"
-    return f"an example: {cls.example}" if cls.example else f"`mergegraph ops {cls.op_name()}` shows its fields"
 
 
 def is_edge(cls: type[Described], path: Path) -> bool:

@@ -43,17 +43,6 @@ class _Sums:
     between: list[list[float]]
 
 
-def predict(tensor: TensorRecord, coefficients: Sequence[float]) -> Predicted:
-    """One tensor.
-
-    >>> predict(tensor, (0.5, 0.5)).retention                                                        # doctest: +SKIP
-    (0.51, 0.49)
-    """
-    sums = _nothing(gram.source_count(tensor))
-    _add(sums, tensor, coefficients)
-    return _predicted(sums)
-
-
 def predict_whole(tensors: Sequence[TensorRecord], coefficients: Coefficients) -> Predicted | None:
     """All tensors together, each with coefficients of its own; None where none was looked at."""
     counted = [tensor for tensor in tensors if not tensor.skipped]

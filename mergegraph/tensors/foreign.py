@@ -76,6 +76,8 @@ def not_pickled(file: Place) -> Problem | None:
         return None
     if found is None or found[0] == _PICKLE:
         return None
+    if not is_pickled_weights(file.name):
+        return Problem(f"{file} is no pickled checkpoint: {found[0]}.", fix=found[1])
     return Problem(f"{file} has the name of a pickled checkpoint, but {found[0]}.", fix=found[1])
 
 

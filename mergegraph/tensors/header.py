@@ -261,6 +261,8 @@ def _unknown_keys(path: str, entries: Mapping[str, dict[str, Any]]) -> tuple[Pro
 
 def _not_safetensors(path: str, first_bytes: bytes, why: str) -> NoReturn:
     what, fix = recognise(first_bytes, path) or (why, _DAMAGED_FIX)
+    if path.endswith((".yaml", ".yml")):
+        what, fix = why, f"a recipe is looked at with mergegraph check {path}"
     raise InputError(Problem(f"{path} is not a safetensors file: {what}.", why="" if what is why else why, fix=fix))
 
 

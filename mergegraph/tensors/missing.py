@@ -30,7 +30,7 @@ def find(reference: str, folder: Path, subfolder: str | None = None) -> Place:
         return remote
     path = _tidy(folder.absolute() / expanded(reference) / _inside(subfolder or "."))
     if not _exists(path):
-        raise InputError(_nowhere(reference, path))
+        raise InputError(_nowhere(reference, path, folder))
     return path
 
 
@@ -76,7 +76,7 @@ def _inside(subfolder: str) -> str:
     return subfolder
 
 
-def _nowhere(reference: str, path: Path) -> Problem:
+def _nowhere(reference: str, path: Path, folder: Path) -> Problem:
     fact, why = f'There is no folder or file "{reference}".', f"looked for {path}"
     if _is_link(path):
         return Problem(
@@ -92,8 +92,18 @@ def _nowhere(reference: str, path: Path) -> Problem:
     if hint := meant_for_hub(reference):
         why = f"{why}\n{hint}"
     parent, name = _first_missing(path)
+    if (folder / path.name).exists() and path.name not in ("", "."):
+        return Problem(fact, why=why, fix=f"Did you mean ./{path.name}?")
     siblings = [entry for entry in _names(parent) if not entry.startswith(".")]
-    return Problem(fact, why=why, fix=did_you_mean(name, siblings, f"in {parent}"))
+    return Problem(fact, why=why, fix=_whole(did_you_mean(name, siblings, f"in {parent}"), reference, name))
+
+
+def _whole(fix: str, reference: str, name: str) -> str:
+    """`Did you mean ./models/code?`: the reference with the right name in place of the wrong one."""
+    near = fix.removeprefix("Did you mean ").removesuffix("?")
+    if fix == near or not reference.endswith(name) or meant_for_hub(reference):
+        return fix
+    return f"Did you mean {reference.removesuffix(name)}{near}?"
 
 
 def _file_url(reference: str) -> Problem:

@@ -10,15 +10,23 @@ import pytest
 
 ATEXIT = """
 import atexit, sys, threading, time
+from mergegraph import cli
 def last(): print("registered")
 atexit.register(last)
+ended = threading.Event()
 def slow():
+    ended.wait()
     time.sleep(0.2)
     print("thread")
 threading.Thread(target=slow).start()
+def main(run=cli.main):
+    try:
+        return run()
+    finally:
+        ended.set()
+cli.main = main
 sys.argv = ["mergegraph", *{arguments!r}]
-from mergegraph.cli import command
-command()
+cli.command()
 """
 
 

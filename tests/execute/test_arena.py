@@ -28,7 +28,7 @@ def test_buffers_do_not_overlap(shape: TileShape, elements: int) -> None:
         f"slot {index}": arena.slot_bytes(index, elements * shape.slot_bits // 8) for index in range(shape.slots)
     }
     buffers["raw"] = arena.raw_bytes(-(-elements * shape.raw_bits // 8))
-    buffers["out"] = arena.out_bytes(-(-elements * shape.out_bits // 8))
+    buffers["out"] = memoryview(arena.out(-(-elements * shape.out_bits // 8), torch.uint8).numpy())
     for number, buffer in enumerate(buffers.values(), 1):
         buffer[:] = bytes([number]) * len(buffer)
     for number, (name, buffer) in enumerate(buffers.items(), 1):
@@ -42,7 +42,7 @@ def test_typed_views_are_the_same_memory(dtype: torch.dtype) -> None:
     for view, raw in (
         (arena.slot(2, 89, dtype), arena.slot_bytes(2, 89 * dtype.itemsize)),
         (arena.raw(89, dtype), arena.raw_bytes(89 * dtype.itemsize)),
-        (arena.out(89, dtype), arena.out_bytes(89 * dtype.itemsize)),
+        (arena.out(89, dtype), memoryview(arena.out(89 * dtype.itemsize, torch.uint8).numpy())),
     ):
         raw[:] = bytes(len(raw))
         view.fill_(1)

@@ -244,7 +244,7 @@ def test_whole_matrices_only(op: str) -> None:
         ("{op: iso_cts, inputs: [a], common_fraction: 1.5}", "less than or equal to 1"),
         ("{op: wudi, inputs: [a], lr: 0}", "greater than 0"),
         ("{op: svc, input: d, of: [a], alpha: 0}", "greater than 0"),
-        ("{op: svc, input: d, of: []}", "at least 1"),
+        ("{op: svc, input: d, of: []}", "a list of 1"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(text: str, said: str) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mergegraph import pipeline
 from mergegraph.expr import Expr, apply, cast, linear, read
-from mergegraph.plan.encode import decode_expressions, encode_expressions, plan_json, result_digest
+from mergegraph.plan.encode import decode_expressions, encode_expressions, output_digests, plan_json
 from mergegraph.recipe.load import parse_recipe
 from mergegraph.walking import walk
 from tests.plan.small_plans import planned, vector, write_vectors
@@ -77,7 +77,7 @@ SOUP = "m: {op: soup, inputs: [a, {from: b, weight: 2}]}\nout: {op: save, input:
 
 def digest(folder: Path, nodes: str = SOUP, **options: Any) -> str:
     plan = planned(folder, nodes, **options)
-    return result_digest(plan, next(output for output in plan.outputs if output.node == "out"))
+    return output_digests(plan, next(output for output in plan.outputs if output.node == "out"))[1]
 
 
 OTHER_SOUP = "n: {op: soup, inputs: [b, a]}\nmore: {op: save, input: n, path: more}"
@@ -117,7 +117,7 @@ def test_a_result_depends_on_the_seed(models: Path) -> None:
     def with_seed(seed: int) -> str:
         text = f"mergegraph: 1\nseed: {seed}\nmodels: {{a: ./a}}\nnodes: {{out: {{op: save, input: a, path: out}}}}"
         plan = pipeline.plan(parse_recipe(text, file="seed.yaml", folder=models))
-        return result_digest(plan, plan.outputs[0])
+        return output_digests(plan, plan.outputs[0])[1]
 
     assert with_seed(1) == with_seed(1)
     assert with_seed(1) != with_seed(2)

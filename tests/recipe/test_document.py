@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mergegraph.errors import Location, RecipeError
-from mergegraph.recipe.document import MAX_BYTES, decode, parse_document, parse_value
+from mergegraph.recipe.document import parse_document, parse_value
 from mergegraph.recipe.scalars import Value, as_text, resolve
+from mergegraph.recipe.text import MAX_BYTES, decode
 
 SCALARS: list[tuple[str, Value, str]] = [
     ("no", "no", "a country code, not false"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,8 @@ from mergegraph.plan.outputs import Stats
 from mergegraph.recipe.load import parse_recipe
 from mergegraph.stats import gram
 from mergegraph.stats.metrics import METRICS, Missing, Subject
-from mergegraph.stats.predict import (
-    constant,
-    equal_contributions,
-    matched_norms,
-    predict,
-    predict_whole,
-)
-from mergegraph.stats.record import Record
+from mergegraph.stats.predict import Predicted, constant, equal_contributions, matched_norms, predict_whole
+from mergegraph.stats.record import Record, TensorRecord
 from mergegraph.stats.summary import whole
 from tests.stats import made
 from tests.tiny_models import llama_tensors, write_model
@@ -49,6 +44,12 @@ def measured(base: made.Model, sources: list[made.Model], coefficients: list[flo
 numbers = st.floats(-2.0, 2.0).filter(lambda c: abs(c) > 0.01)
 
 
+def alone(tensor: TensorRecord, coefficients: Sequence[float]) -> Predicted:
+    predicted = predict_whole([tensor], constant(coefficients))
+    assert predicted is not None
+    return predicted
+
+
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), coefficients=st.lists(numbers, min_size=1, max_size=4))
 def test_predicted_is_measured(seed: int, coefficients: list[float]) -> None:
@@ -58,7 +59,7 @@ def test_predicted_is_measured(seed: int, coefficients: list[float]) -> None:
     assert total is not None
     everything = predict_whole(record.tensors, constant(coefficients))
     assert everything is not None
-    for tensor, predicted in [*((t, predict(t, coefficients)) for t in record.tensors), (total, everything)]:
+    for tensor, predicted in [*((t, alone(t, coefficients)) for t in record.tensors), (total, everything)]:
         k = len(coefficients)
         result = Subject("", k)
         assert predicted.norm == pytest.approx(METRICS["norm"].value(tensor, result), rel=1e-9)
@@ -104,7 +105,7 @@ def test_matched_norms_give_every_change_the_norm_of_the_reference() -> None:
 def test_a_source_that_did_not_change_has_no_retention() -> None:
     base, sources = random_models(8, 1)
     record = made.record({"a": sources[0], "same": base}, base)
-    predicted = predict(record.tensors[0], (1.0, 1.0))
+    predicted = alone(record.tensors[0], (1.0, 1.0))
     assert predicted.retention == pytest.approx((1.0, None))
     assert predicted.cosines == pytest.approx((1.0, None))
     assert equal_contributions(record.tensors[0]) == pytest.approx((1.0, 0.0))
@@ -135,7 +136,7 @@ def test_predicted_is_what_a_pass_over_the_weights_measures(stored: Path, coeffi
     assert total is not None
     assert everything is not None
     chosen, k = list(map(float, written)), len(written)
-    for tensor, predicted in [*((t, predict(t, chosen)) for t in record.tensors), (total, everything)]:
+    for tensor, predicted in [*((t, alone(t, chosen)) for t in record.tensors), (total, everything)]:
         # W* is computed in float32, and τ* is its difference from W0: good to a rounding of the weights.
         rounding = 2.0**-23 * math.sqrt(gram.inner(tensor, 0, 0))
         lengths = [math.sqrt(gram.inner(tensor, i + 1, i + 1)) for i in range(k + 1)]

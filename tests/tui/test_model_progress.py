@@ -91,7 +91,7 @@ def test_a_moment_is_ready_to_be_drawn() -> None:
     shown = follower.observe(None)
     assert shown is not None
     assert shown.progress.tensor == "b"
-    assert (shown.share, shown.held_share, shown.peak_share) == (0.5, 0.3, 0.5)
+    assert (shown.share, shown.held_share) == (0.5, 0.3)
     assert shown.tensors == ("b", "a")
     assert shown.held == (300, 300)
     assert shown.seconds_left == pytest.approx(4)

@@ -159,6 +159,15 @@ def test_a_run_that_says_nothing_for_long_is_told() -> None:
     assert followed.view.silent_seconds == 20.0
 
 
+def test_a_tensor_has_its_size_beside_it() -> None:
+    view = replace(seen(MERGING), sizes={"layers.2.up": 33 * MIB})
+    for room in (ROOM, NARROW):
+        (row,) = text(tensor_rows(view, room)).splitlines()
+        assert row.startswith("▸ layers.2.up ")
+        assert row.endswith(" 33.0 MiB")
+        assert len(row) == room.width
+
+
 def test_a_failure_names_node_tensor_and_the_way_out() -> None:
     view = seen(MERGING, end=Failed((NAN,), 1))
     end = text(end_rows(view, can_go_on=True))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.command import Provider
 from textual.css.query import NoMatches
@@ -21,21 +21,30 @@ from mergegraph_tui.file_actions import FileActions
 from mergegraph_tui.finding_the_way import FindingTheWay
 from mergegraph_tui.keeping import Keeping
 from mergegraph_tui.keys import EVERYWHERE, bindings
-from mergegraph_tui.model.checking import Checked, Checker
+from mergegraph_tui.model.checked import Checked
+from mergegraph_tui.model.checker import Checker
 from mergegraph_tui.model.document import Document
-from mergegraph_tui.model.splice import Edited
 from mergegraph_tui.palette import Commands
 from mergegraph_tui.run_actions import RunActions
 from mergegraph_tui.screens.base import PlaceScreen
-from mergegraph_tui.screens.edit import EditScreen
+from mergegraph_tui.screens.opening import OpeningScreen
 from mergegraph_tui.search_actions import SearchActions
 from mergegraph_tui.theme import STYLES, THEMES, ThemeName, draw_scroll_bars
 from mergegraph_tui.type_ahead import TypeAhead
 from mergegraph_tui.workspace import Workspace
 
+if TYPE_CHECKING:
+    from mergegraph_tui.model.splice import Edited
+
+
+def _edit_screen() -> Screen[None]:
+    """Imported when it is shown first, so that the first frame does not wait for it; likewise the others."""
+    from mergegraph_tui.screens.edit import EditScreen
+
+    return EditScreen()
+
 
 def _run_screen() -> Screen[None]:
-    """Imported when it is shown first, so that the first frame does not wait for it."""
     from mergegraph_tui.screens.run import RunScreen
 
     return RunScreen()
@@ -58,7 +67,7 @@ class MergegraphApp(FileActions, RunActions, SearchActions, Keeping, FindingTheW
 
     TITLE = "mergegraph"
     MODES: ClassVar[dict[str, Callable[[], Screen[None]]]] = {
-        "edit": EditScreen,
+        "edit": _edit_screen,
         "run": _run_screen,
         "stats": _stats_screen,
         "search": _search_screen,
@@ -84,7 +93,6 @@ class MergegraphApp(FileActions, RunActions, SearchActions, Keeping, FindingTheW
         self.theme = THEMES[theme].name
         self.animation_level = "none"
         self.set_class(workspace.ascii_only, "-ascii")
-        self.read_keys()
 
     def _found(self, checked: Checked) -> None:
         """Called in the checker's thread."""
@@ -92,9 +100,22 @@ class MergegraphApp(FileActions, RunActions, SearchActions, Keeping, FindingTheW
 
     def on_mount(self) -> None:
         draw_scroll_bars(ascii_only=self.workspace.ascii_only)
-        self.submit()
+        self.call_after_refresh(self._open)
+
+    def get_default_screen(self) -> Screen[None]:
+        return OpeningScreen(self._mode)
+
+    def _open(self) -> None:
+        """The first frame is on the terminal: the place that was asked for takes its place."""
+        self.read_keys()
         self.switch_mode(self._mode)
-        self.call_after_refresh(self.begin_keeping)
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        """The place is on the terminal too. What works in the background begins only now: it would hold up both."""
+        self.submit()
+        self.begin_passing_keys()
+        self.begin_keeping()
         for problem in self.key_map.problems:
             self.say_problem(problem)
 

@@ -10,17 +10,14 @@ from textual.app import App, SuspendNotSupported
 
 from mergegraph.errors import Problem
 from mergegraph_tui.dialogs.confirm import Choice, Confirm
-from mergegraph_tui.dialogs.new import New
-from mergegraph_tui.dialogs.open import NEW, Open
 from mergegraph_tui.dialogs.save_as import SaveAs
 from mergegraph_tui.model.document import Document
-from mergegraph_tui.model.editor import edit_outside
 from mergegraph_tui.model.files import is_there
-from mergegraph_tui.model.recipes import remember
-from mergegraph_tui.widgets.yaml_pane import YamlPane
+from mergegraph_tui.model.recent import remember
 
 if TYPE_CHECKING:
     from mergegraph_tui.app import MergegraphApp
+    from mergegraph_tui.widgets.yaml_pane import YamlPane
 
 _REPLACE = (Choice("r", "replace", "replace the file"), Choice("o", "other", "save under another name"))
 _SAVE = (Choice("s", "save", "save, and go on"), Choice("d", "discard", "go on without saving"))
@@ -43,8 +40,8 @@ class FileActions(App[int]):
 
     def take_typed(self) -> None:
         """What was typed a moment ago and not told yet belongs to the document too."""
-        for pane in self.screen_stack[0].query(YamlPane):
-            text = pane.take_typed()
+        for pane in self.screen_stack[0].query("YamlPane"):
+            text = cast("YamlPane", pane).take_typed()
             if text is not None:
                 self._here.workspace.document.type(text)
                 self._here.changed()
@@ -120,6 +117,8 @@ class FileActions(App[int]):
 
     def action_open(self) -> None:
         """A recipe in the place of this one, which is asked about when it is not saved."""
+        from mergegraph_tui.dialogs.open import NEW, Open
+
         self.take_typed()
         dialog = Open(self._here.workspace.document.folder, ascii_only=self._here.workspace.ascii_only)
 
@@ -142,6 +141,8 @@ class FileActions(App[int]):
             self.unless_unsaved(lambda: self.go_on_with(found))
 
     def action_new(self) -> None:
+        from mergegraph_tui.dialogs.new import New
+
         self.take_typed()
         folder = self._here.workspace.document.folder
 
@@ -186,6 +187,8 @@ class FileActions(App[int]):
 
     def edited_outside(self, text: str, name: str) -> str | Problem:
         """`text` as `$EDITOR` leaves it; the terminal is the editor's meanwhile."""
+        from mergegraph_tui.model.editor import edit_outside
+
         try:
             with self.suspend():
                 return edit_outside(text, name)

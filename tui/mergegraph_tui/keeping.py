@@ -13,6 +13,7 @@ from mergegraph_tui.model.autosave import Recovered, forget, recoverable
 from mergegraph_tui.model.document import OnDisk
 from mergegraph_tui.model.files import Stamp, stamp
 from mergegraph_tui.model.keeper import Keeper
+from mergegraph_tui.model.recent import remember
 
 if TYPE_CHECKING:
     from mergegraph_tui.app import MergegraphApp
@@ -47,6 +48,9 @@ class Keeping(App[int]):
         return cast("MergegraphApp", self)
 
     def begin_keeping(self) -> None:
+        document = self._app.workspace.document
+        if document.path is not None and document.on_disk() is not OnDisk.GONE:
+            remember(document.path)
         self.set_interval(LOOK_SECONDS, self.look_at_file)
         self.offer_recovery()
 

@@ -16,7 +16,7 @@ from textual.dom import DOMNode
 from mergegraph_tui.keys import EVERYWHERE, Key, own_bindings
 from mergegraph_tui.model.files import from_home
 from mergegraph_tui.model.key_map import config_file
-from mergegraph_tui.model.recipes import recent, short
+from mergegraph_tui.model.recent import recent, short
 from mergegraph_tui.screens.base import PlaceScreen
 from mergegraph_tui.theme import THEMES, ThemeName
 

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, cast
 from textual.app import App
 
 from mergegraph.errors import OutputError
-from mergegraph_tui.dialogs.plan import PlanDialog, ShowRun, Start
-from mergegraph_tui.dialogs.runs import RunsDialog
-from mergegraph_tui.model import runs
-from mergegraph_tui.model.followed import Followed, RunView
-from mergegraph_tui.model.graph import DrawnGraph
-from mergegraph_tui.model.preparing import Asked
 
 if TYPE_CHECKING:
     from mergegraph_tui.app import MergegraphApp
+    from mergegraph_tui.dialogs.plan import Start
+    from mergegraph_tui.model import runs
+    from mergegraph_tui.model.followed import RunView
+    from mergegraph_tui.model.graph import DrawnGraph
+    from mergegraph_tui.model.preparing import Asked
 
 POLL_SECONDS = 0.1
 
@@ -39,7 +38,7 @@ class Left:
 class RunActions(App[int]):
     """Actions of the keys `run.plan` and `run.attach`."""
 
-    _asked: Asked = Asked()
+    _asked: Asked | None = None
     _shown: RunView | None = None
 
     @property
@@ -59,6 +58,8 @@ class RunActions(App[int]):
 
     def follow(self, run: runs.Run, graph: DrawnGraph | None = None) -> None:
         """Show this run from now on; the one before goes on, unseen."""
+        from mergegraph_tui.model.followed import Followed
+
         workspace = self._place.workspace
         if workspace.followed is not None:
             workspace.followed.close()
@@ -76,8 +77,12 @@ class RunActions(App[int]):
 
     def action_plan(self) -> None:
         """The plan dialog, and then a run where it was started."""
+        from mergegraph_tui.dialogs.plan import PlanDialog, ShowRun, Start
+        from mergegraph_tui.model import runs
+        from mergegraph_tui.model.preparing import Asked
+
         workspace = self._place.workspace
-        dialog = PlanDialog(workspace.document, self._asked, ascii_only=workspace.ascii_only)
+        dialog = PlanDialog(workspace.document, self._asked or Asked(), ascii_only=workspace.ascii_only)
 
         def decided(decision: Start | ShowRun | None) -> None:
             self._asked = dialog.asked_last
@@ -94,6 +99,8 @@ class RunActions(App[int]):
         self.push_screen(dialog, decided)
 
     def _start(self, decision: Start) -> None:
+        from mergegraph_tui.model import runs
+
         prepared = decision.prepared
         options = prepared.wanted.asked.options(overwrite=decision.overwrite)
         try:
@@ -109,6 +116,7 @@ class RunActions(App[int]):
 
     def action_attach(self) -> None:
         """Pick another run of this machine."""
+        from mergegraph_tui.dialogs.runs import RunsDialog
 
         def picked(run: runs.RegisteredRun | None) -> None:
             if run is not None:

@@ -12,7 +12,7 @@ from textual.app import App
 from mergegraph.errors import MergegraphError, Problem
 from mergegraph_tui.model.document import Document
 from mergegraph_tui.model.files import read_text, write_text
-from mergegraph_tui.model.recipes import remember
+from mergegraph_tui.model.recent import remember
 from mergegraph_tui.run_actions import POLL_SECONDS
 
 if TYPE_CHECKING:

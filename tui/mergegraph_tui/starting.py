@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 from mergegraph.cli.terminal import say_text
 from mergegraph.errors import OutputError, Problem, RecipeError
-from mergegraph_tui.model import runs
 from mergegraph_tui.model.chosen_theme import chosen_theme
 from mergegraph_tui.model.document import Document
-from mergegraph_tui.model.files import is_there
-from mergegraph_tui.model.followed import recipe_of_run
-from mergegraph_tui.model.recipes import remember
+from mergegraph_tui.model.files import is_there, read_text
+from mergegraph_tui.model.recent import remember
 from mergegraph_tui.terminal import HUNG_UP, TerminalWatch, is_of_a_server, refuse_without
 from mergegraph_tui.theme import THEMES, ThemeName
 from mergegraph_tui.workspace import Workspace
@@ -65,6 +63,9 @@ def workspace_of(recipe: Path | None, *, attach: str | None = None, ascii_only: 
             folder = search.view.file.parent if search.view.file is not None else search.place
             return Workspace(Document.new(folder=folder.absolute()), search=search, ascii_only=ascii_only)
         return Workspace(_document(recipe), ascii_only=ascii_only)
+    from mergegraph_tui.model import runs
+    from mergegraph_tui.model.followed import recipe_of_run
+
     run = runs.find(Path(attach)) if attach else next(iter([*runs.living(), *runs.known()]), None)
     if run is None:
         raise OutputError(_nothing_to_attach(attach))
@@ -74,7 +75,11 @@ def workspace_of(recipe: Path | None, *, attach: str | None = None, ascii_only: 
 
 
 def _search(path: Path) -> FollowedSearch | None:
-    """Read only where there is one: a recipe does not wait for it."""
+    """What reads searches is loaded only where there may be one: the first frame of a recipe does not wait for it."""
+    if path.is_file():
+        read = read_text(path)
+        if isinstance(read, Problem) or "search" not in read[0]:
+            return None
     from mergegraph_tui.model.searches import search_at
 
     found = search_at(path)
@@ -94,7 +99,6 @@ def _document(recipe: Path | None) -> Document:
     found = Document.open(recipe)
     if isinstance(found, Problem):
         raise RecipeError(found)
-    remember(recipe)
     return found
 
 

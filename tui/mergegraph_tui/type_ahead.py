@@ -25,12 +25,19 @@ _MOST_SECONDS = 1.0
 
 
 class TypeAhead(App[int]):
-    """Letters that a field takes follow each other at once; every other key is waited for."""
+    """Letters that a field takes follow each other at once; every other key is waited for. None is passed on before
+    `begin_passing_keys`: what it is for is not there yet."""
 
     def __init__(self) -> None:
         super().__init__()
         self._typed: deque[events.Key | events.Paste] = deque()
         self._settling: asyncio.Task[None] | None = None
+        self._passes_keys = False
+
+    def begin_passing_keys(self) -> None:
+        """What the first keys are for is on the screen."""
+        self._passes_keys = True
+        self.call_later(self._pass_on)
 
     @property
     def keys_wait(self) -> bool:
@@ -46,7 +53,7 @@ class TypeAhead(App[int]):
 
     async def _pass_on(self) -> None:
         """The keys that wait, up to the first one that is to be waited for."""
-        while self._typed and self._settling is None:
+        while self._passes_keys and self._typed and self._settling is None:
             typed = self._typed.popleft()
             is_letter = self._is_letter(typed)
             await super().on_event(typed)

@@ -1,6 +1,7 @@
 """What all screens look at: the document, what is known of it, the node that is selected, the run that is followed.
 
-Plain state without Textual. Who changes it tells the app (`MergegraphApp.sync`), which shows it everywhere.
+Plain state without Textual, and without what checks and draws, for which the first frame does not wait. Who changes it
+tells the app (`MergegraphApp.sync`), which shows it everywhere.
 """
 
 from __future__ import annotations
@@ -9,15 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.checked import Checked
 from mergegraph_tui.model.document import Document
-from mergegraph_tui.model.followed import Followed
 from mergegraph_tui.model.graph import DrawnGraph
-from mergegraph_tui.model.runs import RegisteredRun, Run
-from mergegraph_tui.model.sketch import sketch
 
 if TYPE_CHECKING:
+    from mergegraph_tui.model.followed import Followed
     from mergegraph_tui.model.loaded import LoadedRecord
+    from mergegraph_tui.model.runs import RegisteredRun, Run
     from mergegraph_tui.model.searches import FollowedSearch
 
 
@@ -48,6 +48,8 @@ class Workspace:
 
     def take(self, checked: Checked) -> None:
         """A result of the check: the graph is drawn anew where there is one, else the last one stays."""
+        from mergegraph_tui.model.sketch import sketch
+
         self.checked = checked
         self.drawn = sketch(checked) or self.drawn
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -214,5 +215,8 @@ async def burst(app: MergegraphApp, pilot: Pilot[int], *keys: str) -> None:
     """Keys that come at once, and what comes of them."""
     for key in keys:
         app.post_message(events.Key(key, key if len(key) == 1 else None))
+    taken = asyncio.Event()
+    app.call_later(taken.set)
+    await taken.wait()
     await until(pilot, lambda: not app.keys_wait)
     await settle(app, pilot)

@@ -20,7 +20,8 @@ from mergegraph_tui.dialogs.open import Open
 from mergegraph_tui.dialogs.pick import PickDialog
 from mergegraph_tui.dialogs.save_as import SaveAs
 from mergegraph_tui.model.autosave import recoverable
-from mergegraph_tui.model.recipes import entries_at, recent, remember
+from mergegraph_tui.model.recent import recent, remember
+from mergegraph_tui.model.recipes import entries_at
 from mergegraph_tui.starting import workspace_of
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList

@@ -14,7 +14,7 @@ from mergegraph_tui.app import MergegraphApp
 from mergegraph_tui.dialogs.help import Help, Topic
 from mergegraph_tui.dialogs.jump import Jump
 from mergegraph_tui.keys import EVERYWHERE, PLACES, own_bindings
-from mergegraph_tui.model.recipes import remember
+from mergegraph_tui.model.recent import remember
 from mergegraph_tui.screens.run import RunScreen
 from mergegraph_tui.starting import theme_of_user, workspace_of
 from mergegraph_tui.theme import THEMES
@@ -171,6 +171,7 @@ WRONG = [
 def test_a_wrong_key_map_is_said_and_the_rest_counts(text: str, fact: str, reason: str, recipe: Path) -> None:
     path = keys_file(f"graph.find = 'f9'\n{text}\n")
     app = MergegraphApp(workspace_of(recipe))
+    app.read_keys()
 
     assert [problem.fact for problem in app.key_map.problems] == [fact], reason
     assert app.key_map.problems[0].fix

@@ -10,7 +10,6 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-from mergegraph_tui import run_actions
 from mergegraph_tui.app import MergegraphApp
 from mergegraph_tui.dialogs.plan import PlanDialog
 from mergegraph_tui.dialogs.runs import RunsDialog
@@ -45,7 +44,7 @@ class Started:
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     found = Started()
-    monkeypatch.setattr(run_actions.runs, "start", found)
+    monkeypatch.setattr(runs, "start", found)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 import subprocess
 import sys
@@ -10,8 +11,14 @@ from types import SimpleNamespace
 
 import pytest
 from mergegraph_tui import starting, web
+from mergegraph_tui.app import MergegraphApp
+from mergegraph_tui.screens.opening import OpeningScreen
+from mergegraph_tui.starting import workspace_of
+from mergegraph_tui.widgets.yaml_pane import YamlPane
+from textual import events
 
 from mergegraph.errors import OutputError, RecipeError
+from tests.tui.app.piloting import settle, until
 
 STARTED = """
 import asyncio, sys
@@ -33,6 +40,41 @@ print([name for name in ("torch", "mergegraph.stats", "mergegraph_tui.screens.st
 def test_starting_and_checking_imports_neither_torch_nor_what_is_not_shown(recipe: Path) -> None:
     shown = subprocess.run([sys.executable, "-c", STARTED, str(recipe)], capture_output=True, text=True, check=True)
     assert shown.stdout == "[]\n"
+
+
+FIRST_FRAME = """
+import sys
+from pathlib import Path
+from mergegraph_tui.app import MergegraphApp
+from mergegraph_tui.starting import workspace_of
+
+app = MergegraphApp(workspace_of(Path(sys.argv[1])))
+app.get_default_screen()
+later = ("networkx", "numpy", "yaml", "mergegraph.methods", "mergegraph.pipeline", "mergegraph_tui.screens.edit")
+print([name for name in later if name in sys.modules])
+"""
+
+
+def test_the_first_frame_waits_for_nothing_but_the_bar_at_the_top(recipe: Path) -> None:
+    shown = subprocess.run([sys.executable, "-c", FIRST_FRAME, str(recipe)], capture_output=True, text=True, check=True)
+    assert shown.stdout == "[]\n"
+
+
+def test_the_first_frame_names_the_recipe_and_the_place_that_comes(recipe: Path) -> None:
+    """Keys that come before the place wait for it."""
+
+    async def run() -> None:
+        app = MergegraphApp(workspace_of(recipe))
+        async with app.run_test(size=(80, 24)) as pilot:
+            first = app._screen_stacks["_default"][0]
+            assert isinstance(first, OpeningScreen)
+            app.post_message(events.Key("y", "y"))
+            await settle(app, pilot)
+            await until(pilot, lambda: isinstance(app.focused, YamlPane))
+            assert "merge.yaml" in first._compositor.render_strips()[0].text
+            assert "F2 Edit" in first._compositor.render_strips()[0].text
+
+    asyncio.run(run())
 
 
 def started(recipe: Path | None) -> int:

@@ -9,7 +9,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from mergegraph_tui.model.checking import Checked, Checker, check_text
+from mergegraph_tui.model.checked import Checked
+from mergegraph_tui.model.checker import Checker
+from mergegraph_tui.model.checking import check_text
 from mergegraph_tui.model.choices import operations, targets
 from mergegraph_tui.model.fields import form_of
 from mergegraph_tui.model.headers import Headers

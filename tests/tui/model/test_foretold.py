@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from mergegraph_tui.model.checking import Checked, check_text
+from mergegraph_tui.model.checked import Checked
+from mergegraph_tui.model.checking import check_text
 from mergegraph_tui.model.fields import FormField, form_of
 from mergegraph_tui.model.loaded import LoadedRecord, load_record
 from mergegraph_tui.model.mixing import Mixing, NotLinear, Tried

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from mergegraph_tui.model.checking import Checked, check_text
+from mergegraph_tui.model.checked import Checked
+from mergegraph_tui.model.checking import check_text
 from mergegraph_tui.model.fields import Form, FormField, form_of
 from mergegraph_tui.model.filling import add_typed_rule, fill, pickable
 from mergegraph_tui.model.form_lines import FormLook, fields_of, form_lines

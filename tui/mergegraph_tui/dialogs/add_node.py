@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mergegraph_tui.dialogs.pick import Choice, PickDialog
-from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.checked import Checked
 from mergegraph_tui.model.glyphs import glyphs_of
 from mergegraph_tui.model.offers import Offer, offers
 from mergegraph_tui.model.shelf import Shelved

@@ -18,7 +18,7 @@ from textual.widgets import Input, Label, OptionList
 from textual.widgets.option_list import Option
 
 from mergegraph_tui.dialogs.dialog import Dialog
-from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.checked import Checked
 from mergegraph_tui.model.curve import Curve, CurveField, curve_of, tried_curve
 from mergegraph_tui.model.loaded import LoadedRecord
 from mergegraph_tui.model.plot import Plot, PlotLine

@@ -18,7 +18,7 @@ from mergegraph.stats.record import TensorRecord
 from mergegraph.units import format_count
 from mergegraph_tui.dialogs.dialog import Dialog
 from mergegraph_tui.model.cell_rules import Conditions, in_words, tried_rules
-from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.checked import Checked
 from mergegraph_tui.model.loaded import LoadedRecord
 from mergegraph_tui.model.preview import Preview, compare_tried
 from mergegraph_tui.model.rule_targets import Target

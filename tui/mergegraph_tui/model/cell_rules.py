@@ -15,7 +15,7 @@ from mergegraph.methods.base import Path
 from mergegraph.naming import role
 from mergegraph.recipe.scalars import Value
 from mergegraph.schedule import Selection
-from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.checked import Checked
 from mergegraph_tui.model.mixing import Tried
 from mergegraph_tui.model.nodes import add_rule, set_field
 from mergegraph_tui.model.outline import outline

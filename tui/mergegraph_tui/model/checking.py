@@ -1,14 +1,10 @@
-"""What is wrong with the recipe as it is now: the same problems as `mergegraph check` prints, found in the background.
+"""What is wrong with the recipe as it is now: the same problems as `mergegraph check` prints.
 
-A `Checker` has a thread of its own that always takes the newest text; a text that a newer one overtook is never looked
-at. Nothing here raises: what the engine itself fails at becomes a problem too, and `failure` says that it was that.
+Nothing here raises: what the engine itself fails at becomes a problem too, and `failure` says that it was that.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
@@ -23,61 +19,11 @@ from mergegraph.recipe.document import parse_document
 from mergegraph.recipe.load import recipe_of
 from mergegraph.recipe.model import Recipe
 from mergegraph.resolve import Resolved
+from mergegraph_tui.model.checked import Checked, Counts
 from mergegraph_tui.model.document import UNTITLED
 from mergegraph_tui.model.headers import Headers
 from mergegraph_tui.model.outline import Outline, outline_of
 from mergegraph_tui.model.reading import graph_of
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What was checked, in the words of `mergegraph check`. `tensors`: those of all outputs."""
-
-    nodes: int = 0
-    models: int = 0
-    tensors: int = 0
-
-
-@dataclass(frozen=True)
-class Checked:
-    """A text and what was found out about it, each stage as far as it came.
-
-    `outline` is None for a text that is no YAML, `recipe` for one that is no valid recipe, `graph` where the wiring is
-    wrong, `resolved` where the headers do not fit (or a model is not there). `is_fine`: a run would not be refused.
-    `readable`: of a recipe that is not valid the nodes that are, to draw them.
-    """
-
-    text: str
-    problems: tuple[Problem, ...] = ()
-    outline: Outline | None = None
-    recipe: Recipe | None = None
-    graph: Graph | None = None
-    resolved: Resolved | None = None
-    counts: Counts = Counts()
-    seconds: float = 0.0
-    failure: str = ""
-    by_node: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict[str, tuple[Problem, ...]])
-    """The problems of each node as it is written: an expression has those of its inner nodes."""
-    readable: Recipe | None = None
-    spaces: Mapping[str, Space] = field(default_factory=dict[str, Space])
-    """The space of each node that can be read: a guess while there is no graph."""
-
-    @property
-    def is_fine(self) -> bool:
-        return not self.errors
-
-    @property
-    def errors(self) -> tuple[Problem, ...]:
-        return tuple(problem for problem in self.problems if problem.severity == "error")
-
-    @property
-    def warnings(self) -> tuple[Problem, ...]:
-        return tuple(problem for problem in self.problems if problem.severity == "warning")
-
-    def at(self, node: str, line: int = 0) -> tuple[Problem, ...]:
-        """The problems of a node, or of one line of it."""
-        found = self.by_node.get(node, ())
-        return tuple(problem for problem in found if not line or (problem.at is not None and problem.at.line == line))
 
 
 def check_text(
@@ -96,54 +42,6 @@ def check_text(
         fix = "this is a fault of mergegraph: please report it with the recipe"
         found.problems = (Problem("The check itself failed.", Location(_shown(path)), why=found.failure, fix=fix),)
     return found.checked(text, perf_counter() - started)
-
-
-class Checker:
-    """Checks texts in a thread of its own. `on_checked` is called there with every result, newest text last."""
-
-    def __init__(self, on_checked: Callable[[Checked], None] = lambda checked: None) -> None:
-        self._on_checked = on_checked
-        self._changed = threading.Condition()
-        self._waiting: tuple[str, Path | None, Path | None] | None = None
-        self._is_busy = self._is_closed = False
-        self._newest: Checked | None = None
-        self._thread = threading.Thread(target=self._work, name="checker", daemon=True)
-        self._thread.start()
-
-    @property
-    def newest(self) -> Checked | None:
-        """The last result; None before the first. Its `text` says what it is about."""
-        return self._newest
-
-    def submit(self, text: str, path: Path | None = None, folder: Path | None = None) -> None:
-        """Check `text` next; one that still waits is dropped."""
-        with self._changed:
-            self._waiting = (text, path, folder)
-            self._changed.notify_all()
-
-    def wait(self, timeout_seconds: float | None = None) -> bool:
-        """Until nothing is left to check; False where that takes longer."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._waiting is None and not self._is_busy, timeout_seconds)
-
-    def close(self) -> None:
-        """End the thread after what it is doing. Does not wait for it."""
-        with self._changed:
-            self._is_closed, self._waiting = True, None
-            self._changed.notify_all()
-
-    def _work(self) -> None:
-        headers = Headers()
-        while True:
-            with self._changed:
-                self._is_busy = False
-                self._changed.notify_all()
-                self._changed.wait_for(lambda: self._waiting is not None or self._is_closed)
-                if self._waiting is None:
-                    return
-                (text, path, folder), self._waiting, self._is_busy = self._waiting, None, True
-            self._newest = checked = check_text(text, path, folder=folder, headers=headers)
-            self._on_checked(checked)
 
 
 class _Found:

@@ -10,7 +10,7 @@ from mergegraph.cli.signature import inputs_text, result_text
 from mergegraph.errors import Problem
 from mergegraph.methods.base import Method
 from mergegraph.methods.registry import methods
-from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.checked import Checked
 from mergegraph_tui.model.fields import summary_of
 from mergegraph_tui.model.outline import EXPRESSION, Outline, class_of
 from mergegraph_tui.model.ports import ports_of

@@ -13,7 +13,7 @@ from mergegraph.errors import Problem
 from mergegraph.naming import layer_counts
 from mergegraph.recipe.scalars import Value
 from mergegraph.schedule import Gradient
-from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.checked import Checked
 from mergegraph_tui.model.mixing import Tried
 from mergegraph_tui.model.nodes import set_field
 from mergegraph_tui.model.rule_targets import Target, schedule_of, schedule_value, written_out

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from mergegraph.errors import Problem
 from mergegraph_tui.model.files import Stamp, read_text, stamp, write_text
-from mergegraph_tui.model.splice import Edited
+
+if TYPE_CHECKING:
+    from mergegraph_tui.model.splice import Edited
 
 TYPING_PAUSE = 1.5
 """Seconds without a key after which typing is a new step."""
@@ -110,10 +113,6 @@ class Document:
         else:
             self.edit(text, label)
         self._typed_at = now
-
-    def end_typing(self) -> None:
-        """What is typed next is a step of its own."""
-        self._typed_at = None
 
     @property
     def can_undo(self) -> str:

@@ -17,7 +17,7 @@ from mergegraph.methods.base import Method, Path
 from mergegraph.methods.load import Load
 from mergegraph.recipe.scalars import Value
 from mergegraph.resolve import ResolvedNode
-from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.checked import Checked
 from mergegraph_tui.model.outline import EXPRESSION, FILE_FIELDS, Outlined, class_of, lines_of
 from mergegraph_tui.model.writing import written
 

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mergegraph.errors import Location, Problem, RecipeError
-from mergegraph.recipe.document import decode, read_raw
-from mergegraph.recipe.includes import special_kind
+from mergegraph.recipe.text import decode, read_raw, special_kind
 from mergegraph.tensors.missing import expanded
 
 _NEW_MODE = 0o666

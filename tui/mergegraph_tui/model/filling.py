@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from mergegraph.errors import Problem, RecipeError
 from mergegraph.recipe.document import parse_value
-from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.checked import Checked
 from mergegraph_tui.model.choices import space_of
 from mergegraph_tui.model.fields import FormField
 from mergegraph_tui.model.nodes import add_rule, remove_field, set_expression, set_field, set_reference

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from mergegraph.expr import Space
+if TYPE_CHECKING:
+    from mergegraph.expr import Space
 
 Family: TypeAlias = Literal["source", "delta", "one-input", "merge", "sink"]
 Status: TypeAlias = Literal["", "waiting", "running", "done", "error", "warning"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from mergegraph.stats.compare import same_subject
-from mergegraph.stats.html.series import Series, cell_keys, series_of
+from mergegraph.stats.html.series import cell_keys, series_of
 from mergegraph.stats.metrics import METRICS, Metric, Missing, Subject, Unit, Value, shown, subjects
 from mergegraph.stats.summary import OUTSIDE, Sums
 from mergegraph_tui.model.loaded import Cell, LoadedRecord
@@ -118,10 +118,5 @@ def _taken(loaded: LoadedRecord, choice: Choice, other: LoadedRecord | None) -> 
     subject = same_subject(choice.metric, loaded.record, choice.subject, other.record)
     if subject is None:
         return tuple(Missing("the other record has no such value") for _ in cell_keys(loaded.grid))
-    cells = (other.grid.cells.get(key) for key in cell_keys(loaded.grid))
-    return tuple(of(choice.metric, subject, each, other.total) for each in cells)
-
-
-def series_for(loaded: LoadedRecord, choice: Choice) -> Series | None:
-    """The values of the cells as numbers, for a file."""
-    return series_of(choice.metric, choice.subject, loaded.grid, loaded.total)
+    shared = {key: other.grid.cells.get(key) for key in cell_keys(loaded.grid) if loaded.shares(other, *key)}
+    return tuple(of(choice.metric, subject, shared.get(key), other.total) for key in cell_keys(loaded.grid))

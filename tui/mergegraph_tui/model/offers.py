@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mergegraph.recipe.grammar import ExpressionError, names_in
-from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.checked import Checked
 from mergegraph_tui.model.choices import operations
 from mergegraph_tui.model.outline import Outline
 from mergegraph_tui.model.ports import Port

@@ -110,10 +110,6 @@ class Planned:
     def fits_budget(self) -> bool:
         return self.pool_bytes <= self.budget_bytes
 
-    @property
-    def resumed_tensors(self) -> int:
-        return sum(o.standing.tensors for o in self.outputs if isinstance(o.standing, Resumes))
-
 
 def planned(plan: Plan, graph: Graph) -> Planned:
     """Everything the dialog shows."""

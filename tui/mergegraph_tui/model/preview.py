@@ -15,7 +15,7 @@ from mergegraph.recipe.document import parse_value
 from mergegraph.stats.metrics import shown
 from mergegraph.stats.predict import Predicted, expected_cast_loss, predict_whole
 from mergegraph.stats.record import Record, TensorRecord
-from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.checked import Checked
 from mergegraph_tui.model.fields import FormField
 from mergegraph_tui.model.filling import add_typed_rule, fill
 from mergegraph_tui.model.loaded import LoadedRecord

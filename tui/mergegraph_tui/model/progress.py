@@ -103,7 +103,6 @@ class Shown:
     top_bytes_per_second: float
     seconds_left: float | None
     held_share: float
-    peak_share: float
     nodes: tuple[NodeTime, ...]
     tensors: tuple[str, ...]
     log: tuple[LogLine, ...]
@@ -176,7 +175,6 @@ class Follower:
             top_bytes_per_second=pace.top_bytes_per_second,
             seconds_left=pace.seconds_left(progress.bytes_total),
             held_share=_share(progress.held_bytes, progress.budget_bytes),
-            peak_share=_share(progress.peak_bytes, progress.budget_bytes),
             nodes=node_times(progress),
             tensors=tuple(self._tensors),
             log=tuple(self._log),

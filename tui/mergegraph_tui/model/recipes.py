@@ -1,31 +1,28 @@
-"""Recipes that can be opened: those that were open before, and those of a folder; what is known of each."""
+"""Recipes that can be opened: those that were open before (`recent`), and those of a folder; what is known of each."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mergegraph.errors import MergegraphError, RecipeError
 from mergegraph.recipe.load import parse_recipe
 from mergegraph.recipe.model import Recipe
 from mergegraph_tui.model import runs
-from mergegraph_tui.model.autosave import state_folder
 from mergegraph_tui.model.checking import check_text
 from mergegraph_tui.model.document import UNTITLED
-from mergegraph_tui.model.files import from_home, read_text, stamp, typed_path, write_text
+from mergegraph_tui.model.files import read_text, stamp, typed_path
 from mergegraph_tui.model.fit import Layouts, Room
 from mergegraph_tui.model.glyphs import glyphs_of
 from mergegraph_tui.model.headers import Headers
 from mergegraph_tui.model.reading import graph_of
+from mergegraph_tui.model.recent import recent, short
 from mergegraph_tui.model.text import painted_lines
 
-_MOST_RECENT = 30
 _MOST_LISTED = 300
 _DEEPEST = 2
 _HEAD_BYTES = 4096
@@ -55,23 +52,6 @@ class Looked:
     run: str = ""
     problem: str = ""
     is_search: bool = False
-
-
-def remember(path: Path) -> None:
-    """The recipe at `path` was opened or saved. Where that cannot be kept, nothing happens."""
-    there = [path.absolute(), *(each for each in recent() if each != path.absolute())][:_MOST_RECENT]
-    with suppress(OSError):
-        _file().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_text(_file(), json.dumps([str(each) for each in there], indent=1), 0o600)
-
-
-def recent() -> tuple[Path, ...]:
-    """The recipes that were open before, the newest first; some may be gone."""
-    try:
-        kept: Any = json.loads(_file().read_text("utf-8"))
-        return tuple(Path(str(each)) for each in kept)
-    except (OSError, ValueError, TypeError):
-        return ()
 
 
 def recipes(folder: Path) -> list[Listed]:
@@ -159,13 +139,6 @@ def ago(seconds: float) -> str:
     return f"{days // 7} weeks ago"
 
 
-def short(path: Path, folder: Path) -> str:
-    """A path as it is said: from `folder` where it is below, else from the home folder, else whole."""
-    with suppress(ValueError):
-        return str(path.absolute().relative_to(folder.absolute()))
-    return from_home(path)
-
-
 def _run_of(path: Path) -> str:
     for run in runs.living():
         arguments = run.arguments
@@ -195,7 +168,3 @@ def _is_recipe(path: Path) -> bool:
     with suppress(OSError), path.open("rb") as file:
         return bool(_IS_RECIPE.search(file.read(_HEAD_BYTES)))
     return False
-
-
-def _file() -> Path:
-    return state_folder().parent / "recent.json"

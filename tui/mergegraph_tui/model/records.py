@@ -16,7 +16,7 @@ from pathlib import Path
 from mergegraph.plan.output_paths import output_paths
 from mergegraph.stats.files import STATS, is_record
 from mergegraph_tui.model.autosave import state_folder
-from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.checked import Checked
 from mergegraph_tui.model.document import Document
 from mergegraph_tui.model.files import stamp
 

@@ -19,7 +19,7 @@ from mergegraph.recipe.model import dump_method
 from mergegraph.recipe.scalars import Value
 from mergegraph.schedule import ScheduleValue
 from mergegraph_tui.model.adding import free_name
-from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.checked import Checked
 from mergegraph_tui.model.choices import space_of
 from mergegraph_tui.model.entries import Splice, entry_added
 from mergegraph_tui.model.fields import form_of

@@ -27,6 +27,8 @@ _MARKS = {"paused": "‖", "stopping": "■", "stopped": "■", "done": "✓", "
 _ASCII_MARKS = {"paused": "=", "stopping": "#", "stopped": "#", "done": "*", "failed": "x", "lost": "x"}
 _LONG_SILENCE = 15.0
 """Seconds after which it is said that a run publishes nothing: its disk is full, or a step takes long."""
+_SIZE_CELLS = 11
+"""For `1023.9 MiB`, and a blank before it."""
 STATISTICS = "--stats"
 """What measuring is called among the nodes."""
 
@@ -164,19 +166,27 @@ def tensor_rows(view: RunView, room: Room, *, every: bool = False) -> list[Row]:
     is_going_on = view.end is None and view.shown.progress.state in ("merging", "paused")
     now = view.shown.tensors[:1] if is_going_on else ()
     done = view.finished[::-1] if every else view.shown.tensors[len(now) :]
-    rows: list[Row] = [[(f"{marks[0]} ", "running"), (_filling(name, room, every), "name")] for name in now]
-    rows += [
-        [(f"{marks[1]} ", "done"), (_filling(name, room, every), "detail")]
-        for name in done[: None if every else room.height]
+    named = [
+        *((marks[0], "running", "name", name) for name in now),
+        *((marks[1], "done", "detail", name) for name in done[: None if every else room.height]),
+    ]
+    rows: list[Row] = [
+        [(f"{mark} ", style), (_filling(name, room, view.sizes), ink), (_size(name, view.sizes), "detail")]
+        for mark, style, ink, name in named
     ]
     return rows if every else rows[: room.height]
 
 
-def _filling(name: str, room: Room, every: bool) -> str:
+def _filling(name: str, room: Room, sizes: Mapping[str, int]) -> str:
     """The end of a name tells more than its beginning."""
-    width = max(1, room.width - 2)
+    width = max(1, room.width - 2 - (_SIZE_CELLS if sizes else 0))
     cut = "".join(glyphs_of(ascii_only=room.ascii_only).fitted(name, width, keep_end=True))
-    return name if every else cut.ljust(width)
+    return cut.ljust(width)
+
+
+def _size(name: str, sizes: Mapping[str, int]) -> str:
+    said = format_bytes(sizes[name]) if name in sizes else ""
+    return said.rjust(_SIZE_CELLS) if sizes else ""
 
 
 def log_rows(view: RunView) -> list[Row]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from mergegraph.errors import OutputError, Problem
 from mergegraph.runs.ending import Done, End, Failed, Lost, Stopped
@@ -38,6 +39,8 @@ __all__ = [
 
 # A shell that has a signal ignored hands that on: nothing that hangs up the terminal reaches the run.
 IGNORING_SIGHUP = ("/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh")
+GIVES_WAY: Final = 5
+"""Niceness above the interface's own: keys are answered while a run computes on every core. Alone, a run is as fast."""
 _children: list[subprocess.Popen[bytes]] = []
 """Those that this process started, to be reaped: what is known of them is read from their folders."""
 
@@ -111,6 +114,7 @@ def _started(arguments: Sequence[str], started_in: Path, outputs: Mapping[str, P
         _children.append(child)
         with suppress(OSError):
             put_pid(alive, child.pid)
+            os.setpriority(os.PRIO_PROCESS, child.pid, os.getpriority(os.PRIO_PROCESS, 0) + GIVES_WAY)
     except OSError as error:
         forget(folder)
         raise OutputError(Problem("The run was not started.", why=str(error))) from error

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mergegraph.methods.base import Path
 from mergegraph.naming import layer_counts, role
-from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.checked import Checked
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from mergegraph.errors import on_one_line
 from mergegraph.expr import Space
 from mergegraph.methods.base import Method
-from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.checked import Checked
 from mergegraph_tui.model.graph import DrawnGraph, DrawnInput, DrawnNode, Family, State
 from mergegraph_tui.model.outline import EXPRESSION, Outline, Outlined, class_of, guessed_inputs
 from mergegraph_tui.model.ports import ports_of

@@ -17,7 +17,7 @@ from mergegraph.tensors.sources.location import is_remote
 from mergegraph_tui.dialogs.add_node import AddNode
 from mergegraph_tui.dialogs.pick import Choices, PickDialog
 from mergegraph_tui.dialogs.pick_model import PickModel
-from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.checked import Checked
 from mergegraph_tui.model.outline import Outline, outline
 from mergegraph_tui.model.shelf import Shelved, one_model, shelf
 from mergegraph_tui.model.splice import Edited

@@ -203,7 +203,8 @@ class EditScreen(FormActions):
         if count and canvas.fit is not None and not self.shows_rail:
             said += ["top-down" if canvas.fit.direction == "down" else "left-right", canvas.fit.size]
         if not count:
-            said = ["empty: a adds a model, or an operation"]
+            is_read = work.checked.text == self.text
+            said = ["empty: a adds a model, or an operation" if is_read else "reading"]
         graph.border_subtitle = ("rail, " if self.shows_rail else "") + ", ".join(said)
 
     def _show_yaml(self) -> None:

@@ -9,7 +9,7 @@ from textual import on, work
 from mergegraph.errors import Problem
 from mergegraph.methods.base import Path
 from mergegraph_tui.dialogs.pick import Choice, filtered
-from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.checked import Checked
 from mergegraph_tui.model.fields import FORETOLD, Form, FormField, form_of
 from mergegraph_tui.model.filling import add_typed_rule, fill, pickable
 from mergegraph_tui.model.form_lines import NAME

@@ -14,7 +14,7 @@ from textual.widgets.option_list import Option
 
 from mergegraph.errors import Problem, on_one_line, printable
 from mergegraph.units import format_count
-from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.checked import Checked
 from mergegraph_tui.model.glyphs import glyphs_of
 from mergegraph_tui.theme import ink
 

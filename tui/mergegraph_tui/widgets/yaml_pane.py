@@ -16,7 +16,7 @@ from textual.strip import Strip
 from textual.timer import Timer
 from textual.widgets import TextArea
 
-from mergegraph_tui.model.checking import Checked
+from mergegraph_tui.model.checked import Checked
 from mergegraph_tui.model.colouring import TOKENS, tokens
 from mergegraph_tui.model.glyphs import glyphs_of
 from mergegraph_tui.model.graph import Status

@@ -1,0 +1,47 @@
+"""`import` and `convert`: files of other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mergegraph.cli.options import FixKnownFaults
+from mergegraph.cli.reporting import reporting
+from mergegraph.cli.shell import recipes
+
+
+def import_(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="A configuration of mergekit, a YAML file.", autocompletion=recipes)
+    ],
+    recipe: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="RECIPE", help="The recipe to write. Default: stdout.")
+    ] = None,
+    fix_known_faults: FixKnownFaults = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a recipe that exists.")] = False,
+) -> None:
+    """Write a mergekit configuration as a recipe that gives the same numbers."""
+    with reporting():
+        from mergegraph.cli.importing import import_recipe
+
+        import_recipe(config, recipe, fix_known_faults=fix_known_faults, overwrite=overwrite)
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="A pickled file, or a model's folder.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Default: beside it, named -safetensors.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="NAME", help="Where in the pickle the model is. Default: found.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(metavar="keep", help="Tensors keep their dtypes.")] = "keep",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
+) -> None:
+    """Write a pickled checkpoint (.bin, .pt, .pth, .ckpt) as a safetensors folder, bit for bit."""
+    with reporting():
+        from mergegraph.cli.converting import show_converted
+
+        show_converted(source, output, key=key, dtype=dtype, overwrite=overwrite)
