@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -25,14 +25,18 @@ from mergegraph.errors import Location, Problem, RecipeError, RunError
 if TYPE_CHECKING:
     from types import ModuleType
 
-SETTINGS: Final = {
-    # no telemetry
-    "RAY_USAGE_STATS_ENABLED": "0",
+KEEPALIVES: Final = {
     # a host that is cut off is noticed in seconds; by default after seven minutes
     "RAY_grpc_client_keepalive_time_ms": "3000",
     "RAY_grpc_client_keepalive_timeout_ms": "3000",
     "RAY_grpc_keepalive_time_ms": "3000",
     "RAY_grpc_keepalive_timeout_ms": "3000",
+}
+"""Of every process of a cluster or of none: a node without them takes the driver's for too many, closes the connection
+after some ten seconds, and the task that it made is lost (2.60)."""
+SETTINGS: Final = {
+    # no telemetry
+    "RAY_USAGE_STATS_ENABLED": "0",
     # a task that runs out of memory is ended for good after a few attempts; by default it is tried for ever
     "RAY_task_oom_retries": "2",
     "RAY_DEDUP_LOGS": "0",
@@ -132,7 +136,7 @@ def ray_pool(address: str | None, *, threads: int, gpus: float, budget_bytes: in
     RecipeError where Ray is not installed, the cluster is not there, or no node is large enough. A RunError of the
     block tells what Ray said last.
     """
-    ray = _imported()
+    ray = _imported(settings_for(address))
     at = Location(f"--address {address}" if address else "--executor ray")
     with kept_apart() as said:
         try:
@@ -213,8 +217,13 @@ def _fitting(ray: Any, at: Location, threads: int, gpus: float, memory_bytes: in
     return RayPool(ray, threads=threads, gpus=gpus, memory_bytes=memory_bytes)
 
 
-def _imported() -> Any:
-    for name, value in SETTINGS.items():
+def settings_for(address: str | None) -> Mapping[str, str]:
+    """What Ray is told by the environment. The nodes of a cluster that is there were told by whoever started them."""
+    return SETTINGS if address else SETTINGS | KEEPALIVES
+
+
+def _imported(settings: Mapping[str, str]) -> Any:
+    for name, value in settings.items():
         os.environ.setdefault(name, value)
     try:
         return importlib.import_module("ray")
