@@ -1,38 +1,14 @@
-"""The adapters of a recipe: opened once each, and fitted to the tensors of the model that their node names."""
+"""An adapter of a recipe is fitted to the tensors of the model that its node names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mergegraph.errors import InputError, Problem, raise_errors
-from mergegraph.graph import GraphNode, needed_adapters
+from mergegraph.errors import Problem
+from mergegraph.graph import GraphNode
 from mergegraph.methods.base import TensorType
-from mergegraph.methods.lora import Lora
-from mergegraph.recipe.model import Recipe
-from mergegraph.tensors.adapter import Adapter, Target, open_adapter, targets
-from mergegraph.tensors.header import DEFAULT_HEADER_BYTES
-
-
-def open_adapters(recipe: Recipe, max_header_bytes: int = DEFAULT_HEADER_BYTES) -> dict[str, Adapter]:
-    """The adapter of every lora node that a save needs. InputError lists what cannot be opened."""
-    opened: dict[str, Adapter] = {}
-    once: dict[tuple[str, str], Adapter | None] = {}
-    problems: list[Problem] = []
-    for name in needed_adapters(recipe):
-        node = recipe.nodes[name]
-        assert isinstance(node.method, Lora)
-        key = (node.method.adapter, str(node.folder))
-        if key not in once:
-            try:
-                once[key] = open_adapter(node.method.adapter, node.folder, max_header_bytes=max_header_bytes)
-            except InputError as error:
-                once[key] = None
-                problems += [problem.located(node.where(("adapter",)), name) for problem in error.problems]
-        adapter = once[key]
-        if adapter is not None:
-            opened[name] = adapter
-    raise_errors(problems, InputError)
-    return opened
+from mergegraph.tensors.adapter import Adapter
+from mergegraph.tensors.adapter_targets import Target, targets
 
 
 def fitted(

@@ -14,15 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from mergegraph.adapting import open_adapters
 from mergegraph.errors import InputError, Problem, raise_errors
 from mergegraph.graph import Graph, build
 from mergegraph.lineage import check_lineage
+from mergegraph.opening import Opening, open_adapters, open_inputs
 from mergegraph.plan.outputs import Stats, make_plan, plan_of_models
 from mergegraph.plan.plan import Plan
 from mergegraph.plan.survey import model_source
 from mergegraph.recipe.model import Recipe
-from mergegraph.resolve import Opening, Resolved, open_inputs, resolve
+from mergegraph.resolve import Resolved, resolve
 from mergegraph.tensors.adapter import Adapter
 from mergegraph.tensors.checkpoint import Checkpoint, open_checkpoint
 from mergegraph.tensors.header import DEFAULT_HEADER_BYTES, header_cap

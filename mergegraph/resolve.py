@@ -10,23 +10,24 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path as FilePath
-from typing import Any, Protocol
+from typing import Any
 
 from mergegraph.adapting import fitted
-from mergegraph.alignment import Aligned, RowView, align, config_with_rows, moved_ids, vocabulary_rows
+from mergegraph.alignment import Aligned, RowView, align
 from mergegraph.dtypes import BY_CODE, DType
-from mergegraph.errors import InputError, Location, MergegraphError, Problem, RecipeError, raise_errors
-from mergegraph.graph import Graph, GraphNode, needed_loads
+from mergegraph.errors import Location, MergegraphError, Problem, RecipeError, raise_errors
+from mergegraph.graph import Graph, GraphNode
 from mergegraph.methods.base import Method, NodeTensors, Parameters, Path, TensorType
 from mergegraph.methods.load import Load
 from mergegraph.methods.lora import Lora
 from mergegraph.recipe.model import Expression, Recipe, dump_method
 from mergegraph.schedule import ResolvedSchedule, resolve_schedule, select
-from mergegraph.tensors.adapter import Adapter, Target
-from mergegraph.tensors.checkpoint import Checkpoint, open_checkpoint
-from mergegraph.tensors.header import DEFAULT_HEADER_BYTES, StoredTensor
+from mergegraph.tensors.adapter import Adapter
+from mergegraph.tensors.adapter_targets import Target
+from mergegraph.tensors.checkpoint import Checkpoint
+from mergegraph.tensors.header import StoredTensor
 from mergegraph.ties import settle_ties, untied_config
+from mergegraph.token_rows import config_with_rows, moved_ids, vocabulary_rows
 
 _OPTION = re.compile(r"`((?:missing|extra): (?:keep|drop))`")
 
@@ -101,40 +102,6 @@ class Resolved:
         return configs[name]
 
 
-class Opening(Protocol):
-    """How a checkpoint is opened: as `open_checkpoint` does it, or from what was opened before."""
-
-    def __call__(
-        self, reference: str, folder: FilePath, subfolder: str | None = None, *, max_header_bytes: int
-    ) -> Checkpoint: ...
-
-
-def open_inputs(
-    recipe: Recipe, max_header_bytes: int = DEFAULT_HEADER_BYTES, opening: Opening = open_checkpoint
-) -> dict[str, Checkpoint]:
-    """The checkpoint of every load node that a save needs. InputError lists what cannot be opened."""
-    opened: dict[str, Checkpoint] = {}
-    once: dict[tuple[str, str, str | None], Checkpoint | None] = {}
-    problems: list[Problem] = []
-    for name in needed_loads(recipe):
-        node = recipe.nodes[name]
-        assert isinstance(node.method, Load)
-        key = (node.method.model, str(node.folder), node.method.subfolder)
-        if key not in once:
-            try:
-                once[key] = opening(
-                    node.method.model, node.folder, node.method.subfolder, max_header_bytes=max_header_bytes
-                )
-            except InputError as error:
-                once[key] = None
-                problems += [problem.located(node.where(("model",)), name) for problem in error.problems]
-        checkpoint = once[key]
-        if checkpoint is not None:
-            opened[name] = checkpoint
-    raise_errors(problems, InputError)
-    return opened
-
-
 def resolve(
     graph: Graph, checkpoints: Mapping[str, Checkpoint], adapters: Mapping[str, Adapter] | None = None
 ) -> Resolved:
@@ -203,7 +170,7 @@ class _Loads:
         if aligned is not None:
             views = aligned.views(stored, self.stored, vocabulary_rows(stored, checkpoint.config))
             tensors |= {each: TensorType(tensors[each].dtype, view.shape) for each, view in views.items()}
-            config = config_with_rows(moved_ids(config, aligned), aligned.vocabulary.row_count)
+            config = config_with_rows(moved_ids(config, aligned.moved, aligned.lost), aligned.vocabulary.row_count)
         if config is not checkpoint.config:
             checkpoint = replace(checkpoint, config=config)
         tied, duplicates = name in self.ties.tied, self.ties.duplicates.get(name, {})

@@ -1,4 +1,4 @@
-"""Which tensors a selector means, and which number a schedule gives to each of them.
+"""Which number a schedule gives to each tensor, and what is wrong with its rules.
 
     number      that number for every tensor
     gradient    straight lines through the values, evenly spaced over layers 0 … L-1 of the tensor's own tower
@@ -14,63 +14,16 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase, translate
+from fnmatch import fnmatchcase
 from fractions import Fraction
-from functools import lru_cache
 
 from mergegraph.errors import Location, Problem
 from mergegraph.fields import Rule, Selector
 from mergegraph.naming import layer_counts, role, under_embedding
+from mergegraph.selecting import Selection, glob, is_catch_all
 from mergegraph.units import format_count
 
 ScheduleValue = float | tuple[float, ...] | tuple[Rule, ...]
-
-
-def parse_layers(text: str, count: int) -> range:
-    """The layers that `text` ("0:16", "-4:", ":8") takes of `count`: half-open, negative from the end, as in Python.
-
-    ValueError says what to write instead, also for "0-15" and for a lone "3". Unlike in Python, a bound beyond the
-    layers and an empty run are errors too.
-    """
-    start, stop = _bounds(text)
-    for bound in (start, stop):
-        if bound is not None and not -count <= bound <= count:
-            raise ValueError(f'layers "{text}" reaches to {bound}; there are {format_count(count, "layer")}')
-    layers = range(*slice(start, stop).indices(count))
-    if not layers:
-        raise ValueError(f'layers "{text}" takes none of {format_count(count, "layer")}')
-    return layers
-
-
-class Selection:
-    """A selector, ready to be asked about single tensors. Raises ValueError for `layers` that cannot be read.
-
-    `names` are all the tensors of the model: they say how many layers a tower has, from which negative layers
-    count. Towers differ in length, so layers beyond the end of one are left out of it. A tensor in no layer is
-    never in `layers`.
-    """
-
-    __slots__ = ("_glob", "_kind", "_layers", "_part")
-
-    def __init__(self, selector: Selector, names: Iterable[str]) -> None:
-        self._glob = None if selector.match is None else _glob(selector.match)
-        self._kind = selector.kind
-        self._part = selector.part
-        self._layers: Mapping[str, range] | None = None
-        if selector.layers is not None:
-            run = slice(*_bounds(selector.layers))
-            self._layers = {tower: range(*run.indices(count)) for tower, count in layer_counts(names).items()}
-
-    def matches(self, name: str) -> bool:
-        """Whether every condition holds for the tensor `name`."""
-        if self._glob is not None and not self._glob(name):
-            return False
-        named = role(name)
-        if (self._kind is not None and named.kind != self._kind) or (
-            self._part is not None and named.part != self._part
-        ):
-            return False
-        return self._layers is None or (named.layer is not None and named.layer in self._layers.get(named.tower, ()))
 
 
 class Gradient:
@@ -161,7 +114,7 @@ def resolve_schedule(
         problems += [problem.located(where(number - 1)) for problem in found]
         for name in decided:
             del undecided[name]
-        catch_all = catch_all or (number if _is_catch_all(rule) else 0)
+        catch_all = catch_all or (number if is_catch_all(rule) else 0)
     made = ResolvedSchedule(tuple(resolved))
     # A rule that cannot be read may have been meant for the tensors that are left.
     if undecided and len(resolved) == len(rules):
@@ -203,36 +156,6 @@ def select(
     return frozenset(matched), _unmatched(selector, matched, names, field, tied)
 
 
-_ONE_LAYER = re.compile(r"(-?[0-9]+)")
-_CLOSED_RUN = re.compile(r"([0-9]+) *(?:-|–|\.\.) *([0-9]+)")
-_HALF_OPEN = re.compile(r"(-?[0-9]{1,9})? *: *(-?[0-9]{1,9})?")
-
-
-def _bounds(text: str) -> tuple[int | None, int | None]:
-    """The two ends of "0:16", None where one is left out; ValueError for any other form."""
-    text = text.strip()
-    if ends := _HALF_OPEN.fullmatch(text):
-        return (int(ends[1]) if ends[1] else None), (int(ends[2]) if ends[2] else None)
-    if run := _CLOSED_RUN.fullmatch(text):
-        first, last = run.groups()
-        meant = f'write "{first}:{last}" to leave layer {last} out, "{first}:{_after(last)}" to take it in'
-    elif one := _ONE_LAYER.fullmatch(text):
-        meant = f'write "{one[1]}:{_after(one[1])}" for this one layer'
-    else:
-        meant = 'write "0:16" for layers 0 to 15, "-4:" for the last four, ":8" for the first eight'
-    raise ValueError(f'layers "{text}" is not a run of layers: {meant}')
-
-
-def _after(bound: str) -> str:
-    """The end of a run whose last layer is `bound`: left out after -1, the last layer of all."""
-    return "" if bound == "-1" else str(int(bound[:9]) + 1)
-
-
-@lru_cache(maxsize=1024)
-def _glob(pattern: str) -> Callable[[str], object]:
-    return re.compile(translate(pattern)).match
-
-
 def _as_rules(schedule: ScheduleValue) -> tuple[Rule, ...]:
     if isinstance(schedule, float | int):
         return (Rule(value=schedule),)
@@ -242,10 +165,6 @@ def _as_rules(schedule: ScheduleValue) -> tuple[Rule, ...]:
 
 def _values(rule: Rule) -> tuple[float, ...]:
     return rule.value if isinstance(rule.value, tuple) else (rule.value,)
-
-
-def _is_catch_all(selector: Selector) -> bool:
-    return selector.match is None and selector.kind is None and selector.part is None and selector.layers is None
 
 
 def _compiled(selector: Selector, names: Sequence[str], words: str) -> Selection | Problem:
@@ -259,9 +178,9 @@ def _unmatched(
     selector: Selector, matched: Sequence[str], names: Sequence[str], words: str, tied: bool
 ) -> tuple[Problem, ...]:
     """An error for a glob that hits nothing, a warning for conditions that hit nothing together."""
-    if matched or _is_catch_all(selector):
+    if matched or is_catch_all(selector):
         return ()
-    if selector.match is not None and not any(map(_glob(selector.match), names)):
+    if selector.match is not None and not any(map(glob(selector.match), names)):
         return (_glob_hits_nothing(selector.match, names, words, tied),)
     if tied and selector.kind == "head":
         return (Problem(f"{words}: head is tied, the embedding's value applies.", severity="warning"),)
@@ -323,7 +242,7 @@ def _what_there_is(selector: Selector, names: Sequence[str]) -> str:
 def _glob_hits_nothing(pattern: str, names: Sequence[str], words: str, tied: bool) -> Problem:
     why = ""
     anywhere = f"*{pattern}*"
-    if any(map(_glob(anywhere), names)):
+    if any(map(glob(anywhere), names)):
         why, fix = "the pattern must fit the whole name", f'match: "{anywhere}"'
     else:
         nearest = _nearest(pattern, names)

@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 
 from mergegraph import pipeline
 from mergegraph.errors import InputError, MergegraphError, Problem, RecipeError
+from mergegraph.opening import open_inputs
 from mergegraph.recipe.load import parse_recipe
 from mergegraph.recipe.model import Recipe
-from mergegraph.resolve import Resolved, open_inputs
+from mergegraph.resolve import Resolved
 from tests.execute.merging import merged, planned
 from tests.tiny_models import llama_tensors, write_model
 

@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 from mergegraph.errors import Problem
 from mergegraph.fields import Case, Rule, Schedule, Selector
 from mergegraph.naming import role
-from mergegraph.schedule import ResolvedSchedule, ScheduleValue, Selection, parse_layers, resolve_schedule, select
+from mergegraph.schedule import ResolvedSchedule, ScheduleValue, resolve_schedule, select
+from mergegraph.selecting import Selection, parse_layers
 
 _INNER = (
     "input_layernorm.weight",

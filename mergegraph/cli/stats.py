@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -15,20 +14,17 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 
 from mergegraph.cli.checking import show_warnings
-from mergegraph.cli.source import recipe_from_file
+from mergegraph.cli.stats_plan import Asked, plan_of
 from mergegraph.cli.stats_tables import show_comparison
 from mergegraph.cli.stats_text import known
 from mergegraph.cli.stats_views import show_record
 from mergegraph.cli.terminal import has_colour, say, say_styled, say_text
 from mergegraph.cli.verifying import progress_line
 from mergegraph.errors import InputError, OutputError, Problem, RecipeError
-from mergegraph.methods.load import Load
-from mergegraph.pipeline import collector_paused, look, model_name, plan, plan_models
-from mergegraph.plan.outputs import Stats
+from mergegraph.pipeline import collector_paused, look
 from mergegraph.plan.plan import Plan
 from mergegraph.plan.strengths import strengths_in
 from mergegraph.plan.survey import Survey
-from mergegraph.recipe.model import Recipe
 from mergegraph.stats.compare import compare
 from mergegraph.stats.csv_file import to_csv
 from mergegraph.stats.differing import comparison_csv, comparison_json
@@ -39,10 +35,7 @@ from mergegraph.stats.metrics import METRICS
 from mergegraph.stats.record import Record
 from mergegraph.stats.strengths import strengths_of
 from mergegraph.stats.summary import Grid, grid
-from mergegraph.tensors.checkpoint import Checkpoint, open_checkpoint
 from mergegraph.tensors.disk import replace_file
-from mergegraph.tensors.sources.hub_names import looks_like_id
-from mergegraph.tensors.sources.location import restored
 from mergegraph.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
@@ -56,21 +49,6 @@ _WIDTH: Final = 100
 
 _Told = Callable[[Grid], Strengths | None]
 """The strengths of a record, whose tensors are added up already."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the command line says."""
-
-    sources: tuple[Path, ...]
-    base: str | None = None
-    exact: bool = False
-    budget_bytes: int | None = None
-    workers: int | None = None
-    sets: tuple[str, ...] = ()
-    allow_unrelated: bool = False
-    max_header_bytes: int = 25_000_000
-    tier: int = 1
 
 
 @dataclass(frozen=True)
@@ -118,7 +96,7 @@ def show_stats(asked: Asked, files: Files, shown: Shown, *, quiet: bool) -> None
 
 def _counted(asked: Asked, shown: Shown, *, quiet: bool) -> tuple[list[Record], list[_Told]]:
     """The records, and what the recipe says of strengths."""
-    planned = _plan(asked)
+    planned = plan_of(asked)
     show_warnings(planned.warnings)
     planned.validate()
     _require_tensor(shown.tensor, [tensor.name for survey in planned.surveys for tensor in survey.tensors])
@@ -175,60 +153,6 @@ def _compare(a: Record, b: Record, files: Files, shown: Shown, *, quiet: bool) -
         replace_file(files.csv, comparison_csv(comparison, shown.metric).encode(), sync=False)
     if not quiet:
         _draw(lambda console: show_comparison(console, comparison, metric=shown.metric, limit=shown.limit))
-
-
-def _plan(asked: Asked) -> Plan:
-    first, *more = asked.sources
-    if not more and _is_recipe(first):
-        return _recipe_plan(asked, recipe_from_file(first, asked.sets))
-    if any(_is_recipe(path) for path in asked.sources):
-        raise RecipeError(Problem("A recipe is measured alone.", fix=shlex.join(["mergegraph", "stats", str(first)])))
-    if asked.sets:
-        raise RecipeError(Problem("--set changes a recipe, and models were named.", fix="leave --set out"))
-    named = _named(asked.sources, asked.base)
-    base = _reference(Path(asked.base)) if asked.base is not None else None
-    return plan_models(named, base, budget_bytes=asked.budget_bytes, workers=asked.workers,
-                       max_header_bytes=asked.max_header_bytes)  # fmt: skip
-
-
-def _recipe_plan(asked: Asked, recipe: Recipe) -> Plan:
-    return plan(
-        recipe,
-        budget_bytes=asked.budget_bytes,
-        workers=asked.workers,
-        allow_unrelated=asked.allow_unrelated,
-        max_header_bytes=asked.max_header_bytes,
-        stats=Stats(writes=False, base=_base(asked, recipe)),
-    )
-
-
-def _is_recipe(path: Path) -> bool:
-    """A name that ends like a recipe's, there or not; what else it may be is told when it is opened."""
-    return path.suffix in (".yaml", ".yml") and not path.is_dir()
-
-
-def _base(asked: Asked, recipe: Recipe) -> str | Checkpoint | None:
-    """The load node of that name, else the model."""
-    node = recipe.nodes.get(asked.base or "")
-    if asked.base is None or (node is not None and isinstance(node.method, Load)):
-        return asked.base
-    return open_checkpoint(_reference(Path(asked.base)), Path.cwd(), max_header_bytes=asked.max_header_bytes)
-
-
-def _named(paths: Sequence[Path], base: str | None) -> dict[str, str]:
-    """Models by the last parts of their paths; by the whole paths where those are the same, or the base's."""
-    names = [model_name(str(path)) for path in paths]
-    taken = [*names, *([model_name(base)] if base is not None else [])]
-    if len(set(paths)) < len(paths):
-        raise RecipeError(Problem("A model was named twice.", fix="name each once"))
-    return {
-        name if taken.count(name) == 1 else str(path): _reference(path) for name, path in zip(names, paths, strict=True)
-    }
-
-
-def _reference(path: Path) -> str:
-    """What stands here is meant, whatever its name looks like."""
-    return f"./{path}" if looks_like_id(str(path)) and path.exists() else restored(str(path))
 
 
 def _measured(planned: Plan, asked: Asked, *, shown: bool) -> Surveyed:

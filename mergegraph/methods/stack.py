@@ -12,7 +12,7 @@ from mergegraph.expr import Expr, Space
 from mergegraph.fields import Slice, Weights
 from mergegraph.methods.base import Assembly, Method, NodeTensors, Parameters, TensorType
 from mergegraph.naming import layer_counts, renumbered, role
-from mergegraph.schedule import parse_layers
+from mergegraph.selecting import parse_layers
 
 _COUNT_KEYS = (
     "num_hidden_layers", "n_layer", "n_layers", "num_layers",

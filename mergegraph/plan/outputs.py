@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mergegraph.alignment import config_with_rows, vocabulary_rows, vocabulary_tensors
 from mergegraph.dtypes import BY_CODE, DType, by_name
 from mergegraph.errors import Problem, RecipeError, raise_errors
 from mergegraph.expr import Expr, Read, cast
@@ -41,6 +40,7 @@ from mergegraph.resolve import Resolved
 from mergegraph.tensors.checkpoint import Checkpoint
 from mergegraph.tensors.layout import TensorSpec, lay_out
 from mergegraph.ties import tied_pairs
+from mergegraph.token_rows import config_with_rows, vocabulary_rows, vocabulary_tensors
 from mergegraph.walking import reads
 
 

@@ -32,7 +32,8 @@ from mergegraph.plan.plan import Output, Sidecars
 from mergegraph.plan.program import computes_in_double
 from mergegraph.plan.sidecars import sidecars
 from mergegraph.resolve import Resolved
-from mergegraph.tensors.adapter import CONFIG, PREFIX, Target
+from mergegraph.tensors.adapter import CONFIG, PREFIX
+from mergegraph.tensors.adapter_targets import Target
 from mergegraph.tensors.layout import TensorSpec, lay_out
 from mergegraph.walking import reads
 

@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from mergegraph.alignment import moved_ids
 from mergegraph.dtypes import DType
 from mergegraph.errors import Problem
 from mergegraph.graph import GraphNode
@@ -27,6 +26,7 @@ from mergegraph.tensors.links import end_of, leads_nowhere, leads_out_of, target
 from mergegraph.tensors.sources.door import opened, read_bytes, read_range, read_text
 from mergegraph.tensors.sources.hub_names import hub_ids
 from mergegraph.tensors.sources.place import Place, RemotePath, file_bytes_of
+from mergegraph.token_rows import moved_ids
 from mergegraph.units import format_bytes
 
 TOKENIZER_FILES = (
@@ -90,7 +90,8 @@ def _written(
         except (OSError, ValueError, RecursionError):
             return
         if isinstance(document, dict):
-            moved = moved_ids(cast("dict[str, Any]", document), files_from.aligned)
+            aligned = files_from.aligned
+            moved = moved_ids(cast("dict[str, Any]", document), aligned.moved, aligned.lost)
             if moved != document:
                 yield "generation_config.json", json.dumps(moved, indent=2, ensure_ascii=False) + "\n"
 

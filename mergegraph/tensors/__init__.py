@@ -1,1 +1,1 @@
-"""."""
+"""Files of models: headers, checkpoints, ranges of bytes, output folders, journals. Bytes and integers, no torch."""

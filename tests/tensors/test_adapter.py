@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from mergegraph.errors import InputError
-from mergegraph.tensors.adapter import Adapter, open_adapter, targets
+from mergegraph.tensors.adapter import Adapter, open_adapter
+from mergegraph.tensors.adapter_targets import targets
 from tests.tiny_adapters import DEFAULTS, PREFIX, matrices, write_adapter
 
 Q0, Q1 = "model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj"

@@ -19,12 +19,11 @@ from mergegraph_tui.model.planned import (
     planned,
 )
 
-from mergegraph.adapting import open_adapters
 from mergegraph.graph import Graph
+from mergegraph.opening import open_adapters, open_inputs
 from mergegraph.pipeline import plan, wire
 from mergegraph.plan.plan import Plan
 from mergegraph.recipe.load import load_recipe
-from mergegraph.resolve import open_inputs
 from mergegraph.tensors.lock import FolderLock
 from mergegraph.tensors.writer import OutputFolder
 from tests.cli.tiny_models import BLEND, write_blend

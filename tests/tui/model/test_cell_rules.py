@@ -11,7 +11,7 @@ from mergegraph_tui.model.curve import Curve, curve_fields, curve_of, shortest, 
 from mergegraph_tui.model.rule_targets import targets
 
 from mergegraph.fields import Selector
-from mergegraph.schedule import Selection
+from mergegraph.selecting import Selection
 from tests.tui.conftest import TWO_TUNED
 
 PARTS = ("self_attn.q_proj", "self_attn.k_proj", "mlp.gate_proj", "mlp.up_proj", "input_layernorm", "conv")

@@ -14,7 +14,7 @@ from mergegraph.fields import Kind, Part, Selector
 from mergegraph.methods.base import Path
 from mergegraph.naming import role
 from mergegraph.recipe.scalars import Value
-from mergegraph.schedule import Selection
+from mergegraph.selecting import Selection
 from mergegraph_tui.model.checked import Checked
 from mergegraph_tui.model.mixing import Tried
 from mergegraph_tui.model.nodes import add_rule, set_field
