@@ -37,6 +37,7 @@ clean:
 	rm -rf $(VENV) recipes/out
 
 $(READY): pyproject.toml constraints.txt
+	@echo "Setting up $(VENV): torch and the rest, 2 GB on disk. This takes some minutes, once."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
 	$(BIN)/pip install --quiet --constraint constraints.txt torch

@@ -62,8 +62,8 @@ class Finished:
 def compile_clone() -> None:
     """Write the bytecode of this clone, as an installation has it, and let children write theirs.
 
-    Where PYTHONDONTWRITEBYTECODE is set, as on machines for tests, a clone is compiled anew at every start: 0.2 to
-    0.6 s that no user waits, and that peers, which are installed, are not charged.
+    Where PYTHONDONTWRITEBYTECODE is set, as on machines for tests, a clone is compiled anew at every start: 0.2 to 0.5
+    seconds that no user waits, and that peers, which are installed, are not charged.
     """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for package in ("mergegraph", "tui/mergegraph_tui"):

@@ -141,8 +141,8 @@ def did_you_mean(word: str, known: Iterable[str], what: str = "known") -> str:
     names = sorted(known)
     close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
     if close:
-        return f"Did you mean {close[0]}?"
-    shown = ", ".join(names[:12]) + (f", and {len(names) - 12} more" if len(names) > 12 else "")
+        return f"Did you mean {on_one_line(close[0])}?"
+    shown = ", ".join(map(on_one_line, names[:12])) + (f", and {len(names) - 12} more" if len(names) > 12 else "")
     return f"{what}: {shown or 'none'}"
 
 

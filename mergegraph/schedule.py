@@ -110,6 +110,7 @@ def resolve_schedule(
             found = _shadowed(words, taken, (), catch_all)
         else:
             found = _unmatched(rule, matched, names, words, tied) or _shadowed(words, matched, decided, catch_all)
+        found = (*found, *_unreached(_values(rule), matched, counts, words if len(rules) > 1 else field))
         problems += [problem.located(where(number - 1)) for problem in found]
         for name in decided:
             del undecided[name]
@@ -121,6 +122,27 @@ def resolve_schedule(
     if tied and not any(problem.severity == "error" for problem in problems):
         problems += [problem.located(where(rule)) for rule, problem in _torn_tie(made, rules, names, field)]
     return made, tuple(problems)
+
+
+def _unreached(
+    values: Sequence[float], matched: Sequence[str], counts: Mapping[str, int], words: str
+) -> Iterable[Problem]:
+    """A warning where a gradient has so many values that some lie beside no layer. Its ends count for other tensors."""
+    layers = max((counts[named.tower] for named in map(role, matched) if named.layer is not None), default=0)
+    steps, last = max(layers - 1, 1), len(values) - 1
+    idle = [
+        f"{value:g}"
+        for index, value in enumerate(values)
+        if 0 < index < last and all(abs(layer * last - index * steps) >= steps for layer in range(layers))
+    ]
+    if layers and idle:
+        yield Problem(
+            f"{words} has {len(values)} values for {format_count(layers, 'layer')}: {' and '.join(idle)} "
+            f"{'counts' if len(idle) == 1 else 'count'} for none.",
+            why="a list is a gradient: its values are spread over the layers, never over the inputs",
+            fix=f"give at most {max(layers, 2)}, the first layer's and the last's among them",
+            severity="warning",
+        )
 
 
 def select(

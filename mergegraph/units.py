@@ -11,6 +11,7 @@ _FACTORS = {
     **{f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGT", 1)},
     **{prefix: 1024**power for power, prefix in enumerate("KMGT", 1)},
 }
+_BITS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kMGT])(?:bit(?:/s)?|bps)\s*", re.ASCII | re.IGNORECASE)
 _MOST_BYTES = 1 << 60
 _FACTORS_BY_LOWER = {unit.lower(): factor for unit, factor in _FACTORS.items()}
 
@@ -29,6 +30,17 @@ def parse_bytes(text: str | int) -> int:
     if number * _FACTORS_BY_LOWER[unit] > _MOST_BYTES:
         raise ValueError(f'"{str(text)[:20]}…" is more than any machine has')
     return int(number * _FACTORS_BY_LOWER[unit])
+
+
+def parse_bandwidth(text: str) -> float:
+    """`"2GB/s"` or `"2GB"` → 2e9 bytes a second; `"10Gbit/s"`, `"10Gbit"` or `"10Gbps"` → 1.25e9. ValueError says what
+    is accepted."""
+    bits = _BITS.fullmatch(text)
+    size = f"{float(bits[1]) / 8:f}{bits[2]}B" if bits else text.strip().removesuffix("/s")
+    try:
+        return float(parse_bytes(size))
+    except ValueError as error:
+        raise ValueError(f'"{text[:20]}" is not a bandwidth; write 500MB/s, 2GB/s or 10Gbit/s') from error
 
 
 def format_bytes(count: float) -> str:

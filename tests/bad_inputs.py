@@ -9,7 +9,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -229,15 +229,23 @@ def as_bad_input(refusal: Refusal) -> BadInput:
 
 
 def refused(bad: BadInput, folder: Path, arguments: tuple[str, ...] = ()) -> Refused:
-    """What `mergegraph run blend.yaml` says in `folder`, which is empty; paths of this machine are replaced."""
+    """What `mergegraph run blend.yaml` says in `folder`, which is empty."""
     write_blend(folder)
     bad.spoil(folder)
+    return said(("run", "blend.yaml", *arguments), folder)
+
+
+def said(arguments: Sequence[str], folder: Path) -> Refused:
+    """What a command says in `folder`; paths of this machine are replaced."""
     before = _tree(folder)
     out, error = io.StringIO(), io.StringIO()
     with chdir(folder), redirect_stdout(out), redirect_stderr(error):
-        exit_code = main(["run", "blend.yaml", *arguments])
-    masked = error.getvalue().replace(str(folder.resolve()), _SHOWN_FOLDER).replace(str(folder), _SHOWN_FOLDER)
-    return Refused(exit_code, out.getvalue(), masked, _tree(folder) == before)
+        exit_code = main(arguments)
+    shown = [
+        text.getvalue().replace(str(folder.resolve()), _SHOWN_FOLDER).replace(str(folder), _SHOWN_FOLDER)
+        for text in (out, error)
+    ]
+    return Refused(exit_code, shown[0], shown[1], _tree(folder) == before)
 
 
 def _tree(folder: Path) -> dict[str, bytes]:

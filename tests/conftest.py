@@ -3,10 +3,28 @@ over all workers."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+
+_hub = ""
+"""The Hub's folder of this process."""
+
+
+def pytest_configure() -> None:
+    """huggingface_hub reads these once, when it is imported: with transformers while tests are collected. Children
+    inherit them."""
+    global _hub
+    _hub = tempfile.mkdtemp(prefix="mergegraph-hub-")
+    os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": _hub}
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_hub, ignore_errors=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -14,9 +32,18 @@ def _state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Children inherit it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hub")))
-        patch.setenv("HF_HUB_OFFLINE", "1")
         yield
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """torch on one thread: small models take a fraction of the time so, on a machine where other workers compute."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

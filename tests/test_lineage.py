@@ -172,7 +172,7 @@ def tokenizer_findings(folder: Path, file: str, one: str | bytes, two: str | byt
 
 
 SWAP = "4 tokens each, 2 rows differ: row 1 is 'hello' and 'world'; row 2 is 'world' and 'hello'"
-CUT = "4 and 3 tokens, 1 rows differ: row 3 is 'model' and 'absent'"
+CUT = "4 and 3 tokens, 1 row differs: row 3 is 'model' and 'absent'"
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ CUT = "4 and 3 tokens, 1 rows differ: row 3 is 'model' and 'absent'"
         ("tokenizer.json", bpe(WORDS), bpe(SWAPPED), SWAP),
         ("tokenizer.json", bpe(WORDS), bpe(SHORTER), CUT),
         ("tokenizer.json", bpe(SHORTER, added_tokens=added("model", 3)), bpe(SHORTER, added_tokens=added("pad", 3)),
-         "4 tokens each, 1 rows differ: row 3 is 'model' and 'pad'"),
+         "4 tokens each, 1 row differs: row 3 is 'model' and 'pad'"),
         ("tokenizer.json", unigram(*WORDS), unigram("<s>", "world", "hello", "model"), SWAP),
         ("tokenizer.json", unigram(*WORDS), bpe(SHORTER), CUT),
         ("vocab.json", json.dumps(WORDS), json.dumps(SWAPPED), SWAP),  # "model" is a token here, not a section

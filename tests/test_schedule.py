@@ -252,6 +252,23 @@ def test_a_gradient_over_one_layer_is_its_first_value():
     assert resolved((0.1, 0.9), ["h.0.ln_1.weight"]).value("h.0.ln_1.weight") == Fraction("0.1")
 
 
+@pytest.mark.parametrize(
+    ("values", "layers", "idle"),
+    [
+        pytest.param((0.1, 0.2, 0.3), 2, "0.2 counts", id="between the only two layers"),
+        pytest.param((0.1, 0.2, 0.3, 0.4), 1, "0.2 and 0.3 count", id="one layer; the last is for what comes after it"),
+        pytest.param((0.1, 0.2, 0.3, 0.4, 0.5), 4, "", id="more than layers, and each layer lies between two of them"),
+        pytest.param((0.1, 0.2), 1, "", id="the ends count for tensors outside the layers"),
+        pytest.param((0.1, 0.2, 0.3), 0, "", id="no layers"),
+    ],
+)
+def test_a_value_of_a_gradient_that_no_layer_takes_is_a_warning(values: tuple[float, ...], layers: int, idle: str):
+    names = ["lm_head.weight", *[f"h.{layer}.w" for layer in range(layers)]]
+    _, problems = resolve_schedule(values, names, field="by")
+    assert [problem.severity for problem in problems] == (["warning"] if idle else [])
+    assert all(f" {idle} for none." in problem.fact for problem in problems)
+
+
 # --- rules
 
 RULES = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -38,21 +39,52 @@ def options(
     """Merge fine-tuned models by a declared graph: checked, planned, and run inside a memory budget."""
 
 
-app.command()(merging.run)
-app.command()(merging.finalize)
-app.command()(planning.check)
-app.command()(planning.plan)
-app.command()(planning.graph)
-app.command()(watching.watch)
-app.command()(watching.tui)
-app.command()(outputs.verify)
-app.command()(outputs.push)
-app.command()(outputs.info)
-app.command()(measuring.stats)
-app.command()(measuring.search)
-app.command("try")(try_models)
-app.command("import")(converting.import_)
-app.command()(converting.convert)
-app.command()(reference.ops)
-app.command()(reference.schema)
-app.command()(reference.demo)
+def _add(function: Callable[..., None], short_help: str, *examples: str, name: str | None = None) -> None:
+    """One command. `examples`, without its name, stand below its options as they are typed."""
+    typed = [f"  mergegraph {name or function.__name__} {example}".rstrip() for example in examples]
+    app.command(name, short_help=short_help, epilog="\n".join(["\b", "Examples:", *typed]))(function)
+
+
+_add(
+    merging.run,
+    "Merge: read, compute, and write every output of a recipe.",
+    "merge.yaml",
+    "merge.yaml --budget 4GiB --set boost.by=0.4",
+    "merge.yaml --sweep boost.by=0.2:0.8:0.2",
+    '-e "0.5*a + 0.5*b" -m a=./model-a -m b=org/model-b -o out',
+)
+_add(merging.finalize, "Put together what `run --shards` made, and publish it.", "merge.yaml")
+_add(planning.check, "Find everything that is wrong with a recipe.", "merge.yaml", "merge.yaml --set boost.by=0.4")
+_add(
+    planning.plan,
+    "Show what a run would read, compute, write and hold.",
+    "merge.yaml",
+    "merge.yaml --explain",
+    "merge.yaml --workers 32 --bandwidth 2GB --price 2.50",
+)
+_add(planning.graph, "Draw the graph of a recipe.", "merge.yaml", "merge.yaml --rail --ascii")
+_add(watching.watch, "Follow a run that goes on in another process.", "", "out/merged")
+_add(watching.tui, "Compose, run and inspect merges in the terminal.", "", "merge.yaml", "--attach out/merged")
+_add(outputs.verify, "Read an output back, and say what changed.", "out/merged")
+_add(outputs.push, "Put an output on the Hugging Face Hub.", "out/merged my-org/merged --private")
+_add(outputs.info, "Show how an output was made, or what a model holds.", "out/merged", "./model-a", "org/model-b")
+_add(
+    measuring.stats,
+    "Measure what a merge changes, or what models changed.",
+    "merge.yaml",
+    "merge.yaml --html report.html",
+    "./model-a ./model-b --base ./base",
+    "out/one out/other",
+)
+_add(measuring.search, "Choose what to merge by an evaluator.", "search.yaml", "search.yaml --retry-rejected")
+_add(try_models, "See how models go on with a text.", "out/merged", name="try")
+_add(converting.import_, "Write a mergekit configuration as a recipe.", "config.yml -o merge.yaml", name="import")
+_add(
+    converting.convert,
+    "Write a pickled checkpoint as safetensors.",
+    "pytorch_model.bin",
+    "./model-a -o ./model-a-safetensors",
+)
+_add(reference.ops, "List the operations, or describe one in full.", "", "soup")
+_add(reference.schema, "Print the JSON Schema of a recipe, for editors.", "> recipe.schema.json")
+_add(reference.demo, "Merge the repository's checkpoints, and measure.", "", "--search")

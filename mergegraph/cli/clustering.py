@@ -35,6 +35,7 @@ class Clustering:
     allow_non_finite: bool
     verify_output: bool
     strict_integers: bool
+    reads_back: bool
 
 
 def run_on_cluster(plan: Plan, clustering: Clustering, *, as_json: bool, quiet: bool) -> None:
@@ -66,7 +67,7 @@ def run_on_cluster(plan: Plan, clustering: Clustering, *, as_json: bool, quiet: 
             clustering.allow_non_finite,
             clustering.overwrite,
         )
-        telling = _Telling(quiet=quiet or as_json or not sys.stderr.isatty())
+        telling = _Telling(quiet=quiet or as_json)
         made = drive(plan, pool, asked, on_tick=telling.tick)
     if as_json:
         say_json(_json(made, time.monotonic() - began))
@@ -75,7 +76,7 @@ def run_on_cluster(plan: Plan, clustering: Clustering, *, as_json: bool, quiet: 
     finishing = Finishing(
         overwrite=clustering.overwrite,
         allow_non_finite=clustering.allow_non_finite,
-        reads_back=True,
+        reads_back=clustering.reads_back,
         verify_output=clustering.verify_output,
         strict_integers=clustering.strict_integers,
     )
@@ -83,15 +84,24 @@ def run_on_cluster(plan: Plan, clustering: Clustering, *, as_json: bool, quiet: 
 
 
 class _Telling:
-    """A line each time a shard is done."""
+    """A line where a shard is made again, or the cluster has no node left; on a terminal one for each that is done."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self._quiet, self._said = quiet, -1
+        self._quiet, self._shows_done = quiet, sys.stderr.isatty()
+        self._done: int = -1
+        self._again: int = 0
+        self._waits: float = 0.0
 
     def tick(self, progress: Progress) -> None:
-        if not self._quiet and progress.done != self._said:
-            self._said = progress.done
+        again = sum(progress.again.values())
+        if not self._quiet and again != self._again:
+            note(f"{format_count(again - self._again, 'shard')} made again: {progress.trouble}")
+        if not self._quiet and progress.waits_for != self._waits:
+            wait = f"no node of the cluster can make a shard: waiting {progress.waits_for:.0f} s for one to come"
+            note(wait if progress.waits_for else "the cluster has nodes again")
+        if not self._quiet and self._shows_done and progress.done != self._done:
             note(f"{progress.done + progress.already} of {progress.total} shards, {progress.running} running")
+        self._done, self._again, self._waits = progress.done, again, progress.waits_for
 
 
 def _json(made: Progress, seconds: float) -> dict[str, object]:

@@ -4,7 +4,7 @@ are needed; one model at a time is in memory, whole, which is the one place wher
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, NoReturn, cast
 
 from mergegraph.errors import DoesNotFit, InputError, Location, Problem, RecipeError, RunError
 from mergegraph.plan.free_memory import free_memory_bytes
-from mergegraph.tensors.checkpoint import Checkpoint, open_checkpoint
+from mergegraph.tensors.checkpoint import open_checkpoint
 from mergegraph.units import format_bytes, format_count
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
@@ -55,9 +55,9 @@ def require_transformers() -> Any:
     return transformers
 
 
-def open_language_model(model: Path, *, device: str) -> Checkpoint:
-    """The folder of a model that can go on with a text, by its headers and files. InputError says what else it is,
-    DoesNotFit where it is larger than the memory that is free."""
+def require_language_model(model: Path, *, device: str) -> None:
+    """That `model` is the folder of one that can go on with a text, by its headers and files. InputError says what else
+    it is, DoesNotFit that it is larger than the memory that is free."""
     checkpoint = open_checkpoint(str(model.absolute()), Path.cwd())
     if not checkpoint.is_folder:
         fix = f"name the folder that has config.json and tokenizer too: {model.parent}"
@@ -65,7 +65,7 @@ def open_language_model(model: Path, *, device: str) -> Checkpoint:
     if checkpoint.space == "delta":
         fix = "add it to its base first: {op: sum, inputs: [BASE, DELTA]}"
         raise InputError(Problem(f"{model} is a delta, not a model.", fix=fix))
-    _require_language_model(model, checkpoint.config)
+    _require_architecture(model, checkpoint.config)
     if not any((model / name).is_file() for name in _TOKENIZERS):
         why = f"there is none of {', '.join(_TOKENIZERS)}"
         fix = "copy the tokenizer's files of its base into the folder, or merge with `tokenizer_from: NODE`"
@@ -76,16 +76,14 @@ def open_language_model(model: Path, *, device: str) -> Checkpoint:
         fact = f"{model} needs {format_bytes(stored)} of memory, and {format_bytes(free)} is free."
         why = "transformers loads a model whole, unlike a merge"
         raise DoesNotFit(Problem(fact, why=why, fix="--device cuda, or another machine"))
-    return checkpoint
 
 
-def completions(model: Path, asked: Asked) -> Iterator[Completion]:
+def completions(model: Path, asked: Asked) -> list[Completion]:
     """One for each prompt. InputError where transformers cannot load the model; RunError where its weights are not
     complete, or give no numbers."""
     with warnings.catch_warnings(action="ignore"):
         loaded = _Loaded.at(model, asked)
-        for prompt in asked.prompts:
-            yield loaded.complete(prompt)
+        return [loaded.complete(prompt) for prompt in asked.prompts]
 
 
 @dataclass(frozen=True)
@@ -158,7 +156,7 @@ class _Loaded:
         )  # fmt: skip
 
 
-def _require_language_model(model: Path, config: Mapping[str, Any]) -> None:
+def _require_architecture(model: Path, config: Mapping[str, Any]) -> None:
     names: Any = import_module("transformers.models.auto.modeling_auto").MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     listed: object = config.get("architectures")
     classes = [str(name) for name in cast("list[object]", listed)] if isinstance(listed, list) else []

@@ -16,7 +16,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 import mergegraph
-from mergegraph.cli.terminal import heading, say, say_styled
+from mergegraph.cli.terminal import heading, say, say_styled, waiting
 from mergegraph.errors import Problem, RecipeError
 from mergegraph.execute.run import Options
 from mergegraph.pipeline import execute, plan
@@ -48,9 +48,11 @@ def show_demo() -> None:
     for comparison in _comparisons(folder):
         made, seconds = _made(folder / comparison.recipe)
         score = _scorer(evaluator, comparison)
-        before = [score(model) for model in sorted(folder.glob(comparison.models))]
+        models = sorted(folder.glob(comparison.models))
+        with waiting(f"{comparison.recipe} is merged; {len(models) + 1} models are measured"):
+            before, after = [score(model) for model in models], score(made)
         say_styled(heading(comparison.recipe) + f"  {comparison.shows}")
-        for line in table(comparison, before, score(made)):
+        for line in table(comparison, before, after):
             say(line)
         say(f"  merged in {format_seconds(seconds)} -> {made}")
         say()

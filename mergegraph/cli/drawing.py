@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 
 from mergegraph.cli.rail import ASCII, rail
 from mergegraph.cli.terminal import can_draw, heading, say, say_styled
-from mergegraph.errors import InputError, on_one_line
+from mergegraph.errors import InputError, RecipeError, on_one_line
 from mergegraph.expr import Space
 from mergegraph.fields import FieldModel, Rule
 from mergegraph.graph import Graph, GraphNode, build, needed_loads
@@ -31,7 +31,7 @@ class _DrawnLines(Protocol):
     """What an entry point of `mergegraph.drawing` is: the lines of a graph's drawing, None for one that is wider."""
 
     def __call__(
-        self, graph: Graph, *, width: int, direction: str | None, size: str | None, ascii_only: bool
+        self, graph: Graph | Recipe, *, width: int, direction: str | None, size: str | None, ascii_only: bool
     ) -> list[str] | None: ...
 
 
@@ -56,9 +56,14 @@ class Look:
 
 
 def show_graph(recipe: Recipe, look: Look, *, max_header_bytes: int) -> None:
-    """Draw the nodes that a save needs; the others are warnings, and are named below."""
+    """Draw the nodes that a save needs; the others are warnings, and are named below. Where the wiring is wrong, all
+    that are written are drawn before RecipeError is raised: a cycle is easier seen than read."""
     look = look if can_draw(sys.stdout) else replace(look, ascii_only=True)
-    graph = build(recipe, stored_spaces(recipe, max_header_bytes))
+    try:
+        graph = build(recipe, stored_spaces(recipe, max_header_bytes))
+    except RecipeError:
+        say(*((None if look.rail else _boxes(recipe, look)) or ()))
+        raise
     drawn = fold(graph)
     lines = None if look.rail else _boxes(graph, look)
     if lines is None:
@@ -70,7 +75,7 @@ def show_graph(recipe: Recipe, look: Look, *, max_header_bytes: int) -> None:
         say(f"not used by any save: {', '.join(unused)}")
 
 
-def _boxes(graph: Graph, look: Look) -> list[str] | None:
+def _boxes(graph: Graph | Recipe, look: Look) -> list[str] | None:
     """The lines of the drawing that another package gives; None where there is none, or it is too wide."""
     for point in entry_points(group="mergegraph.drawing"):
         drawn_lines: _DrawnLines = point.load()

@@ -26,6 +26,7 @@ class Making:
     allow_non_finite: bool
     strict_integers: bool
     verify_output: bool
+    reads_back: bool
     as_json: bool
     quiet: bool
 
@@ -64,6 +65,7 @@ def _on_cluster(plan: Plan, making: Making) -> None:
         allow_non_finite=making.allow_non_finite,
         verify_output=making.verify_output,
         strict_integers=making.strict_integers,
+        reads_back=making.reads_back,
     )
     run_on_cluster(remaining, clustering, as_json=making.as_json, quiet=making.quiet)
 

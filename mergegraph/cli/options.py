@@ -32,7 +32,7 @@ Budget: TypeAlias = Annotated[
 Device: TypeAlias = Annotated[
     str,
     typer.Option(
-        metavar="auto|cpu|cuda[:N|:all]", help="Where to compute.",
+        metavar="auto|cpu|cuda[:N|:all]", help="Where to compute; auto is the CPU.",
         autocompletion=among(("auto", "cpu", "cuda", "cuda:all")),
     ),
 ]  # fmt: skip
@@ -40,19 +40,22 @@ DeviceBudget: TypeAlias = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Memory of each device. Default: nine tenths of what is free there.")
 ]
 Threads: TypeAlias = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Worker threads. Default: one for each processor.")
+    int | None, typer.Option(min=1, max=10_000, metavar="N", help="Worker threads. Default: one for each processor.")
 ]
 Sets: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NODE.FIELD=VALUE", help="Change the recipe. May be repeated.")
+    list[str] | None,
+    typer.Option("--set", metavar="NODE.FIELD=VALUE", help="Change the recipe: boost.by=0.4. May be repeated."),
 ]
 Sweeps: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--sweep", metavar="NODE.FIELD=A:B:STEP", help="One output for each value, inputs read once."),
+    typer.Option(
+        "--sweep", metavar="NODE.FIELD=A:B:STEP", help="One output for each value: boost.by=0.2:0.8:0.2, or =0.2,0.5."
+    ),
 ]
 MaxHeader: TypeAlias = Annotated[
     int,
     typer.Option(
-        "--max-header-mb", min=1, max=100, metavar="MB", help="The longest safetensors header or index to read."
+        "--max-header-mb", min=1, max=100, metavar="MB", help="The longest safetensors header or index to read, in MB."
     ),
 ]
 Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
@@ -60,7 +63,7 @@ StrictIntegers: TypeAlias = Annotated[
     bool, typer.Option("--strict-integers", help="Stop where integer tensors differ, instead of warning.")
 ]
 AllowUnrelated: TypeAlias = Annotated[
-    bool, typer.Option("--allow-unrelated", help="Only warn where models have different bases or architectures.")
+    bool, typer.Option("--allow-unrelated", help="Warn, not stop, where models have different bases or architectures.")
 ]
 FixKnownFaults: TypeAlias = Annotated[
     bool,
@@ -139,6 +142,7 @@ def refuse_together(
     address: str | None,
     gpus: float,
     device: str,
+    reads_back: bool,
 ) -> None:
     """RecipeError for every option that would be ignored beside another: nothing is."""
     ray = executor == "ray"
@@ -159,6 +163,13 @@ def refuse_together(
             f"--device {device}",
             "--executor ray",
             "--device cuda: Ray gives each worker devices of its own",
+        ),
+        (shards and not reads_back, "--no-read-back", "--shards", at_the_end),
+        (
+            not reads_back and not ray and not shards,
+            "--no-read-back",
+            "--executor threads",
+            "leave it out: nothing is read back without --verify-output",
         ),
         (gpus and not ray, "--gpus", "--executor threads", "--executor ray, or --device cuda:all on this machine"),
     )

@@ -5,6 +5,7 @@ huggingface_hub sends it; nothing is sent of an output that is not as it was wri
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,17 @@ from typing import Any
 from mergegraph.cli.checking import show_warnings
 from mergegraph.cli.terminal import say, say_json
 from mergegraph.cli.verifying import progress_line
-from mergegraph.errors import InputError, Location, OutputError, Problem, RecipeError, RunError
+from mergegraph.errors import InputError, Location, OutputError, Problem, RecipeError, RunError, printable
 from mergegraph.provenance.unfinished import Verified
 from mergegraph.provenance.verify import verify
 from mergegraph.tensors.completed import CARD, PROVENANCE, RUN_RECORD
 from mergegraph.tensors.sources.hub_names import endpoint, hub_name, looks_like_id
 from mergegraph.units import format_bytes, format_count
+
+_NO_BRANCH = re.compile(
+    r"[^\w./+=,%!@-]|\.\.|//|^$|^[-/.]|/\.|[/.]$|\.lock(?:/|$)|^refs/|^HEAD$|^@$|^[0-9a-f]{40}$|.{245}"
+)
+"""What git takes for no branch, and what is one of its other names."""
 
 
 def show_pushed(
@@ -25,6 +31,8 @@ def show_pushed(
 ) -> None:
     """RecipeError for a name that is no id, what `verify` raises, RunError when the Hub refuses."""
     repo_id = _repo_id(repo)
+    if revision is not None:
+        _require_branch(revision)
     if as_json or quiet or not sys.stderr.isatty():
         from huggingface_hub.utils import disable_progress_bars
 
@@ -60,6 +68,14 @@ def _repo_id(repo: str) -> str:
         fix = "mergegraph push OUTPUT org/name, and --revision for a branch"
         raise RecipeError(Problem(f'"{repo}" is no repository of the Hub.', Location("push"), fix=fix))
     return name.repo
+
+
+def _require_branch(name: str) -> None:
+    """RecipeError for a name that the Hub would refuse once the repository is made."""
+    if _NO_BRANCH.search(name):
+        why = "a branch has letters, digits and signs such as ./_- that it neither begins nor ends with"
+        fact = f'"{printable(name)}" is no name of a branch.'
+        raise RecipeError(Problem(fact, Location("--revision"), why=why, fix="--revision v1"))
 
 
 def _require_finished(verified: Verified) -> None:

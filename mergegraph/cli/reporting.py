@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed while running, 2 the recipe or the command line is 
 
 from __future__ import annotations
 
+import errno
 import signal
 import textwrap
 import threading
@@ -19,8 +20,30 @@ from typing import NoReturn
 import typer
 
 from mergegraph.cli.terminal import note, say_json
-from mergegraph.errors import DoesNotFit, Interrupted, MergegraphError, Problem, RecipeError, RunError, on_one_line
+from mergegraph.errors import (
+    DoesNotFit,
+    InputError,
+    Interrupted,
+    MergegraphError,
+    Problem,
+    RecipeError,
+    RunError,
+    on_one_line,
+)
 from mergegraph.runs.ending import error_json
+
+_NO_ROOM = ("failed to map segment", "cannot allocate memory", "Cannot allocate memory")
+"""What the system's loader says of a library that there is no memory for."""
+
+_MENDED_BY = {
+    errno.EACCES: "change the permissions, or choose another place",
+    errno.EPERM: "change the permissions, or choose another place",
+    errno.EROFS: "choose another place: nothing can be written there",
+    errno.ENOENT: "choose another place, or make the folder first",
+    errno.ENOSPC: "free some space there, or choose another place",
+    errno.EDQUOT: "free some space there, or choose another place",
+    errno.EMFILE: "let the process open more files: ulimit -n 4096",
+}
 
 
 @contextmanager
@@ -39,10 +62,20 @@ def reporting(*, as_json: bool = False) -> Generator[None]:
     except MemoryError:
         fix = "give the process more memory (ulimit -d, ulimit -v), or free some"
         _end(DoesNotFit(Problem("There is not enough memory to plan this.", fix=fix)), as_json=as_json)
+    except ImportError as error:
+        if not any(said in str(error) for said in _NO_ROOM):
+            _bug(error, as_json=as_json)
+        fix = "give the process more memory (ulimit -d, ulimit -v), or free some"
+        problem = Problem("There is not enough memory to load torch.", why=str(error), fix=fix)
+        _end(DoesNotFit(problem), as_json=as_json)
     except OSError as error:
         if error.filename is None:
             _bug(error, as_json=as_json)
-        _end(RunError(Problem(f"{error.filename}: {error.strerror}.")), as_json=as_json)
+        if error.errno == errno.ENAMETOOLONG:
+            fix = "give a shorter path; no file can be called so"
+            _end(InputError(Problem(f"{str(error.filename)[:60]}… is too long for a path.", fix=fix)), as_json=as_json)
+        fix = _MENDED_BY.get(error.errno or 0, "")
+        _end(RunError(Problem(f"{error.filename}: {error.strerror}.", fix=fix)), as_json=as_json)
     except Exception as error:
         _bug(error, as_json=as_json)
 

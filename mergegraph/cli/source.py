@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mergegraph.errors import Location, Problem, RecipeError, raise_errors
+from mergegraph.errors import Location, Problem, RecipeError, on_one_line, raise_errors
 
 if TYPE_CHECKING:
     from mergegraph.recipe.model import Recipe
@@ -131,8 +131,8 @@ def nearest_file(folder: Path, name: str) -> str:
     by_stem = {Path(each).stem: each for each in names}
     close = list(by_stem) if len(names) == 1 else difflib.get_close_matches(Path(name).stem, by_stem, n=1, cutoff=0.5)
     if close:
-        return f"did you mean {folder / by_stem[close[0]]}?"
-    return f"{folder} has {', '.join(names[:8])}" if names else f"there is no .yaml file in {folder}"
+        return f"did you mean {on_one_line(str(folder / by_stem[close[0]]))}?"
+    return f"{folder} has {', '.join(map(on_one_line, names[:8]))}" if names else f"there is no .yaml file in {folder}"
 
 
 def recipes_in(folder: Path) -> list[str]:

@@ -10,7 +10,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import TextIO
 
 from mergegraph.errors import on_one_line, printable
@@ -65,6 +66,21 @@ def can_draw(stream: TextIO) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+@contextmanager
+def waiting(text: str) -> Generator[None]:
+    """A line on a terminal that says what takes its time, and is gone when that is over."""
+    shown = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    if shown:
+        sys.stderr.write(f"{on_one_line(text)} …")
+        sys.stderr.flush()
+    try:
+        yield
+    finally:
+        if shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
 
 
 def _emphasised(line: str) -> str:

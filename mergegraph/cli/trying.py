@@ -50,15 +50,15 @@ def try_models(
 
 
 def show_completions(models: Sequence[Path], asked: Asked, *, as_json: bool = False) -> None:
-    """Every model is looked at before the first is loaded. Errors as from `completions` and `open_language_model`."""
-    from mergegraph.cli.completing import completions, open_language_model, require_transformers
+    """Every model is looked at before the first is loaded. Errors as from the functions of `completing`."""
+    from mergegraph.cli.completing import completions, require_language_model, require_transformers
 
     require_transformers()
     for model in models:
-        open_language_model(model, device=asked.device)
+        require_language_model(model, device=asked.device)
     said: list[list[Completion]] = []
     for model in models:
-        said.append(list(completions(model, asked)))
+        said.append(completions(model, asked))
         for each in said[-1] if as_json else ():
             say_json({"kind": "completion", "model": str(model), "prompt": each.prompt, "text": each.text,
                       "tokens": each.tokens})  # fmt: skip

@@ -37,7 +37,8 @@ _CLASSES: Mapping[int, type[MergegraphError]] = {1: RunError, 2: OutputError, 3:
 class Policy:
     """`retries` of a shard before the run fails. A shard is given another attempt, up to `most_attempts` at once, when
     the newest takes `patience` times the median of those that are done, and at least `least_patience_seconds`; before
-    any is done, `first_patience_seconds`."""
+    any is done, `first_patience_seconds`. One that waits for a worker takes no time yet. A cluster without a worker is
+    waited for `empty_seconds`."""
 
     retries: int = 3
     poll_seconds: float = 5.0
@@ -45,6 +46,7 @@ class Policy:
     least_patience_seconds: float = 120.0
     first_patience_seconds: float = 900.0
     most_attempts: int = 3
+    empty_seconds: float = 300.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,9 @@ class Asked:
 
 @dataclass
 class Progress:
-    """What the driver has so far. `again`: attempts that were made because an earlier one failed, by shard."""
+    """What the driver has so far. `again`: attempts that were made because an earlier one failed, by shard.
+    `trouble`: why the last of them failed. `waits_for`: after how many seconds the driver gives up, while the cluster
+    has no worker; else 0."""
 
     total: int
     done: int = 0
@@ -73,12 +77,8 @@ class Progress:
     second: int = 0
     hosts: Counter[str] = field(default_factory=Counter[str])
     measured_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    shard: Shard
-    began: float
+    waits_for: float = 0.0
+    trouble: str = ""
 
 
 def drive(
@@ -152,7 +152,8 @@ class _Driver:
         missing = missing_shards(standings(plan, asked.kind, overwrite=asked.overwrite))
         self._queue = deque(missing)
         self._wanted = set(missing)
-        self._running: dict[Ticket, _Running] = {}
+        self._running: dict[Ticket, Shard] = {}
+        self._empty_since: float | None = None
         self._seconds: list[float] = []
         total = sum([len(output.layout.files) for output in plan.outputs])
         self._progress = Progress(total, already=total - len(missing))
@@ -176,10 +177,28 @@ class _Driver:
         return self._progress
 
     def _submit(self) -> None:
-        while self._queue and len(self._running) < max(self._pool.slots(), 1):
+        slots = self._pool.slots()
+        self._require_workers(slots)
+        while self._queue and len(self._running) < slots:
             shard = self._queue.popleft()
             if shard in self._wanted:
                 self._start(shard)
+
+    def _require_workers(self, slots: int) -> None:
+        """RunError where the cluster has had no worker for too long: the engine would wait for one without end."""
+        now, policy = time.monotonic(), self._policy
+        if slots or self._empty_since is None:
+            self._empty_since = None if slots else now
+        elif now - self._empty_since > policy.empty_seconds:
+            kept = self._progress.done + self._progress.already
+            raise RunError(
+                Problem(
+                    f"The cluster has had no node that can make a shard for {policy.empty_seconds:.0f} s.",
+                    why=f"all were lost; {kept} of {format_count(self._progress.total, 'shard')} are complete and kept",
+                    fix="start nodes with `ray start --address HOST:6379`, and run the same command again",
+                )
+            )
+        self._progress.waits_for = 0.0 if slots else policy.empty_seconds
 
     def _start(self, shard: Shard) -> None:
         part = part_of(self._plan, [shard], self._asked.kind)
@@ -195,18 +214,18 @@ class _Driver:
             "part": self._name(shard),
         }
         ticket = self._pool.submit(json.dumps(message, separators=(",", ":")))
-        self._running[ticket] = _Running(shard, time.monotonic())
+        self._running[ticket] = shard
 
     def _ended(self, ticket: Ticket) -> None:
-        running = self._running.pop(ticket)
+        shard = self._running.pop(ticket)
         outcome = self._pool.outcome(ticket)
         assert not isinstance(outcome, str), "only a shard is asked for here"
-        if running.shard not in self._wanted:
+        if shard not in self._wanted:
             return
         if isinstance(outcome, Made):
-            self._made(running.shard, outcome)
+            self._made(shard, outcome)
         else:
-            self._failed(running.shard, outcome)
+            self._failed(shard, outcome)
 
     def _made(self, shard: Shard, made: Made) -> None:
         self._wanted.discard(shard)
@@ -218,16 +237,17 @@ class _Driver:
         progress.measured_bytes = max(progress.measured_bytes, made.measured_bytes)
         progress.hosts[made.host] += 1
         for ticket, other in list(self._running.items()):
-            if other.shard == shard:
+            if other == shard:
                 del self._running[ticket]
                 self._pool.give_up(ticket)
 
     def _failed(self, shard: Shard, failed: Failed) -> None:
         if not failed.may_pass:
             raise _CLASSES.get(failed.exit_code, RunError)(*failed.problems)
-        if any(other.shard == shard for other in self._running.values()):
+        if shard in self._running.values():
             return  # the other attempt may still be made
         self._progress.again[shard] += 1
+        self._progress.trouble = failed.problems[0].fact
         if self._progress.again[shard] > self._policy.retries:
             times = self._policy.retries + 1
             first, *rest = failed.problems
@@ -239,12 +259,14 @@ class _Driver:
         self._queue.appendleft(shard)
 
     def _watch(self) -> None:
-        """Another attempt for what takes too long: its worker may be cut off, and the engine may not notice."""
+        """Another attempt for what takes too long: its worker may be cut off, and the engine may not notice. What waits
+        for a worker would only wait twice."""
         now, patience = time.monotonic(), self._patience()
         newest: dict[Shard, float] = {}
-        for running in self._running.values():
-            newest[running.shard] = max(running.began, newest.get(running.shard, 0.0))
-        attempts = Counter(running.shard for running in self._running.values())
+        for ticket, shard in self._running.items():
+            began = self._pool.began(ticket)
+            newest[shard] = max(now if began is None else began, newest.get(shard, 0.0))
+        attempts = Counter(self._running.values())
         for shard, began in newest.items():
             if now - began > patience and attempts[shard] < self._policy.most_attempts:
                 self._progress.second += 1

@@ -35,11 +35,15 @@ class Pool(Protocol):
     """Tickets are the pool's own; one whose task was given up is never heard of again."""
 
     def slots(self) -> int:
-        """How many tasks run at once now; at least 1."""
+        """How many tasks run at once now; 0 while there is no machine for any."""
         ...
 
     def submit(self, task: str) -> Ticket:
         """Have a task performed somewhere (see `mergegraph.cluster.worker.perform`)."""
+        ...
+
+    def began(self, ticket: Ticket) -> float | None:
+        """When a worker began a task, as `time.monotonic` tells; None while the task waits for one."""
         ...
 
     def wait(self, tickets: Collection[Ticket], seconds: float) -> Collection[Ticket]:

@@ -29,6 +29,7 @@ from mergegraph.tensors.kept import JOURNAL, working_path
 from mergegraph.tensors.layout import FileLayout, Layout
 from mergegraph.tensors.lock import FolderLock
 from mergegraph.tensors.partial import ATTEMPTS, LOCK, failing_as_output, journal_header
+from mergegraph.tensors.readback import Advance, in_threads
 from mergegraph.units import format_count
 
 _SHOWN = 8
@@ -138,24 +139,32 @@ def adopt(
 
 
 def _checked(waiting: Sequence[Standing], read: Callable[[int], None], *, reads_back: bool) -> list[dict[int, Attempt]]:
-    """For each output an attempt at each file that is as its record says. OutputError naming every file without one."""
-    problems: list[Problem] = []
-    chosen: list[dict[int, Attempt]] = []
-    done = 0
-    for each in waiting:
-        chosen.append({})
-        for index, attempts in sorted(each.attempts.items()):
-            broken = [_first_difference(each.output, index, attempt, reads_back=reads_back) for attempt in attempts]
-            intact = [attempt for attempt, difference in zip(attempts, broken, strict=True) if not difference]
-            if intact:
-                chosen[-1][index] = intact[0]
-            else:
-                path = _data(partial_of(each.output), each.output.layout, index, attempts[0])
-                problems.append(_damaged(path or attempts[0].data, attempts[0], broken[0], each.output.at))
-            done += each.output.layout.files[index].file_bytes
-            read(done)
-    raise_errors(problems, OutputError)
-    return chosen
+    """For each output an attempt at each file that is as its record says, several files at once. OutputError naming
+    every file without one."""
+    files = [(each, index) for each in waiting for index in sorted(each.attempts)]
+    found = in_threads([_checking(each, index, reads_back) for each, index in files], read)
+    raise_errors([problem for problem in found if isinstance(problem, Problem)], OutputError)
+    chosen: dict[str, dict[int, Attempt]] = {each.output.node: {} for each in waiting}
+    for (each, index), attempt in zip(files, found, strict=True):
+        if isinstance(attempt, Attempt):
+            chosen[each.output.node][index] = attempt
+    return list(chosen.values())
+
+
+def _checking(each: Standing, index: int, reads_back: bool) -> Callable[[Advance], Attempt | Problem]:
+    """What finds the first attempt at a file that is as its record says, or tells how the first of all differs."""
+    output, attempts = each.output, each.attempts[index]
+
+    def check(advance: Advance) -> Attempt | Problem:
+        broken = [_first_difference(output, index, attempt, reads_back=reads_back) for attempt in attempts]
+        advance(output.layout.files[index].file_bytes)
+        intact = [attempt for attempt, difference in zip(attempts, broken, strict=True) if not difference]
+        if intact:
+            return intact[0]
+        path = _data(partial_of(output), output.layout, index, attempts[0])
+        return _damaged(path or attempts[0].data, attempts[0], broken[0], output.at)
+
+    return check
 
 
 def _first_difference(output: Output, index: int, attempt: Attempt, *, reads_back: bool) -> str:

@@ -172,7 +172,7 @@ class Method(Described):
         if len(set(spaces)) > 1:
             index = next(index for index, space in enumerate(spaces) if space != spaces[0])
             raise SpaceError(
-                f'{self.op} takes inputs of one space; "{edges[0].node}" is {spaces[0]}, '
+                f'{self.op} takes models, or deltas, not both; "{edges[0].node}" is {spaces[0]}, '
                 f'"{edges[index].node}" is {spaces[index]}',
                 index,
                 _conversion(edges[index], spaces[index]),

@@ -50,7 +50,7 @@ def density_problem(density: float) -> Problem | None:
     return Problem(
         f"A density of {density:g} is no share: {'everything' if density > 1 else 'nothing'} is kept.",
         why="it is the part of the elements that is kept",
-        fix="write a share between 0 and 1",
+        fix="write a share between 0 and 1: 0.3 for 30 %",
         severity="warning",
     )
 

@@ -217,7 +217,8 @@ def _overlap(
     """What is wrong with writing to `real` (`path` as given) while `load` reads from `read` (`folder` to be shown)."""
     if real == read or read in real.parents:
         fact = f'The output {"is" if real == read else "lies inside"} an input: "{load.name}".'
-        why, fix = f"{path} and {folder}", "choose a path outside the models that are merged"
+        why = f"{path} and {folder}" if path != folder else f"{path} is read while the output is written"
+        fix = "choose a path outside the models that are merged"
     elif real in read.parents:
         fact = f'The output would replace a folder that holds an input: "{load.name}".'
         why, fix = f"{path} holds {folder}", "choose a path that holds no model"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,7 @@ def _require_known_format(file: Path, said: Mapping[str, Any]) -> None:
 
 
 def _not_an_output(path: Path) -> Problem:
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}.partial") if path.name else Path(f"{path.absolute()}.partial")
     # Where nothing but parts were made, there is no journal yet.
     for folder in (path, partial) if path.name.endswith(".partial") or not path.exists() else ():
         if (folder / ATTEMPTS).is_dir() and not (folder / JOURNAL).exists():
@@ -109,4 +110,6 @@ def _not_an_output(path: Path) -> Problem:
     if not path.exists():
         return Problem(f"There is nothing at {path}.", fix="name the folder that a run wrote")
     fix = "name the folder that a run wrote"
+    if path.is_dir() and next(path.glob("*.safetensors"), None) is not None:
+        fix += f"; of any other model: mergegraph info {shlex.quote(str(path))}"
     return Problem(f"{path} is not an output of mergegraph: it holds no {PROVENANCE}.", fix=fix)

@@ -22,7 +22,7 @@ from mergegraph.recipe.grammar import NAME, ExpressionError, names_in
 from mergegraph.recipe.includes import open_include, read_include, under_name, unused_seed
 from mergegraph.recipe.model import Expression, Node, expanded_from
 from mergegraph.recipe.override import Setting
-from mergegraph.recipe.scalars import Value
+from mergegraph.recipe.scalars import Value, as_text
 from mergegraph.recipe.template import Given
 from mergegraph.recipe.validate import read_method, shown
 from mergegraph.recipe.wiring import named_nodes
@@ -162,7 +162,7 @@ class _Assembling:
         for key in ("name", "description"):
             text = self.top.get(key)
             if text is not None and not isinstance(text, str):
-                self.problem(f"`{key}:` takes text, not {shown(text)}.", (key,), f'write {key}: "{shown(text)}"')
+                self.problem(f"`{key}:` takes text, not {shown(text)}.", (key,), f'write {key}: "{as_text(text)}"')
         name, seed = self.top.get("name"), self.top.get("seed", 0)
         self.draft.name = name if isinstance(name, str) else FilePath(self.draft.file).stem
         if isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < _MAX_SEED:

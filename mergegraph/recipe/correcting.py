@@ -87,6 +87,9 @@ def instead(cls: type[Described], path: Path, value: Value, error: Any) -> str:
         return f'to mean the text, put it in quotes: `{field}: "{as_text(value)}"`'
     if kind == "bool_type" and str(value).lower() in ("yes", "on", "y", "1", "no", "off", "n", "0"):
         return f"write `{field}: {'true' if str(value).lower() in ('yes', 'on', 'y', '1') else 'false'}`"
+    if kind == "float_type" and isinstance(value, dict) and "value" in value:
+        rule = ", ".join(f"{key}: {as_text(item)}" for key, item in value.items())
+        return f"rules are a list, and the last has no condition: `{field}: [{{{rule}}}, {{value: 1}}]`"
     if kind in ("float_type", "int_type") and isinstance(value, str):
         return _number(field, value, whole=kind == "int_type")
     if kind == "tuple_type" and isinstance(value, str):

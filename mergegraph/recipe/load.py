@@ -5,7 +5,7 @@ Does not look at checkpoints, nor at how the nodes are wired: spaces, cycles and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path as FilePath
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from mergegraph.recipe.assemble import assemble
 from mergegraph.recipe.document import Document, parse_document
 from mergegraph.recipe.includes import read_file
 from mergegraph.recipe.model import Recipe
-from mergegraph.recipe.override import read_setting
+from mergegraph.recipe.override import Setting, read_setting
 from mergegraph.recipe.saves import place_problems, saves, with_paths
 from mergegraph.recipe.sweep import Point, Sweep
 
@@ -41,6 +41,7 @@ def recipe_of(
     """The recipe that `document` says, in `folder`; `chain` is its file, which no include may lead back to."""
     overrides = _each(read_setting, sets)
     swept = _each(sweep.read_sweep, sweeps)
+    raise_errors(_overruled(overrides, swept), RecipeError)
     paths: dict[str, str] = {}
 
     def build(point: Point) -> Recipe:
@@ -57,6 +58,16 @@ def recipe_of(
     recipes = {point: build(point) for point in sweep.points(swept)}
     _check_one_seed(recipes.values(), swept)
     return sweep.combine(swept, recipes, paths)
+
+
+def _overruled(settings: Sequence[Setting], swept: Sequence[Sweep]) -> Iterator[Problem]:
+    """A value that a sweep would put another in place of."""
+    for setting in settings:
+        for each in swept:
+            place = tuple(each.path.split("."))
+            if setting.path[: len(place)] == place:
+                fact = f"{setting.shown} is overruled: --sweep sets {each.path} too."
+                yield Problem(fact, Location(setting.shown), fix="leave one of them out")
 
 
 def _each(read: Callable[[str], _T], texts: Sequence[str]) -> list[_T]:

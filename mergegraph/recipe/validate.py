@@ -74,8 +74,10 @@ def shown(value: Value) -> str:
     if isinstance(value, str):
         return f'"{value}"' if len(value) <= 60 else f'"{value[:57]}..."'
     if isinstance(value, list | dict):
-        return ("a list" if isinstance(value, list) else "a mapping") if value else "an empty one"
-    return "nothing" if value is None else as_text(value)
+        what = "list" if isinstance(value, list) else "mapping"
+        return f"a {what}" if value else f"an empty {what}"
+    text = "nothing" if value is None else as_text(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _models_at(cls: type[FieldModel], path: Path) -> list[type[FieldModel]]:
@@ -206,8 +208,8 @@ _EXPECTED = {
     "less_than": "a number below {lt}",
     "string_too_short": "text that is not empty",
     "string_pattern_mismatch": "text of another form",
-    "too_short": "at least {min_length} of them",
-    "too_long": "at most {max_length} of them",
+    "too_short": "a list of {min_length} or more",
+    "too_long": "a list of {max_length} or fewer",
 }
 
 

@@ -177,7 +177,7 @@ def find(output: Path) -> Run | None:
 
 
 def partial_of(output: Path) -> Path:
-    return output.with_name(f"{output.name}.partial")
+    return output.with_name(f"{output.name}.partial") if output.name else Path(f"{output.absolute()}.partial")
 
 
 def pause(run: Run) -> bool:

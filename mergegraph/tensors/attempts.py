@@ -8,9 +8,11 @@ goes on harms nothing; only who finishes the output gives an attempt the file's 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
+import socket
 import threading
 import time
 import uuid
@@ -27,7 +29,7 @@ from mergegraph.tensors.checksum import bytes_per_block, file_checksum
 from mergegraph.tensors.disk import replace_file, reserve, sync_data, sync_path, write_fully
 from mergegraph.tensors.kept import JOURNAL
 from mergegraph.tensors.layout import FileLayout, Layout
-from mergegraph.tensors.partial import ATTEMPTS, LOCK, refuse_others, require_space, write_failure
+from mergegraph.tensors.partial import ATTEMPTS, LOCK, failing_as_output, refuse_others, require_space, write_failure
 
 _SYNC_BYTES = 256 << 20
 """So much is written at most before it is synced: a killed machine has no more to write back."""
@@ -120,7 +122,7 @@ class AttemptFolder:
         """The folder of attempts at the output `final`; `creates` it where it is missing. OutputError when something
         else lies there, DoesNotFit when the disk is too small for these files."""
         partial = final.with_name(f"{final.name}.partial")
-        try:
+        with failing_as_output(partial, layout):
             _refuse_other_runs(partial)
             folder = cls(partial, layout, key, before_record=before_record, facts=facts)
             _delete_abandoned(partial / ATTEMPTS)
@@ -128,13 +130,7 @@ class AttemptFolder:
             if creates:
                 (partial / ATTEMPTS).mkdir(parents=True, exist_ok=True)
             elif not (partial / ATTEMPTS).is_dir():
-                fact = f"Nobody makes {final} any more: {partial / ATTEMPTS} is gone."
-                raise OutputError(
-                    Problem(fact, why="the output was finished, or given up, before this shard was begun")
-                )
-        except OSError as error:
-            fact = f"{partial} cannot be made: {os.strerror(error.errno or 0)}."
-            raise OutputError(Problem(fact, fix="write to another path, or change the permissions")) from error
+                raise OutputError(_nobody_waits(partial))
         return folder
 
     @property
@@ -237,7 +233,19 @@ class AttemptFolder:
             self.finished |= {name: "" for name, place in self._layout.file_of.items() if place == index}
 
     def _failure(self, error: OSError, doing: str) -> MergegraphError:
+        if error.errno == errno.ENOENT and not (self.partial / ATTEMPTS).is_dir():
+            return OutputError(_nobody_waits(self.partial))
         return write_failure(error, doing, self.partial, self._layout, 0)
+
+
+def _nobody_waits(partial: Path) -> Problem:
+    final = partial.with_name(partial.name.removesuffix(".partial"))
+    return Problem(
+        f"Nobody makes {final} any more: {partial / ATTEMPTS} is gone.",
+        why=f"the output was finished, or given up, before this shard was; or {socket.gethostname()} does not see the "
+        "disk that it lies on",
+        fix=f"mergegraph verify {final}, to see that it is whole; nothing else is to be done then",
+    )
 
 
 def _delete_abandoned(attempts: Path) -> None:

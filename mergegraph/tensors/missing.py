@@ -92,7 +92,7 @@ def _nowhere(reference: str, path: Path, folder: Path) -> Problem:
     if hint := meant_for_hub(reference):
         why = f"{why}\n{hint}"
     parent, name = _first_missing(path)
-    if (folder / path.name).exists() and path.name not in ("", "."):
+    if path.name and _exists(folder / path.name):
         return Problem(fact, why=why, fix=f"Did you mean ./{path.name}?")
     siblings = [entry for entry in _names(parent) if not entry.startswith(".")]
     return Problem(fact, why=why, fix=_whole(did_you_mean(name, siblings, f"in {parent}"), reference, name))

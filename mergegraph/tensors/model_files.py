@@ -91,6 +91,17 @@ def _several(folder: Place, weights: list[str]) -> Problem:
     )
 
 
+def _not_found_on_the_web(folder: Place) -> Problem:
+    from mergegraph.tensors.sources.web import KNOWN_NAMES
+
+    first, second, *others = KNOWN_NAMES
+    return Problem(
+        f"{folder} has no .safetensors file.",
+        why=f"a web server lists nothing; it was asked for {first}, {second} and {len(others)} others, and has none",
+        fix=f"curl -I {folder}/{second}, to see whether it is there; or name the file itself",
+    )
+
+
 def _no_weights(folder: Place, names: list[str]) -> Problem:
     if "adapter_config.json" in names or any(name.startswith("adapter_model.") for name in names):
         return foreign.adapter(folder)
@@ -100,6 +111,8 @@ def _no_weights(folder: Place, names: list[str]) -> Problem:
     quantised = next((name for name in names if name.endswith(".gguf")), None)
     if quantised:
         return foreign.gguf(str(folder / quantised))
+    if not names and str(folder).startswith(("http://", "https://")):
+        return _not_found_on_the_web(folder)
     below = sorted({str(path.parent) for glob in ("*", "snapshots/*") for path in folder.glob(f"{glob}/*.safetensors")})
     shown = ", ".join(names[:_SHOWN_NAMES]) + (
         f", and {len(names) - _SHOWN_NAMES} more" if names[_SHOWN_NAMES:] else ""

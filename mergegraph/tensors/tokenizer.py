@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from mergegraph.tensors.sources.door import read_bytes, read_text
 from mergegraph.tensors.sources.place import Place, RemotePath, file_bytes_of
+from mergegraph.units import format_count
 
 _ROWS_SHOWN = 3
 _PARSED = ("tokenizer.json", "vocab.json", "vocab.txt")
@@ -67,7 +68,10 @@ def tokens_difference(ours: Tokens, theirs: Tokens) -> Difference | None:
         for row in rows[:_ROWS_SHOWN]
     )
     sizes = f"{len(ours):,} tokens each" if len(ours) == len(theirs) else f"{len(ours):,} and {len(theirs):,} tokens"
-    return Difference(f"{sizes}, {len(rows):,} rows differ: {shown}", is_certain=True)
+    return Difference(
+        f"{sizes}, {format_count(len(rows), 'row')} {'differs' if len(rows) == 1 else 'differ'}: {shown}",
+        is_certain=True,
+    )
 
 
 def _equal(one: Place, other: Place) -> bool:

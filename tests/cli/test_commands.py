@@ -260,7 +260,10 @@ def test_a_file_that_the_system_refuses_is_no_bug(
 
     monkeypatch.setattr(mergegraph.pipeline, "check", refused)
     assert main(["check", "blend.yaml"]) == 1
-    assert capsys.readouterr().err == "/models/base: Permission denied.\n"
+    assert (
+        capsys.readouterr().err
+        == "/models/base: Permission denied.\n  fix     change the permissions, or choose another place\n"
+    )
 
 
 def test_control_characters_in_a_name_are_made_visible(blend: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,25 +35,40 @@ NODES = (
 
 @dataclass
 class Scripted:
-    """A pool whose n-th task ends as `script` says: made (None), some failure, or never ("silent")."""
+    """A pool whose n-th task ends as `script` says: made (None), some failure, never ("silent"), or after it waited for
+    a worker for a while ("queued")."""
 
     script: dict[int, Failed | str] = field(default_factory=dict)
     wide: int = 2
     submitted: list[dict[str, Any]] = field(default_factory=list)
     given_up: list[Ticket] = field(default_factory=list)
     before_wait: Callable[[], None] = lambda: None
+    slots_now: Callable[[], int] | None = None
+    began_at: dict[Ticket, float] = field(default_factory=dict)
+    waits_in_vain: int = 3
 
     def slots(self) -> int:
-        return self.wide
+        return self.wide if self.slots_now is None else self.slots_now()
+
+    def began(self, ticket: Ticket) -> float | None:
+        return self.began_at.get(ticket)
 
     def submit(self, task: str) -> Ticket:
         self.submitted.append(json.loads(task))
-        return len(self.submitted) - 1
+        ticket = len(self.submitted) - 1
+        if self.script.get(ticket) != "queued":
+            self.began_at[ticket] = time.monotonic()
+        return ticket
 
     def wait(self, tickets: Collection[Ticket], seconds: float) -> Collection[Ticket]:
         self.before_wait()
         assert len(tickets) <= self.wide + 1
-        return [ticket for ticket in tickets if self.script.get(ticket) != "silent"][:1]  # type: ignore[call-overload]
+        ready = [ticket for ticket in tickets if self.script.get(ticket) not in ("silent", "queued")]  # type: ignore[call-overload]
+        if not ready and (queued := [each for each in tickets if self.script.get(each) == "queued"]):  # type: ignore[call-overload]
+            time.sleep(0.1)
+            self.waits_in_vain -= 1
+            ready = queued if self.waits_in_vain < 0 else []
+        return ready[:1]
 
     def outcome(self, ticket: Ticket) -> Made | Failed:
         planned_end = self.script.get(ticket)  # type: ignore[call-overload]
@@ -142,6 +158,42 @@ def test_a_silent_worker_gets_a_second_one_beside_it(models: Path, tmp_path: Pat
     adopt(plan)
     merged(plan)
     assert tree(tmp_path / "out") == whole
+
+
+def test_what_waits_for_a_worker_is_not_handed_out_twice(models: Path, tmp_path: Path, whole: dict[str, bytes]) -> None:
+    plan = plan_of(models, tmp_path / "out")
+    pool = Scripted({len(shards_of(plan)) - 1: "queued"}, wide=1)
+    assert driven(plan, pool, patience=0.0, least_patience_seconds=0.02, first_patience_seconds=0.02).second == 0
+    assert pool.waits_in_vain < 0
+    adopt(plan)
+    merged(plan)
+    assert tree(tmp_path / "out") == whole
+
+
+def test_a_cluster_that_has_lost_every_node_is_said_and_given_up(models: Path, tmp_path: Path) -> None:
+    plan, told = plan_of(models, tmp_path / "out"), []
+    pool = Scripted()
+    pool.slots_now = lambda: 2 if len(pool.submitted) < 2 else 0
+    policy = Policy(poll_seconds=0.01, empty_seconds=0.1)
+    with pytest.raises(RunError, match="no node that can make a shard") as caught:
+        drive(plan, pool, Asked(threads=1), policy=policy, on_tick=lambda now: told.append(now.waits_for))
+    assert "2 of" in (caught.value.problems[0].why or "")
+    assert "ray start --address" in (caught.value.problems[0].fix or "")
+    assert {0.0, 0.1} == set(told)
+
+
+def test_a_cluster_whose_nodes_come_back_goes_on(models: Path, tmp_path: Path) -> None:
+    plan, pool = plan_of(models, tmp_path / "out"), Scripted()
+    asked = iter([2, 0, 0, 0])
+    pool.slots_now = lambda: next(asked, 2)
+    assert driven(plan, pool, empty_seconds=60.0).done == len(shards_of(plan))
+
+
+def test_a_folder_that_cannot_be_written_is_said_with_what_to_do(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be made: Not a directory") as caught:
+        driven(plan_of(models, tmp_path / "file" / "out"), Scripted())
+    assert "write to another path" in (caught.value.problems[0].fix or "")
 
 
 def test_a_second_attempt_waits_for_its_time(models: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ The long form is `make cluster`: 20 workers, 10 drivers.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -96,6 +97,9 @@ def kill_workers(place: Path, address: str, kills: int, seed: int) -> int:
         time.sleep(0.01)
     said, problems = driver.communicate(timeout=180)
     assert driver.returncode == 0, problems or said
+    # Ray's own warnings of killed workers stand neither between the JSON nor beside it
+    assert all(json.loads(line)["kind"] for line in said.splitlines())
+    assert "raylet" not in problems
     return hit
 
 

@@ -18,7 +18,7 @@ import yaml
 
 from mergegraph.cli.app import app
 from mergegraph.cli.options import budget_bytes, share_of
-from mergegraph.cluster.ray_pool import SETTINGS
+from mergegraph.cluster.ray_pool import KEEPALIVES, SETTINGS, settings_for
 from mergegraph.units import parse_bytes
 
 ROOT = Path(__file__).parents[2]
@@ -136,10 +136,18 @@ def test_the_ray_job_runs_on_the_cluster_that_it_makes() -> None:
     assert cluster["rayVersion"] == pinned[1]
 
 
-def test_every_pod_of_ray_has_the_settings_that_the_driver_has() -> None:
+def test_every_pod_of_ray_has_the_same_settings() -> None:
     for container in containers(manifest("rayjob")):
         told = {each["name"]: each["value"] for each in container["env"]}
-        assert told == {name: value for name, value in SETTINGS.items() if name != "RAY_DEDUP_LOGS"}
+        wanted = {**SETTINGS, **KEEPALIVES}
+        assert told == {name: value for name, value in wanted.items() if name != "RAY_DEDUP_LOGS"}
+
+
+def test_a_driver_does_not_ping_nodes_that_were_not_told_of_it() -> None:
+    """They would close its connections, and lose what they make."""
+    assert not KEEPALIVES.keys() & settings_for("10.0.0.1:6379").keys()
+    assert not KEEPALIVES.keys() & settings_for("auto").keys()
+    assert settings_for(None) == SETTINGS | KEEPALIVES
 
 
 def test_one_image_is_built_and_named_everywhere() -> None:

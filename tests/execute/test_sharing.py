@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ import torch
 from mergegraph.errors import InputError, Interrupted, OutputError, RunError
 from mergegraph.execute.adopting import adopt, kind_of_attempts, missing_shards, standings
 from mergegraph.execute.identity import shard_key
-from mergegraph.execute.running import Options
+from mergegraph.execute.running import DEFAULTS, Options
 from mergegraph.execute.sharing import gather, make_part, part_of
 from mergegraph.plan.plan import Plan
 from mergegraph.plan.shards import shards_of
@@ -100,6 +102,29 @@ def test_a_part_that_was_stopped_goes_on_with_the_shards_that_are_left(models: P
     assert len(again.made["out"]) == len(shards_of(plan)) - len(left) // 2
     adopt(plan)
     merged(plan)
+
+
+def test_a_part_whose_output_was_finished_meanwhile_says_so(models: Path, tmp_path: Path) -> None:
+    plan = plan_of(models, tmp_path / "out")
+
+    def finished_meanwhile(work: Any, control: Any, on_tick: Any) -> None:
+        shutil.rmtree(tmp_path / "out.partial")
+        DEFAULTS.executor(work, control, on_tick)
+
+    with pytest.raises(OutputError, match="Nobody makes ") as caught:
+        make(plan, 1, 1, executor=finished_meanwhile)
+    assert "was finished" in (caught.value.problems[0].why or "")
+    assert "mergegraph verify" in (caught.value.problems[0].fix or "")
+    assert not (tmp_path / "out.partial").exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link"])
+def test_what_lies_in_the_way_of_a_part_is_to_be_moved(models: Path, tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "out.partial"
+    place.write_text("") if kind == "file" else place.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OutputError, match="cannot be made") as caught:
+        make(plan_of(models, tmp_path / "out"), 1, 1)
+    assert "move the file that is in the way" in (caught.value.problems[0].fix or "")
 
 
 def test_what_is_missing_is_named_and_nothing_is_renamed(models: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,9 @@ from mergegraph.cli.trying import side_by_side
 
 MODELS = Path(__file__).resolve().parents[2] / "recipes" / "models"
 BASE, FRENCH = MODELS / "tiny-llama" / "base", MODELS / "tiny-llama" / "french"
+pytestmark = pytest.mark.usefixtures("one_thread")
 needs_transformers = pytest.mark.skipif(
-    __import__("importlib.util").util.find_spec("transformers") is None,
+    find_spec("transformers") is None,
     reason="transformers is not installed: pip install 'mergegraph[eval]'",
 )
 

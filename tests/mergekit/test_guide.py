@@ -27,6 +27,6 @@ def test_every_option_in_the_right_column_is_one_of_a_command() -> None:
     commands = typer.main.get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
     known = {option for command in commands.values() for each in command.params for option in each.opts}
     (table,) = re.findall(r"\| mergekit-yaml \|.*?\n\n", GUIDE.read_text(), re.DOTALL)
-    named = {option for row in table.splitlines()[2:] for option in re.findall(r"--[a-z-]+", row.split("|")[2])}
+    named = {option for row in table.strip().splitlines()[2:] for option in re.findall(r"--[a-z-]+", row.split("|")[2])}
     assert len(named) > 3
     assert named <= known

@@ -20,7 +20,7 @@ REFUSED: list[tuple[str, int, tuple[str, ...], str]] = [
     (MODELS, 1, ("how to merge", "merge_method"), "no method"),
     ("merge_method: linear\n", 1, ("what to merge", "`models:`, or `slices:`"), "nothing to merge"),
     ("merge_method: linear\n" + MODELS + SLICES, 5, ("not both",), "models and slices"),
-    ("merge_method: linear\nmodels: []\n", 2, ("`models:` takes a list, not an empty one",), "no models"),
+    ("merge_method: linear\nmodels: []\n", 2, ("`models:` takes a list, not an empty",), "no models"),
     ("merge_method: linear\nmodels: [3]\n", 2, ("mapping, not 3",), "a number for a model"),
     ("merge_method: linear\nmodels:\n- modle: org/one\n", 3, ('no "modle"', "Did you mean model?"), "a misspelt entry"),
     ("merge_method: linear\nmodels:\n- {model: org/one, layer_range: [0, 2]}\n", 3, ('no "layer_range"',),

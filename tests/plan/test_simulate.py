@@ -12,6 +12,7 @@ from mergegraph.cli import main
 from mergegraph.plan.plan import Plan
 from mergegraph.plan.shards import only, shards_of
 from mergegraph.plan.simulate import Machine, gathering_cost, shard_costs, simulated
+from mergegraph.units import parse_bandwidth
 from tests.execute.merging import planned
 from tests.tiny_models import llama_tensors, write_model
 
@@ -87,4 +88,60 @@ def test_the_command_says_it_as_text_and_json(
     assert main(["plan", "m.yaml", "--workers", "3", "--json"]) == 0
     said = [json.loads(line) for line in capsys.readouterr().out.splitlines()][-1]
     assert [row["workers"] for row in said["workers"]] == [1, 2, 3]
-    assert main(["plan", "m.yaml", "--workers", "3", "--bandwidth", "fast"]) == 2
+    assert main(["plan", "m.yaml", "--workers", "3", "--storage", "10Gbit/s", "--json"]) == 0
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()][-1]
+    assert (said["machine"]["bandwidth"], said["storage"]) == (1e9, 1.25e9)
+
+
+def test_more_workers_than_shards_are_said(
+    models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(models)
+    nodes = "".join(f"  {line}\n" for line in (LOADS + "m: 0.5*base + 0.5*code" + SAVE).splitlines())
+    (models / "m.yaml").write_text(f"mergegraph: 1\nnodes:\n{nodes}")
+    assert main(["plan", "m.yaml", "--workers", "100000", "--json"]) == 0
+    written = capsys.readouterr()
+    said = json.loads(written.out.splitlines()[-1])
+    assert said["workers"][-1]["workers"] == said["shards"] < 100
+    assert f"100,000 workers would have {said['shards']} shards to make." in written.err
+    assert "max_shard_size" in written.err
+
+
+WRONG = [
+    (("--workers", "3", "--bandwidth", "fast"), "not a bandwidth", "no number"),
+    (("--workers", "3", "--storage", "0"), "not a bandwidth", "nothing would arrive"),
+    (("--workers", "3", "--price", "inf"), "--price", "no number that JSON has"),
+    (("--workers", "3", "--price", "nan"), "--price", "no number that JSON has"),
+    (("--workers", "1000000000"), "--workers", "more than anybody has"),
+    (("--bandwidth", "2GB"), "--bandwidth means nothing without --workers", "nobody would look at it"),
+    (("--storage", "2GB"), "--storage means nothing without --workers", "nobody would look at it"),
+    (("--price", "2"), "--price means nothing without --workers", "nobody would look at it"),
+    (("--bandwidth", "fast"), "not a bandwidth", "wrong, with workers or without"),
+]
+
+
+@pytest.mark.parametrize(("options", "said", "reason"), WRONG, ids=[" ".join(row[0]) for row in WRONG])
+def test_what_means_nothing_is_refused(
+    models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...],
+    said: str, reason: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(models)
+    (models / "w.yaml").write_text("mergegraph: 1\nnodes: {}\n")
+    assert main(["plan", "w.yaml", *options]) == 2, reason
+    assert said in capsys.readouterr().err
+
+
+BANDWIDTHS = [
+    ("2GB/s", 2e9, "bytes a second"),
+    ("2GB", 2e9, "a second is meant"),
+    ("512MiB/s", 512 * 1024**2, "binary"),
+    ("10Gbit/s", 1.25e9, "as networks are sold"),
+    ("10Gbit", 1.25e9, "a second is meant"),
+    ("10 gbps", 1.25e9, "another spelling"),
+    ("2.5Gbit", 312.5e6, "a part"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected", "_reason"), BANDWIDTHS, ids=[row[0] for row in BANDWIDTHS])
+def test_bandwidths_are_read_as_they_are_written(text: str, expected: float, _reason: str) -> None:
+    assert parse_bandwidth(text) == expected

@@ -43,7 +43,7 @@ report_on: test
         ("mergegraph: 1", "mergegraph: 2", 1, ('"mergegraph" takes one of 1',)),
         ("candidates", "candidtes", 3, ('no "candidtes"', "Did you mean candidates?")),
         ("[./models/*]", "./models/*", 3, ("takes a list", "`candidates: [./models/*]`")),
-        ("[./models/*]", "[]", 3, ("at least 1 of them",)),
+        ("[./models/*]", "[]", 3, ("a list of 1 or more",)),
         ("accuracy: max", "accuracy: most", 7, ("one of max, min",)),
         ("accuracy: max", "accuracy: {dirction: max}", 7, ('no "dirction"', "Did you mean direction?")),
         ("accuracy: max", "accuracy: {direction: max, weight: -1}", 7, ("at least 0",)),

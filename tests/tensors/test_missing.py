@@ -16,7 +16,7 @@ from tests.tensors.stored_files import INDEX, refusal, said, save, save_sharded
 
 NOWHERE = [
     ("models/lama", ["did you mean ./models/llama, which is here?"], "one letter is missing"),
-    ("./models/lama", ["Did you mean llama?"], "one letter of a path is missing"),
+    ("./models/lama", ["Did you mean ./models/llama?"], "one letter of a path is missing"),
     ("./moddels/llama", ["Did you mean models?"], "a folder above it is misspelt"),
     ("./zzz", ["in ", "models"], "nothing is near: what there is"),
     ("org/name", ["HF_HUB_OFFLINE forbids", "hf download org/name"], "an id of the Hub, offline"),

@@ -69,14 +69,14 @@ def tangle(count: int, seed: int = 0) -> DrawnGraph:
 
 
 @st.composite
-def graphs(draw: st.DrawFn) -> DrawnGraph:
-    """Small graphs of every kind, also with one node read twice by another."""
+def graphs(draw: st.DrawFn, *, cyclic: bool = False) -> DrawnGraph:
+    """Small graphs of every kind, also with one node read twice by another. `cyclic`: wires may lead anywhere."""
     nodes: list[DrawnNode] = []
-    for number in range(draw(st.integers(1, 16))):
-        names = [node.name for node in nodes]
+    all_names = [f"{'n' * draw(st.integers(1, 9))}{number}" for number in range(draw(st.integers(1, 16)))]
+    for number, name in enumerate(all_names):
+        names = all_names if cyclic else all_names[:number]
         sources = draw(st.lists(st.sampled_from(names), max_size=4)) if names else []
         space = draw(st.sampled_from(["weights", "delta"]))
-        name = "n" * draw(st.integers(1, 9)) + str(number)
         wires = tuple(DrawnInput(source, draw(st.sampled_from(["inputs", "base", "a", "b"]))) for source in sources)
         nodes.append(DrawnNode(name, "sum", "merge", ("a summary " * draw(st.integers(0, 4)),), wires, space))
     return DrawnGraph.of(nodes)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mergegraph_tui.model.drawing import DIRECTIONS, SIZES
 from mergegraph_tui.model.fit import Layouts, Room
 from mergegraph_tui.model.graph import DrawnGraph
 from mergegraph_tui.model.reading import graph_of
@@ -83,6 +84,32 @@ def test_the_command_draws_boxes_and_lines(capsys: pytest.CaptureFixture[str], m
     monkeypatch.setenv("COLUMNS", "10")
     assert "├─●  learnt" in drawn()
     assert "│ Δ learnt" in drawn("--size", "box")
+
+
+CYCLES = """mergegraph: 1
+models: {a: /nowhere}
+nodes:
+  z: {op: scale, input: z2, by: 0.5}
+  z2: {op: soup, inputs: [z, a]}
+  w: {op: scale, input: w, by: 0.5}
+  f: 0.5*f + 0.5*a
+  out: {op: save, input: z, path: out}
+"""
+
+
+@pytest.mark.usefixtures("with_boxes")
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("size", SIZES)
+def test_cycles_are_drawn_above_what_is_said_of_them(
+    size: str, direction: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cycles.yaml"
+    path.write_text(CYCLES)
+    assert main(["graph", str(path), "--size", size, "--direction", direction]) == 2
+    shown = capsys.readouterr()
+    same_as(shown.out, f"cycles-{size}-{direction}")
+    assert shown.out.count("↺") == 4
+    assert shown.err.count("form a cycle") == 3
 
 
 @pytest.mark.parametrize(("option", "value"), [("--direction", "up"), ("--size", "huge")])

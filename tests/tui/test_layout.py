@@ -12,8 +12,10 @@ from mergegraph_tui.model.drawing import DIRECTIONS, EAST, NORTH, SIZES, SOUTH, 
 from mergegraph_tui.model.fit import Fit, Layouts, Room
 from mergegraph_tui.model.glyphs import ASCII, BOX_DRAWING
 from mergegraph_tui.model.graph import DrawnGraph, DrawnInput, DrawnNode
+from mergegraph_tui.model.rail import rail_rows
 from mergegraph_tui.model.text import lines_of, painted_lines
 from mergegraph_tui.model.tracks import route
+from mergegraph_tui.model.wiring import drawable, stubs
 
 from tests.tui.shapes import experts, graphs, load, merge, save, tangle, twelve
 
@@ -21,6 +23,13 @@ STEPS = {NORTH: (0, -1), SOUTH: (0, 1), EAST: (1, 0), WEST: (-1, 0)}
 
 
 def check(graph: DrawnGraph, drawing: Drawing) -> None:
+    """As `check_forward`; and every wire is drawn."""
+    for name, pins in drawing.pins.items():
+        assert [pin.position for pin in pins] == list(range(len(graph.nodes[name].inputs)))
+    check_forward(graph, drawing)
+
+
+def check_forward(graph: DrawnGraph, drawing: Drawing) -> None:
     """No two things in a cell but two nets that cross, and from every outlet its wires lead to its readers' pins."""
     taken: set[tuple[int, int]] = set()
     for box in drawing.boxes.values():
@@ -33,7 +42,6 @@ def check(graph: DrawnGraph, drawing: Drawing) -> None:
     ahead = (0, 1) if drawing.direction == "down" else (1, 0)
     expected: dict[str, set[tuple[int, int]]] = {name: set() for name in graph.nodes}
     for name, pins in drawing.pins.items():
-        assert [pin.position for pin in pins] == list(range(len(graph.nodes[name].inputs)))
         for pin in pins:
             expected[graph.nodes[name].inputs[pin.position].source].add((pin.x, pin.y))
     for name in graph.nodes:
@@ -156,11 +164,51 @@ def test_wires_that_enter_a_pill_from_the_left_are_joined_before_its_name(graph:
             assert bool(sides & EAST) == (row == box.y + box.height // 2)
 
 
-def test_a_wire_that_closes_a_cycle_leaves_no_stub() -> None:
-    nodes = [merge("z", "soup", ["y"]), merge("y", "soup", ["z"]), merge("w", "soup", ["w"])]
+CYCLES = DrawnGraph.of([
+    load("a"), merge("z", "scale", ["z2"]), merge("z2", "soup", ["z", "a"]), merge("w", "soup", ["w"]),
+    merge("f", "sum", ["z", "a", "f"]), save("out", "f"),
+])  # fmt: skip
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("size", SIZES)
+def test_a_wire_that_closes_a_cycle_is_named_at_both_ends_and_hangs_nowhere(size: Size, direction: Direction) -> None:
+    fit = fit_of(CYCLES, size, direction)
+    text = "\n".join(painted_lines(CYCLES, fit))
+    for said, count in (("↺ from z", 1), ("↺ to z2", 1), ("↺ itself", 2)):
+        assert text.count(said) == count, text
+    check_forward(CYCLES, fit.drawing)
+    assert "\n".join(painted_lines(CYCLES, fit, ascii_only=True)).isascii()
+
+
+def test_a_cycle_through_long_names_is_cut_where_a_box_ends() -> None:
+    names = ["n" * 60, "m" * 60]
+    graph = DrawnGraph.of([merge(names[0], "soup", names[1:]), merge(names[1], "soup", names[:1])])
     for size in SIZES:
-        text = "\n".join(painted_lines(DrawnGraph.of(nodes), fit_of(DrawnGraph.of(nodes), size, "down")))
-        assert text.count("┬") == (size != "pill"), text
+        fit = Layouts(graph).fit(Room(120, 40), size)
+        assert fit.fits, size
+        text = "\n".join(painted_lines(graph, fit))
+        assert "↺ from" in text
+        assert "↺ to" in text
+
+
+def test_the_rail_says_which_wires_close_a_cycle() -> None:
+    rows = {name: "".join(cell.glyph for cell in row) for name, row in rail_rows(CYCLES, BOX_DRAWING).items()}
+    assert [name for name, row in rows.items() if "↺" in row] == ["z2", "z", "w", "f"]
+    assert "↺ from z " in rows["z2"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(graphs(cyclic=True), st.sampled_from(SIZES), st.sampled_from(DIRECTIONS))
+def test_a_random_graph_with_cycles_loses_no_wire(graph: DrawnGraph, size: Size, direction: Direction) -> None:
+    """Each is drawn, or named at both its ends."""
+    check_forward(graph, Layouts(graph).drawing(size, direction))
+    ends, kept = stubs(graph.inputs()), drawable(graph.inputs())
+    for name, node in graph.nodes.items():
+        for position, source in enumerate(node.sources):
+            if position not in kept[name]:
+                assert ("↺ itself" if source == name else f"↺ from {source}") in ends[name]
+                assert source == name or f"↺ to {name}" in ends[source]
 
 
 def test_a_long_name_is_cut_in_its_box() -> None:

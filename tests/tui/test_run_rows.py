@@ -159,6 +159,25 @@ def test_a_run_that_says_nothing_for_long_is_told() -> None:
     assert followed.view.silent_seconds == 20.0
 
 
+def test_a_tensor_has_its_size_beside_it() -> None:
+    view = replace(seen(MERGING), sizes={"layers.2.up": 33 * MIB})
+    for room in (ROOM, NARROW):
+        (row,) = text(tensor_rows(view, room)).splitlines()
+        assert row.startswith("▸ layers.2.up ")
+        assert row.endswith(" 33.0 MiB")
+        assert len(row) == room.width
+
+
+def test_after_the_end_the_tensors_on_disk_are_listed() -> None:
+    """A quick run was seen at none of them."""
+    view = replace(seen(None, end=Done(REPORT)), finished=("a", "b"), sizes={"a": MIB, "b": 2 * MIB})
+    assert [row.split() for row in text(tensor_rows(view, ROOM)).splitlines()] == [
+        ["✓", "b", "2.0", "MiB"], ["✓", "a", "1.0", "MiB"],
+    ]  # fmt: skip
+    beside_a_scroll_bar = text(tensor_rows(view, Room(40, 1), every=True)).splitlines()
+    assert [len(row) for row in beside_a_scroll_bar] == [38, 38]
+
+
 def test_a_failure_names_node_tensor_and_the_way_out() -> None:
     view = seen(MERGING, end=Failed((NAN,), 1))
     end = text(end_rows(view, can_go_on=True))

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 from mergegraph_tui.model import runs
+from mergegraph_tui.model.followed import Followed
+from mergegraph_tui.model.on_disk import finished_tensors, tensor_bytes
 from mergegraph_tui.model.runs import Done, Failed, Lost, Options, Progress, RegisteredRun, Run, Stopped
 from safetensors.torch import load_file, save_file
 
@@ -102,6 +104,8 @@ def test_pause_stop_and_go_on(workshop: Workshop) -> None:
     assert shown.began >= run.began
     assert shown.resident_bytes > 10 << 20
     assert run.outputs == (workshop.output,)
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, run.pid) == min(own + runs.GIVES_WAY, 19), "keys come before computing"
     assert runs.find(Path("out")) == runs.find(Path("out.partial")) == run
     assert run.end() is None
     assert runs.pause(run)
@@ -146,6 +150,13 @@ def test_a_failure_names_node_and_tensor(workshop: Workshop) -> None:
         case Failed(problems=(problem, *_), exit_code=1):
             assert problem.tensor == name
             assert problem.node == "merged"
+            shown = Followed(run).look().shown
+            assert shown is not None
+            kept = finished_tensors(run.outputs)
+            assert shown.progress.tensors_done == len(kept), "not what it published last"
+            sizes = tensor_bytes(run.outputs)
+            assert len(sizes) == 38
+            assert shown.progress.bytes_done == sum(sizes[each] for each in kept)
         case other:
             pytest.fail(f"{other} {run.said()}")
 

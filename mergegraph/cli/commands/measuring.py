@@ -7,15 +7,18 @@ from typing import Annotated
 
 import typer
 
-from mergegraph.cli.options import AllowUnrelated, Budget, Json, MaxHeader, Quiet, Sets, Threads, budget_bytes
+from mergegraph.cli.options import AllowUnrelated, Budget, Json, Local, MaxHeader, Quiet, Sets, Threads, budget_bytes
 from mergegraph.cli.reporting import reporting
 from mergegraph.cli.shell import metrics, recipes
+from mergegraph.tensors.sources.access import accessing
 
 
 def stats(
     sources: Annotated[
         list[Path],
-        typer.Argument(metavar="RECIPE|MODEL…|STATS…", help="A recipe; models; or one or two outputs, or stats.json."),
+        typer.Argument(
+            metavar="SOURCE", help="A recipe; one or more models; or one or two outputs, or their stats.json."
+        ),
     ],
     base: Annotated[
         str | None, typer.Option("--base", metavar="MODEL", help="What changes are against: a model, or a load node.")
@@ -36,7 +39,7 @@ def stats(
     sort: Annotated[
         str, typer.Option("--sort", metavar="METRIC", help="Show the tensors, largest first.", autocompletion=metrics)
     ] = "",
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Rows of a table.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="The most rows of a table.")] = 20,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report to look at.")] = None,
     to_json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers as JSON.")] = None,
     to_csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a row for each tensor.")] = None,
@@ -45,10 +48,11 @@ def stats(
     sets: Sets = None,
     allow_unrelated: AllowUnrelated = False,
     max_header_mb: MaxHeader = 25,
+    local: Local = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure, layer by layer, what a recipe would make, what models changed, or compare two records."""
-    with reporting():
+    with reporting(), accessing(local=local):
         from mergegraph.cli.stats import Asked, Files, Shown, show_stats
 
         asked = Asked(tuple(sources), base, exact, budget_bytes(budget), threads, tuple(sets or ()), allow_unrelated,

@@ -42,10 +42,14 @@ def run(
         Path | None, typer.Argument(metavar="RECIPE", help="The recipe; none with -e.", autocompletion=recipes)
     ] = None,
     expression: Annotated[
-        str | None, typer.Option("-e", "--expression", metavar="EXPR", help='Instead of a recipe: "0.5*a + 0.5*b".')
+        str | None,
+        typer.Option(
+            "-e", "--expression", metavar="EXPR", help='Instead of a recipe: "0.5*a + 0.5*b"; needs -m and -o.'
+        ),
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option("-m", "--model", metavar="NAME=REF", help="A model that -e names.")
+        list[str] | None,
+        typer.Option("-m", "--model", metavar="NAME=REF", help="A model that -e names: a=./model-a. May be repeated."),
     ] = None,
     output: Output = None,
     budget: Budget = None,
@@ -57,7 +61,7 @@ def run(
     overwrite: Overwrite = False,
     no_sync: Annotated[bool, typer.Option("--no-sync", help="Faster; a power cut may then lose the output.")] = False,
     allow_non_finite: Annotated[
-        bool, typer.Option("--allow-non-finite", help="Count NaN and Inf instead of stopping.")
+        bool, typer.Option("--allow-non-finite", help="Write NaN and Inf, and count them, instead of stopping.")
     ] = False,
     allow_unrelated: AllowUnrelated = False,
     max_header_mb: MaxHeader = 25,
@@ -86,6 +90,9 @@ def run(
         typer.Option(metavar="HOST:PORT|auto", help="The Ray cluster. Default: a new one on this machine alone."),
     ] = None,
     gpus: Annotated[float, typer.Option(min=0, metavar="N", help="Devices that each Ray worker takes.")] = 0,
+    no_read_back: Annotated[
+        bool, typer.Option("--no-read-back", help="Believe the records of Ray's workers: compare lengths and headers.")
+    ] = False,
     local: Local = False,
     download: Annotated[
         bool, typer.Option("--download", help="Put what is read of the Hub into its cache, and check the sha256.")
@@ -100,6 +107,7 @@ def run(
         refuse_together(
             shards=shards, executor=executor, stats=stats, sync=not no_sync,
             verify_output=verify_output, expression=expression, address=address, gpus=gpus, device=device,
+            reads_back=not no_read_back,
         )  # fmt: skip
         share = share_of(shards) if shards is not None else None
         limits = budget_bytes(budget), budget_bytes(device_budget, "--device-budget")
@@ -117,7 +125,7 @@ def run(
         making = Making(
             executor, share, address, threads or 0, gpus, device, limits[1], download=download, overwrite=overwrite,
             sync=not no_sync, allow_non_finite=allow_non_finite, strict_integers=strict_integers,
-            verify_output=verify_output, as_json=as_json, quiet=quiet,
+            verify_output=verify_output, reads_back=not no_read_back, as_json=as_json, quiet=quiet,
         )  # fmt: skip
         make(planned, making)
 

@@ -30,7 +30,9 @@ def push(
     revision: Annotated[
         str | None, typer.Option("--revision", metavar="BRANCH", help="The branch. Default: main.")
     ] = None,
-    message: Annotated[str | None, typer.Option("--message", metavar="TEXT", help="Of the commit.")] = None,
+    message: Annotated[
+        str | None, typer.Option("--message", metavar="TEXT", help="The commit message. Default: names the output.")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

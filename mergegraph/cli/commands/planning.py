@@ -63,18 +63,27 @@ def plan(
         typer.Option(metavar="N", min=1, max=100_000, help="Also how long up to N workers of a cluster would take."),
     ] = None,
     bandwidth: Annotated[
-        str, typer.Option(metavar="SIZE", help="Of each worker to and from the storage, a second.")
-    ] = "1GB",
-    storage: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Of the storage for all workers, a second. Default: no limit.")
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="With --workers: of each, to and from the storage: 2GB/s, 10Gbit/s. Default: 1GB/s."
+        ),
     ] = None,
-    price: Annotated[float, typer.Option(metavar="P", min=0, max=1e9, help="Of a worker, an hour.")] = 0.0,
+    storage: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="With --workers: of the storage, for all: 20GB/s. Default: no limit."),
+    ] = None,
+    price: Annotated[
+        float | None, typer.Option(metavar="P", min=0, max=1e9, help="With --workers: what one costs an hour.")
+    ] = None,
     local: Local = False,
     as_json: Json = False,
 ) -> None:
     """Show what a run would read, compute, write and hold in memory. Exit code 3 when it does not fit."""
     with reporting(as_json=as_json), accessing(local=local, headers_only=True):
         budgeted = budget_bytes(budget)
+        from mergegraph.cli.simulating import cluster_of, show_simulated
+
+        cluster = cluster_of(workers, bandwidth=bandwidth, storage=storage, price=price, threads=threads)
         source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
         from mergegraph.cli.checking import show_plan
         from mergegraph.pipeline import plan as make_plan
@@ -88,12 +97,8 @@ def plan(
             max_header_bytes=max_header_mb * 1_000_000,
         )
         show_plan(planned, explained=explain, as_json=as_json)
-        if workers is not None:
-            from mergegraph.cli.simulating import show_simulated
-            from mergegraph.plan.simulate import Machine
-
-            machine = Machine(budget_bytes(bandwidth, "--bandwidth") or 1, threads or 4, price=price)
-            show_simulated(planned, workers, machine, budget_bytes(storage, "--storage"), as_json=as_json)
+        if cluster is not None:
+            show_simulated(planned, cluster, as_json=as_json)
 
 
 def graph(
@@ -102,6 +107,7 @@ def graph(
     sweeps: Sweeps = None,
     max_header_mb: MaxHeader = 25,
     fix_known_faults: FixKnownFaults = False,
+    local: Local = False,
     rail: Annotated[bool, typer.Option("--rail", help="One node a line, with what it does.")] = False,
     direction: Annotated[
         str | None,
@@ -122,7 +128,7 @@ def graph(
     ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII characters alone.")] = False,
 ) -> None:
     """Draw the graph of a recipe: boxes and wires, or one node a line where they do not fit."""
-    with reporting():
+    with reporting(), accessing(local=local, headers_only=True):
         one_of("--direction", direction, DIRECTIONS)
         one_of("--size", size, SIZES)
         source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)

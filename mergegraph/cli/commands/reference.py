@@ -13,7 +13,7 @@ from mergegraph.cli.terminal import say_text
 
 def ops(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One operation, in full.", autocompletion=operations)
+        str | None, typer.Argument(metavar="NAME", help="One operation, in full.", autocompletion=operations)
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="All operations as one page of Markdown.")] = False,
 ) -> None:
@@ -25,7 +25,7 @@ def ops(
 
 
 def schema(
-    search: Annotated[bool, typer.Option("--search", help="Of a search, not of a recipe.")] = False,
+    search: Annotated[bool, typer.Option("--search", help="The schema of a search, not of a recipe.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="The reference of recipes, a page of Markdown.")] = False,
 ) -> None:
     """Print the JSON Schema of a recipe, for editors."""

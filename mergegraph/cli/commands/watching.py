@@ -27,9 +27,7 @@ def watch(
 def tui(
     recipe: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[RECIPE]", help="The recipe or search; with --attach an output.", autocompletion=recipes
-        ),
+        typer.Argument(metavar="RECIPE", help="The recipe or search; with --attach an output.", autocompletion=recipes),
     ] = None,
     attach: Annotated[
         bool, typer.Option("--attach", help="Show a run, gone on or ended: the newest, or that of OUTPUT.")

@@ -18,6 +18,8 @@ from contextlib import suppress
 from functools import cache
 from urllib.parse import urljoin, urlsplit
 
+from mergegraph.errors import on_one_line
+from mergegraph.tensors.sources.location import fault_of_address
 from mergegraph.tensors.sources.retry import Lasting, Passing, asked_to_wait, is_passing
 from mergegraph.tensors.sources.traffic import count
 
@@ -144,7 +146,7 @@ class _Exchange:
 def _refuse_status(reply: _Exchange, address: str) -> None:
     status = reply.status
     if status in _REDIRECTS and "location" in reply.headers:
-        target = urljoin(address, reply.headers["location"])
+        target = _target(address, reply.headers["location"])
         if urlsplit(address).scheme == "https" and urlsplit(target).scheme != "https":
             raise Lasting(f"the server redirects to {server_of(target)} without encryption")
         raise Moved(target)
@@ -152,6 +154,19 @@ def _refuse_status(reply: _Exchange, address: str) -> None:
         raise Passing(f"it answered {status} {_PHRASES.get(status, '')}".rstrip(), asked_to_wait(reply.headers))
     if not 200 <= status < 300:
         raise Lasting(f"it answered {status} {_PHRASES.get(status, '')}".rstrip(), status)
+
+
+def _target(address: str, given: str) -> str:
+    """Where a redirect leads. Lasting where it leads to nothing that can be asked."""
+    try:
+        target = urljoin(address, given)
+    except ValueError as error:
+        raise Lasting(f"the server redirects to what is no address: {on_one_line(str(error)).lower()}") from error
+    if why := fault_of_address(target):
+        raise Lasting(f"the server redirects to what is no address: {why}")
+    if urlsplit(target).scheme not in ("http", "https"):
+        raise Lasting(f"the server redirects to {urlsplit(target).scheme}://, which is not read so")
+    return target
 
 
 _PHRASES = http.client.responses

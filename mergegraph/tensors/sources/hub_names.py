@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import unquote, urlsplit
 
-from mergegraph.tensors.sources.location import scheme_of
+from mergegraph.tensors.sources.location import fault_of_address, scheme_of
 from mergegraph.tensors.sources.place import FILE_SUFFIXES, Place, RemotePath
 
 _WORD = r"[A-Za-z0-9][\w.-]*"
@@ -80,6 +80,8 @@ def hub_name(reference: str) -> HubName | None:
     if scheme == "hf":
         found = _URI.fullmatch(reference)
     elif scheme in ("http", "https"):
+        if fault_of_address(reference):
+            return None
         is_hub = urlsplit(reference).netloc in (urlsplit(endpoint()).netloc, "huggingface.co", "hf.co")
         found = _PAGE.fullmatch(urlsplit(reference).path) if is_hub else None
     else:

@@ -6,8 +6,9 @@ Joining is lexical: nothing is looked up, and nothing leads out of the folder th
 from __future__ import annotations
 
 import re
+from urllib.parse import quote, urlsplit
 
-from mergegraph.errors import InputError, Problem
+from mergegraph.errors import InputError, Problem, on_one_line, printable
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://", re.ASCII)
 _USER = re.compile(
@@ -34,6 +35,26 @@ def is_remote(location: str) -> bool:
 def restored(argument: str) -> str:
     """A URI that was taken for a path, and has lost a slash; anything else as it is."""
     return re.sub(r"^([a-z][a-z0-9+.-]+):/+(?=[^/])", r"\1://", argument)
+
+
+def fault_of_address(address: str) -> str:
+    """Why nothing can be asked of a web address; empty where something can."""
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        return on_one_line(str(error)).lower()
+    if not host:
+        return "it names no server"
+    wrong = next((sign for sign in address if not "!" <= sign <= "~"), "")
+    return f"it holds {printable(wrong)!r}, which is written {quote(wrong)} in an address" if wrong else ""
+
+
+def refuse_malformed(reference: str) -> None:
+    """InputError for a web address that no server can have."""
+    if scheme_of(reference) in ("http", "https") and (why := fault_of_address(reference)):
+        fact = f"{shown(reference)} is no address of the web."
+        raise InputError(Problem(fact, why=why, fix="write https://HOST/PATH, as the browser shows it"))
 
 
 def joined(folder: str, name: str) -> str:

@@ -77,8 +77,10 @@ def _files(location: str) -> tuple[Any, str]:
     try:
         return core.url_to_fs(location)
     except (ImportError, ValueError) as error:
+        package = _missing_package(error)
+        fix = f"pip install {package}, or download" if package else "download"
         raise InputError(
-            Problem(f"{shown(location)} cannot be opened: {error}", fix="download it, and write the path of its folder")
+            Problem(f"{shown(location)} cannot be opened: {error}", fix=f"{fix} it, and write the path of its folder")
         ) from error
     except OSError as error:
         fix = "check the address and its credentials, and run the same command again"
@@ -86,12 +88,28 @@ def _files(location: str) -> tuple[Any, str]:
         raise InputError(Problem(f"{shown(location)} cannot be opened: {why}.", fix=fix)) from error
 
 
+def _missing_package(error: BaseException) -> str:
+    """What to install: packages of file systems are called as their modules are."""
+    cause: BaseException | None = error
+    while cause is not None and not (isinstance(cause, ImportError) and cause.name):
+        cause = cause.__cause__
+    return (cause.name or "").partition(".")[0] if isinstance(cause, ImportError) else ""
+
+
+_WHY: dict[type[Exception], str] = {
+    FileNotFoundError: "nothing is there",
+    PermissionError: "it may not be read by whoever asks",
+    NotImplementedError: "fsspec cannot do that there",
+}
+
+
 def _tried(location: str, attempt: Callable[[], T]) -> T:
     def translated() -> T:
         try:
             return attempt()
-        except (FileNotFoundError, PermissionError, NotImplementedError) as error:
-            raise Lasting(type(error).__name__) from error
+        except tuple(_WHY) as error:
+            why = next(text for kind, text in _WHY.items() if isinstance(error, kind))
+            raise Lasting(why) from error
         except OSError as error:
             raise Passing(error.strerror or type(error).__name__) from error
 

@@ -14,7 +14,7 @@ from mergegraph.errors import InputError, Problem
 from mergegraph.tensors.sources.access import access
 from mergegraph.tensors.sources.door import server_for
 from mergegraph.tensors.sources.hub_names import HubName, hub_name, looks_like_id
-from mergegraph.tensors.sources.location import is_remote, joined, refuse_secrets, scheme_of
+from mergegraph.tensors.sources.location import is_remote, joined, refuse_malformed, refuse_secrets, scheme_of
 from mergegraph.tensors.sources.place import Listings, RemotePath
 
 _OLD_SPELLINGS = {"http": "http", "gcs": "gs", "adl": "az", "azure": "az", "s3a": "s3", "s3n": "s3"}
@@ -53,6 +53,7 @@ def _near(reference: str, folder: Path) -> str:
 
 def _of_uri(reference: str, subfolder: str | None) -> RemotePath:
     refuse_secrets(reference)
+    refuse_malformed(reference)
     name, scheme = hub_name(reference), scheme_of(reference)
     if scheme == "hf" and name is not None and name.repo.startswith(("datasets/", "spaces/")) and name.inside:
         kind = name.repo.partition("/")[0].removesuffix("s")

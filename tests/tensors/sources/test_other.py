@@ -8,6 +8,7 @@ from typing import Any
 
 import fsspec
 import pytest
+from fsspec.registry import known_implementations
 
 from mergegraph.errors import InputError, RunError
 from mergegraph.tensors.checkpoint import open_checkpoint
@@ -45,3 +46,16 @@ def test_a_file_that_became_shorter_is_noticed(memory: Any, tmp_path: Path) -> N
 def test_a_scheme_that_nobody_knows(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nosuchscheme"):
         open_checkpoint("nosuchscheme://x/model.safetensors", tmp_path)
+
+
+def test_what_is_missing_is_said_in_words(memory: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read: nothing is there"):
+        open_checkpoint("memory://models/other/model.safetensors", tmp_path)
+
+
+def test_a_package_that_is_missing_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"class": "no_such_package.files.Files", "err": "Install it"}
+    monkeypatch.setitem(known_implementations, "strange", known)
+    with pytest.raises(InputError) as caught:
+        open_checkpoint("strange://x/model.safetensors", tmp_path)
+    assert "pip install no_such_package" in (caught.value.problems[0].fix or "")

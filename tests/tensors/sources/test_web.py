@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Generator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 from urllib.request import urlopen
 
 import pytest
 
 from mergegraph.errors import InputError, RunError
 from mergegraph.tensors.checkpoint import open_checkpoint
+from mergegraph.tensors.sources.hub_names import hub_name
 from mergegraph.tensors.sources.location import is_remote, joined, name_of, parent_of, shown
 from mergegraph.tensors.sources.pieces import in_pieces
 from mergegraph.tensors.sources.retry import GaveUp, Passing, asked_to_wait, hurry, retrying
@@ -35,6 +40,9 @@ http {{
     location /elsewhere/ {{ rewrite ^/elsewhere/(.*)$ http://localhost:{port}/files/$1 redirect; }}
     location /closed/ {{ return 403; }}
     location /limited/ {{ return 429; }}
+    location /astray/ {{ return 302 "http://[::1/m.safetensors"; }}
+    location /spaced/ {{ return 302 "http://127.0.0.1/m m.safetensors"; }}
+    location /ftp/ {{ return 302 "ftp://127.0.0.1/m.safetensors"; }}
   }}
 }}
 """
@@ -97,7 +105,11 @@ BAD = [
     ("/closed/m", "403 Forbidden", "forbidden"),
     ("/limited/m", "429 Too Many Requests, 6 times in a row", "limited"),
     ("/files/nothing", "has no .safetensors file", "an empty folder"),
+    ("/files/nothing", "was asked for model.safetensors.index.json", "nothing lists what a web server has"),
     ("/files/nothing.safetensors", "404 Not Found", "no such file"),
+    ("/astray/m.safetensors", "redirects to what is no address", "a redirect to half an address"),
+    ("/spaced/m.safetensors", "redirects to what is no address", "a redirect to an address with a space"),
+    ("/ftp/m.safetensors", "redirects to ftp://", "a redirect to another protocol"),
 ]
 
 
@@ -135,6 +147,108 @@ def test_an_address_with_a_secret_is_refused_without_it(
         open_checkpoint(reference, tmp_path)
     assert "was given with a query or a password" in str(caught.value)
     assert secret not in str(caught.value)
+
+
+MALFORMED = [
+    ("http://[::1", "is no address of the web", "a bracket is not closed"),
+    ("http://[::1/m", "is no address of the web", "a bracket is not closed"),
+    ("http://ho st/m", "is written %20", "a space in the host"),
+    ("https://host/a b.safetensors", "is written %20", "a space in the path"),
+    ("https://host/\u00fc.safetensors", "is written %C3%BC", "a letter that must be written in another way"),
+    ("http://host:99999/m", "port out of range", "no such port"),
+    ("http:///m", "names no server", "no host"),
+    ("s3://[::1/m", "brackets are not closed", "a bucket"),
+    ("s3://bu cket/m", "no name of a bucket", "a space in a bucket"),
+]
+
+
+@pytest.mark.parametrize(("reference", "said", "_reason"), MALFORMED, ids=[ascii(row[0]) for row in MALFORMED])
+def test_what_is_no_address_is_said(tmp_path: Path, reference: str, said: str, _reason: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        open_checkpoint(reference, tmp_path)
+    assert caught.value.problems[0].fix
+
+
+def test_a_malformed_address_is_no_name_on_the_hub() -> None:
+    assert hub_name("http://[::1") is None
+
+
+class Dated(BaseHTTPRequestHandler):
+    """A server without ETags, whose file is replaced by another of the same length after some requests."""
+
+    replaced_after: ClassVar[int]
+    honours_condition: ClassVar[bool]
+    requests: ClassVar[int]
+    before: ClassVar[bytes]
+    after: ClassVar[bytes]
+
+    def do_HEAD(self) -> None:
+        self.answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self.answer(with_body=True)
+
+    def answer(self, *, with_body: bool) -> None:
+        kind = type(self)
+        kind.requests += 1
+        is_new = kind.requests > kind.replaced_after
+        content = kind.after if is_new else kind.before
+        modified = "Tue, 24 Nov 2026 10:00:01 GMT" if is_new else "Tue, 24 Nov 2026 10:00:00 GMT"
+        if not self.path.endswith("/model.safetensors"):
+            self.send_error(404)
+            return
+        condition = self.headers.get("If-Unmodified-Since")
+        if kind.honours_condition and condition is not None and condition != modified:
+            self.send_error(412)
+            return
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        first, last = (int(wanted[1]), int(wanted[2])) if wanted else (0, len(content) - 1)
+        self.send_response(206 if wanted else 200)
+        self.send_header("Last-Modified", modified)
+        self.send_header("Content-Length", str(last - first + 1))
+        if wanted:
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+        self.end_headers()
+        if with_body:
+            self.wfile.write(content[first : last + 1])
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def dated(tmp_path: Path) -> Generator[str]:
+    for seed, name in enumerate(("before", "after")):
+        folder = write_model(tmp_path / name, llama_tensors(seed=seed, hidden=64, vocab=512))
+        setattr(Dated, name, (folder / "model.safetensors").read_bytes())
+    assert len(Dated.before) == len(Dated.after)
+    Dated.requests = 0
+    with ThreadingHTTPServer(("127.0.0.1", 0), Dated) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/model.safetensors"
+        server.shutdown()
+        thread.join()
+
+
+MIDWAY = [
+    (3, True, "the server itself compares the time"),
+    (3, False, "the reply has another time, right after the header was read"),
+    (5, False, "some tensors are read already"),
+]
+
+
+@pytest.mark.parametrize(("replaced_after", "honours", "_reason"), MIDWAY, ids=[row[2] for row in MIDWAY])
+def test_a_file_without_an_etag_that_changes_midway_is_noticed(
+    dated: str, tmp_path: Path, replaced_after: int, honours: bool, _reason: str
+) -> None:
+    Dated.replaced_after, Dated.honours_condition = 10_000, honours
+    checkpoint = open_checkpoint(dated, tmp_path)
+    assert all("modified=Tue, 24 Nov 2026 10:00:00 GMT" in file.identity for file in checkpoint.files)
+    whole = read_all(checkpoint)
+    Dated.replaced_after = Dated.requests + replaced_after
+    with pytest.raises(RunError, match="has changed since it was planned"):
+        assert [read_all(checkpoint) for _ in range(replaced_after + 1)] == [whole] * (replaced_after + 1)
 
 
 LOCATIONS = [

@@ -215,6 +215,16 @@ class TestPushing:
         assert "me/blend cannot be written." in said
         assert "hf auth login" in said
 
+    @pytest.mark.parametrize("branch", ["bad name", "a..b", "/a", "a/", "x.lock", "-x", "HEAD", "refs/pr/1", "a~1", ""])
+    def test_a_name_that_is_no_branch_makes_no_repository(
+        self, hub_server: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], branch: str
+    ) -> None:
+        assert main(["push", str(tmp_path), "me/blend", f"--revision={branch}"]) == 2
+        said = capsys.readouterr().err
+        assert "is no name of a branch." in said
+        assert "--revision v1" in said
+        assert hub_server.created == []
+
     def test_a_name_that_is_no_id(self, output: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["push", str(output), "blend"]) == 2
         assert "org/name" in capsys.readouterr().err

@@ -35,6 +35,9 @@ def test_the_screen_fills_as_the_ledger_grows(tmp_path: Path) -> None:
     place = stage.put(tmp_path / "found", entries[:6])
 
     async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        first_frame = app._screen_stacks["_default"][0]._compositor.render_strips()[0].text
+        assert view(app).name in first_frame
+        assert "F5 Search" in first_frame
         assert "5 of 24 evaluations" in rows(app, "head-text")
         with (place / "ledger.jsonl").open("a") as ledger:
             ledger.writelines(f"{json.dumps(entry)}\n" for entry in entries[6:])

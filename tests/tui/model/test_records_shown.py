@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,21 @@ def test_every_record_is_shown(kind: str, tmp_path: Path) -> None:
             assert all(
                 metric.label in text for metric in METRICS.values() if kind == "merged" and metric.per == "tensor"
             )
+
+
+def test_records_without_a_common_tensor_are_compared_as_wholes_alone(tmp_path: Path) -> None:
+    """Cells of the same place have nothing in common then: a layer of a vision model and one of a language model."""
+    one = record("merged")
+    renamed = tuple(replace(each, name=each.name.replace(".weight", ".other_weight")) for each in one.tensors[:3])
+    loaded = LoadedRecord(tmp_path / "x.json", None, one).prepare()
+    other = LoadedRecord(tmp_path / "y.json", None, replace(one, tensors=renamed)).prepare()
+    assert loaded.grid.cells.keys() & other.grid.cells.keys(), "they meet in cells"
+    for choice in choices(loaded):
+        assert picture(loaded, choice, loaded).cells
+        assert not picture(loaded, choice, other).cells
+        assert layer_plot(loaded, choice, "", other).lines[1].values == (None,) * len(loaded.layers)
+    said = "\n".join(part for line in comparison_lines(loaded, other, choices(loaded)[0]) for part, _ in line)
+    assert "no tensor is in both" in said
 
 
 def test_rows_of_two_towers_are_told_apart(tmp_path: Path) -> None:

@@ -45,7 +45,9 @@ def _compared(loaded: LoadedRecord, other: LoadedRecord, choice: Choice, layers:
     subject = same_subject(choice.metric, loaded.record, choice.subject, other.record)
     if subject is None:
         return PlotLine(f"B {other.said}", (None,) * len(layers))
-    return _whole("B", other, Choice(choice.metric, subject), layers)
+    line = _whole("B", other, Choice(choice.metric, subject), layers)
+    values = (each if loaded.shares(other, row) else None for row, each in zip(layers, line.values, strict=True))
+    return PlotLine(line.name, tuple(values))
 
 
 def _number(value: Value) -> float | None:

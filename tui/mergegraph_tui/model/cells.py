@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from mergegraph_tui.model.drawing import EAST, NORTH, SOUTH, WEST, Box, Drawing, Pin, Size
-from mergegraph_tui.model.fit import shown_lines
+from mergegraph_tui.model.fit import shown_lines, stub_text
 from mergegraph_tui.model.glyphs import Glyphs
 from mergegraph_tui.model.graph import DrawnGraph, DrawnNode
+from mergegraph_tui.model.wiring import stubs
 
 STYLES = (
     "wire-weights", "wire-delta", "wire-up", "wire-down", "wire-new", "source", "delta", "one-input", "merge", "sink",
@@ -50,6 +51,7 @@ class Painting:
         self.drawing, self.glyphs, self.cursor = drawing, glyphs, cursor
         self.size: Size = size
         self.nodes = dict(graph.nodes)
+        self._stubs = stubs(graph.inputs())
         self.marked: dict[str, str] = {}
         width, height = max(room[0], drawing.width), max(room[1], drawing.height)
         self.origin = ((width - drawing.width) // 2, (height - drawing.height) // 2)
@@ -208,10 +210,11 @@ class Painting:
         for row, glyph in joined.items():
             self._text(box.x, row, glyph, self._edge(node), node.name)
         start, width = (box.x + 1, box.width - 1) if joined else (box.x, box.width)
-        label = self.glyphs.fitted(f"{self.glyphs.icon(node)} {node.name}", width - 1)
-        left = start + (width - len(label)) // 2
-        self._text(left, middle, label, style, node.name)
-        self._text(left + len(label), middle, self._sign(node), style, node.name)
+        end = self.glyphs.fitted(stub_text(self._stubs.get(node.name, ())), width - 4)
+        label = self.glyphs.fitted(f"{self.glyphs.icon(node)} {node.name}", width - 1 - len(end))
+        left = start + (width - len(label) - len(end)) // 2
+        shown = [*label, self._sign(node), *end]
+        self._text(left, middle, shown, style, node.name)
         if node.name == self.cursor:
             self._text(left - 1, middle, self.glyphs.pins["right"], style, node.name)
 
@@ -244,6 +247,9 @@ class Painting:
         for row, line in enumerate(shown_lines(node, self.size), 2):
             shown = glyphs.fitted(line, box.width - 4, keep_end=node.family in ("source", "sink"))
             self._text(box.x + 2, box.y + row, shown, "detail", node.name)
+        ends = self._stubs.get(node.name, ())
+        for row, line in enumerate(ends, box.height - 1 - len(ends)):
+            self._text(box.x + 2, box.y + row, glyphs.fitted(line, box.width - 4), "error", node.name)
         self._progress(node, box)
         self._ends(node, edge)
 
@@ -267,7 +273,7 @@ class Painting:
         """Where wires leave and enter."""
         direction = self.drawing.direction
         border = self.glyphs.heavy_border if node.name == self.cursor else self.glyphs.border
-        if node.name in self._cells_of:  # a wire that closes a cycle is not drawn
+        if node.name in self._cells_of:  # a wire that closes a cycle has no cells: `stubs` tell of it
             outlet = border[EAST | SOUTH | WEST] if direction == "down" else border[NORTH | EAST | SOUTH]
             self._text(*self.drawing.outlets[node.name], outlet, edge, node.name)
         for pin in self.drawing.pins[node.name]:

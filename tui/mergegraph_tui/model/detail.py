@@ -96,7 +96,7 @@ def _pictures(loaded: LoadedRecord, tensor: TensorRecord, width: int, *, ascii_o
     if not exponents:
         return
     yield ()
-    yield (("elements by size of their change (share of all)", "dim"),)
+    yield (("elements by size of change (share of all)", "dim"),)
     for number, (name, change) in enumerate(changes):
         yield from _histogram(name, number, change, tensor.elements, exponents, width, ascii_only=ascii_only)
     yield ()

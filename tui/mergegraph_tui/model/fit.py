@@ -12,6 +12,7 @@ from textwrap import wrap
 from mergegraph_tui.model.drawing import DIRECTIONS, SIZES, Direction, Drawing, Size
 from mergegraph_tui.model.graph import DrawnGraph, DrawnNode
 from mergegraph_tui.model.layered import Arrangement, arrange, layout, spacing_of
+from mergegraph_tui.model.wiring import stubs
 
 LARGE = 60
 """Nodes from which on the smallest size is tried first."""
@@ -56,7 +57,10 @@ class Layouts:
         if self._arrangement is None:
             self._arrangement = arrange(self.graph.inputs(), _fixed(self.graph))
         if (size, direction) not in self._made:
-            sizes = {name: node_size(node, size, direction) for name, node in self.graph.nodes.items()}
+            ends = stubs(self.graph.inputs())
+            sizes = {
+                name: node_size(node, size, direction, ends.get(name, ())) for name, node in self.graph.nodes.items()
+            }
             spacing = spacing_of(direction, close=size == "pill")
             self._made[size, direction] = layout(sizes, self._arrangement, direction, spacing)
         return self._made[size, direction]
@@ -136,14 +140,21 @@ def shown_lines(node: DrawnNode, size: Size) -> list[str]:
     return [*lines[: most - 1], " ".join(lines[most - 1 :])] if len(lines) >= most else lines
 
 
-def node_size(node: DrawnNode, size: Size, direction: Direction) -> tuple[int, int]:
-    """Width and height of a node's box, with room for its pins."""
+def stub_text(stubs: Sequence[str]) -> str:
+    """What a pill says behind its name of the wires that close a cycle; no longer than a line of a box."""
+    said = "".join(f" {each}" for each in stubs)
+    return said if len(said) <= _WIDEST_LINE else f"{said[: _WIDEST_LINE - 1]}…"
+
+
+def node_size(node: DrawnNode, size: Size, direction: Direction, stubs: Sequence[str] = ()) -> tuple[int, int]:
+    """Width and height of a node's box, with room for its pins and its `stubs`."""
     pins, name = len(node.inputs), min(_WIDEST_NAME, len(node.name))
     if size == "pill":
+        end = stub_text(stubs)
         # Several wires from the left are joined in a column of their own.
-        width, height = name + 4 + (direction == "right" and pins > 1), 1
+        width, height = name + 4 + (direction == "right" and pins > 1) + len(end) + bool(end), 1
         return (max(width, pins), height) if direction == "down" else (width, max(height, pins))
-    lines = shown_lines(node, size)
+    lines = [*shown_lines(node, size), *stubs]
     width = max([name + 8, *(min(_WIDEST_LINE, len(line)) + 4 for line in lines)])
     height = 3 + len(lines)
     return (max(width, 2 * pins + 3), height) if direction == "down" else (width, max(height, pins + 2))

@@ -9,16 +9,15 @@ import shlex
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
 from mergegraph.errors import MergegraphError, Problem
 from mergegraph.recipe.load import load_recipe
-from mergegraph.tensors.completed import completed
-from mergegraph.tensors.kept import recorded
 from mergegraph.units import format_bytes, format_seconds
 from mergegraph_tui.model.graph import DrawnGraph
+from mergegraph_tui.model.on_disk import finished_tensors, tensor_bytes
 from mergegraph_tui.model.progress import Clock, Follower, Shown
 from mergegraph_tui.model.reading import graph_of
 from mergegraph_tui.model.runs import (
@@ -31,7 +30,6 @@ from mergegraph_tui.model.runs import (
     Run,
     Stopped,
     go_on,
-    partial_of,
     pause,
     stop,
 )
@@ -43,7 +41,8 @@ _LIST_SECONDS = 1.0
 @dataclass(frozen=True, slots=True)
 class RunView:
     """One moment of a run. `shown` is None until it says how far it is, `end` while it lives. `graph` is that of its
-    recipe, empty where it could not be read. `finished`: every tensor that is on disk, where it was asked for."""
+    recipe, empty where it could not be read. `finished`: every tensor that is on disk, where it was asked for, and
+    at the end."""
 
     outputs: tuple[Path, ...]
     pid: int
@@ -55,6 +54,8 @@ class RunView:
     finished: tuple[str, ...] = ()
     silent_seconds: float = 0.0
     """Since it published something new."""
+    sizes: Mapping[str, int] = field(default_factory=lambda: dict[str, int]())
+    """Bytes of each tensor of the outputs, once the headers of their files are written."""
 
     @property
     def state(self) -> str:
@@ -105,6 +106,8 @@ class Followed:
         self._ended: End | None = None
         self._finished: tuple[str, ...] = ()
         self._listed_at = 0.0
+        self._sizes: Mapping[str, int] = {}
+        self._sized_at = 0.0
         self.view = RunView((), 0, None, None, is_stopping=False, graph=graph or DrawnGraph(), recipe=self.recipe)
 
     def begin(self) -> None:
@@ -124,9 +127,13 @@ class Followed:
         progress = self.run.progress()
         if end is not None and self._ended is None:
             self._ended = end
-            progress = _last(end, progress)
+            self._finished = finished_tensors(self.run.outputs)
+            self._look_for_sizes()
+            progress = self._counted(_last(end, progress)) if not isinstance(end, Done) else _last(end, progress)
             for line in end_lines(end):
                 self._follower.note(line, progress.seconds if progress else None)
+        if progress is not None and progress.tensor:
+            self._look_for_sizes()
         shown = self._follower.observe(progress if end is None or self.view.end is None else None)
         self.view = RunView(
             self.run.outputs,
@@ -138,8 +145,25 @@ class Followed:
             self.recipe,
             self._finished,
             self._silence(progress),
+            self._sizes,
         )
         return self.view
+
+    def _counted(self, progress: Progress | None) -> Progress | None:
+        """With what is on disk: a run that ends in the middle publishes no last count."""
+        finished = self._finished
+        if progress is None or not finished:
+            return progress
+        bytes_done = sum(self._sizes.get(name, 0) for name in finished)
+        if not all(name in self._sizes for name in finished):
+            bytes_done = progress.bytes_done
+        return replace(progress, tensors_done=len(finished), bytes_done=bytes_done)
+
+    def _look_for_sizes(self) -> None:
+        """Once; until there are some, once a second."""
+        if not self._sizes and time.monotonic() - self._sized_at >= _LIST_SECONDS:
+            self._sized_at = time.monotonic()
+            self._sizes = tensor_bytes(self.run.outputs)
 
     def _silence(self, progress: Progress | None) -> float:
         """Seconds since it published something new."""
@@ -172,16 +196,6 @@ class Followed:
     def _watch(self) -> None:
         while not self._closed.is_set() and self.look().end is None:
             self._closed.wait(_POLL_SECONDS)
-
-
-def finished_tensors(outputs: tuple[Path, ...]) -> tuple[str, ...]:
-    """Every tensor that is on disk, as the journals say, or the records of what is complete; the latest last."""
-    names: list[str] = []
-    for output in outputs:
-        done = completed(output)
-        found = [str(each["tensor"]) for each in recorded(partial_of(output))] if done is None else list(done.tensors)
-        names += found
-    return tuple(names)
 
 
 def recipe_of_run(run: Run) -> Path | None:

@@ -73,7 +73,7 @@ class Glyphs:
         return [character, ""] if unicodedata.east_asian_width(character) in "WF" else [character]
 
 
-_SPELT = {"×": "x", "·": "-", "−": "-", "–": "-", "…": "~", "±": "~"}
+_SPELT = {"×": "x", "·": "-", "−": "-", "–": "-", "…": "~", "±": "~", "↺": "@"}
 """Signs of formulas and lists that ASCII has something like."""
 _LIGHT = " ╵╶╰╷│╭├╴╯─┴╮┤┬┼"
 _HEAVY = " ╹╺┗╻┃┏┣╸┛━┻┓┫┳╋"

@@ -118,5 +118,5 @@ def _taken(loaded: LoadedRecord, choice: Choice, other: LoadedRecord | None) -> 
     subject = same_subject(choice.metric, loaded.record, choice.subject, other.record)
     if subject is None:
         return tuple(Missing("the other record has no such value") for _ in cell_keys(loaded.grid))
-    cells = (other.grid.cells.get(key) for key in cell_keys(loaded.grid))
-    return tuple(of(choice.metric, subject, each, other.total) for each in cells)
+    shared = {key: other.grid.cells.get(key) for key in cell_keys(loaded.grid) if loaded.shares(other, *key)}
+    return tuple(of(choice.metric, subject, shared.get(key), other.total) for key in cell_keys(loaded.grid))

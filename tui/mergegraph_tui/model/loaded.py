@@ -85,6 +85,12 @@ class LoadedRecord:
         """The rows that are layers."""
         return tuple(row for row in self.grid.rows if row != OUTSIDE)
 
+    def shares(self, other: LoadedRecord, row: str, column: str | None = None) -> bool:
+        """Whether a tensor of a cell, or of a row, is in the other record too: else their numbers are of two things."""
+        columns = self.grid.columns if column is None else (column,)
+        cells = (self.tensors_in.get((row, each), ()) for each in columns)
+        return any(tensor.name in other.by_name for tensors in cells for tensor in tensors)
+
     def prepare(self) -> LoadedRecord:
         """Find out what the screen shows first, in the thread that reads the file."""
         _ = (self.grid, self.total, self.tensors_in, self.by_kind, self.standing_out)

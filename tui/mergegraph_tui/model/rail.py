@@ -12,7 +12,7 @@ from mergegraph.cli.rail import ASCII, rail
 from mergegraph_tui.model.cells import Cell
 from mergegraph_tui.model.glyphs import Glyphs
 from mergegraph_tui.model.graph import DrawnGraph, DrawnNode
-from mergegraph_tui.model.wiring import drawable
+from mergegraph_tui.model.wiring import drawable, stubs
 
 Part = tuple[str, str]
 """A text and the key of its style."""
@@ -28,11 +28,13 @@ def rail_rows(
     }
     names = max((len(name) for name in graph.nodes), default=0)
     ops = max((len(node.op) for node in graph.nodes.values()), default=0)
+    ends = stubs(graph.inputs())
     rows: dict[str, list[Cell]] = {}
     for wires, name in rail(inputs):
         node = graph.nodes[name]
         drawn = wires.translate(ASCII) if glyphs.is_ascii else wires
         parts = [*_lanes(drawn, node), *_label(node, glyphs, names, ops, is_cursor=name == cursor)]
+        parts += [(f"{each}  ", "error") for each in ends.get(name, ())]
         parts += (columns or {}).get(name, ())
         rows[name] = [Cell(glyph, key, name) for text, key in parts for glyph in glyphs.fitted(text, len(text) * 2)]
     return rows

@@ -117,7 +117,8 @@ def _drawn(
 ) -> DrawnNode:
     entry = entries[name]
     method = recipe.nodes[name].method if name in recipe.nodes else entry.method
-    outside = [wire for each in members for wire in entries[each].inputs if line_of.get(wire.source) != name]
+    read = [wire for each in members for wire in entries[each].inputs]
+    outside = [wire for wire in read if line_of.get(wire.source) != name or wire.source == name]
     folded = 0 if isinstance(method, Expression) else len(members) - 1
     if isinstance(method, Expression):
         outside = _as_read(method, outside)

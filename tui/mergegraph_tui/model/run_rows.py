@@ -6,7 +6,7 @@ Styles are keys of `cells.STYLES`. Every state is a word too, so nothing needs c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mergegraph.runs.ending import Done, Failed, Lost, Stopped
 from mergegraph.units import format_bytes
@@ -27,6 +27,9 @@ _MARKS = {"paused": "‖", "stopping": "■", "stopped": "■", "done": "✓", "
 _ASCII_MARKS = {"paused": "=", "stopping": "#", "stopped": "#", "done": "*", "failed": "x", "lost": "x"}
 _LONG_SILENCE = 15.0
 """Seconds after which it is said that a run publishes nothing: its disk is full, or a step takes long."""
+_SIZE_CELLS = 11
+"""For `1023.9 MiB`, and a blank before it."""
+_SCROLL_BAR = 2
 STATISTICS = "--stats"
 """What measuring is called among the nodes."""
 
@@ -154,7 +157,8 @@ def node_states(view: RunView, graph: DrawnGraph) -> Mapping[str, State]:
 
 
 def tensor_rows(view: RunView, room: Room, *, every: bool = False) -> list[Row]:
-    """The tensors it was seen at, the latest first, as many as there is room for; `every`: all that are on disk.
+    """The tensors it was seen at, the latest first, as many as there is room for; `every`: all that are on disk. Of a
+    run that has ended those that are: a quick one was seen at none.
 
     The former fill their lines, so that the next ones have the same size.
     """
@@ -163,20 +167,31 @@ def tensor_rows(view: RunView, room: Room, *, every: bool = False) -> list[Row]:
     marks = (">", "*") if room.ascii_only else ("▸", "✓")
     is_going_on = view.end is None and view.shown.progress.state in ("merging", "paused")
     now = view.shown.tensors[:1] if is_going_on else ()
-    done = view.finished[::-1] if every else view.shown.tensors[len(now) :]
-    rows: list[Row] = [[(f"{marks[0]} ", "running"), (_filling(name, room, every), "name")] for name in now]
-    rows += [
-        [(f"{marks[1]} ", "done"), (_filling(name, room, every), "detail")]
-        for name in done[: None if every else room.height]
+    is_listed = every or (view.end is not None and view.finished)
+    done = view.finished[::-1] if is_listed else view.shown.tensors[len(now) :]
+    named = [
+        *((marks[0], "running", "name", name) for name in now),
+        *((marks[1], "done", "detail", name) for name in done[: None if every else room.height]),
+    ]
+    if every and len(named) > room.height:
+        room = replace(room, width=room.width - _SCROLL_BAR)
+    rows: list[Row] = [
+        [(f"{mark} ", style), (_filling(name, room, view.sizes), ink), (_size(name, view.sizes), "detail")]
+        for mark, style, ink, name in named
     ]
     return rows if every else rows[: room.height]
 
 
-def _filling(name: str, room: Room, every: bool) -> str:
+def _filling(name: str, room: Room, sizes: Mapping[str, int]) -> str:
     """The end of a name tells more than its beginning."""
-    width = max(1, room.width - 2)
+    width = max(1, room.width - 2 - (_SIZE_CELLS if sizes else 0))
     cut = "".join(glyphs_of(ascii_only=room.ascii_only).fitted(name, width, keep_end=True))
-    return name if every else cut.ljust(width)
+    return cut.ljust(width)
+
+
+def _size(name: str, sizes: Mapping[str, int]) -> str:
+    said = format_bytes(sizes[name]) if name in sizes else ""
+    return said.rjust(_SIZE_CELLS) if sizes else ""
 
 
 def log_rows(view: RunView) -> list[Row]:

@@ -117,8 +117,10 @@ def comparison_lines(a: LoadedRecord, b: LoadedRecord, choice: Choice, width: in
     room = max(12, min(30, width - 28))
     found = compare(a.record, b.record)
     lines: list[Line] = [*_named("A", a, width), *_named("B", b, width), ()]
+    is_apart = not a.by_name.keys() & b.by_name.keys()
     alone = [f"{len(names)} only in {which}" for which, names in (("A", found.only_a), ("B", found.only_b)) if names]
-    notes = [*(f"note: {on_one_line(note)}" for note in found.notes), *([", ".join(alone)] if alone else [])]
+    notes = ["no tensor is in both: only the wholes can be compared"] if is_apart else []
+    notes += [*(f"note: {on_one_line(note)}" for note in found.notes), *([", ".join(alone)] if alone else [])]
     lines += [((line, "warning"),) for note in notes for line in wrap(note, width - 2, subsequent_indent="  ")]
     lines.append(((f"{'whole model':<{room}} {'A':>8} {'B':>8} {'A - B':>9}", "dim"),))
     first = [each for name in (choice.metric.name, *FIRST) for each in found.whole if each.metric is METRICS[name]]
@@ -131,14 +133,21 @@ def comparison_lines(a: LoadedRecord, b: LoadedRecord, choice: Choice, width: in
         for label, each in zip(labels, compared, strict=True):
             apart = text_of(difference(each.a, each.b), metric.unit, signed=True)
             values = f"{shown(each.a, metric.unit):>8} {shown(each.b, metric.unit):>8} {apart:>9}"
-            lines.append(((f"{label[:room]:<{room}} ", "dim"), (values, "strong" if metric is choice.metric else "")))
+            lines.append(
+                ((f"{_cut(label, room):<{room}} ", "dim"), (values, "strong" if metric is choice.metric else ""))
+            )
     table = by_difference(a, b, choice)
     if table.rows:
         lines += [(), ((f"most different: {choice.title}", "dim"),)]
         for row in table.rows[:12]:
             name, ours, theirs, apart = row.cells
-            lines.append(((f"{name[:room]:<{room}} ", ""), (f"{ours:>8} {theirs:>8} {apart:>9}", "")))
+            lines.append(((f"{_cut(name, room):<{room}} ", ""), (f"{ours:>8} {theirs:>8} {apart:>9}", "")))
     return tuple(lines)
+
+
+def _cut(text: str, room: int) -> str:
+    """At most `room` cells of it; that it goes on is said."""
+    return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
 def short_name(loaded: LoadedRecord, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mergegraph.graph import Graph
+from mergegraph.recipe.model import Recipe
 from mergegraph_tui.model.cells import Painting
 from mergegraph_tui.model.drawing import Direction, Size
 from mergegraph_tui.model.fit import Fit, Layouts, Room
@@ -12,7 +13,12 @@ from mergegraph_tui.model.reading import graph_of
 
 
 def drawn_lines(
-    graph: Graph, *, width: int, direction: Direction | None = None, size: Size | None = None, ascii_only: bool = False
+    graph: Graph | Recipe,
+    *,
+    width: int,
+    direction: Direction | None = None,
+    size: Size | None = None,
+    ascii_only: bool = False,
 ) -> list[str] | None:
     """The lines of a graph's drawing, the largest that is at most `width` cells wide; None where not even pills are.
 

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mergegraph_tui.model.graph import DrawnGraph, DrawnNode
 
+BACK = "↺"
+"""The sign of a wire that closes a cycle."""
+
 
 def in_order(inputs: Mapping[str, Sequence[str]]) -> list[str]:
     """Every node after what it reads; as given, where that is such an order. A cycle is cut where it is met again."""
@@ -38,6 +41,21 @@ def drawable(inputs: Mapping[str, Sequence[str]]) -> dict[str, tuple[int, ...]]:
         )
         for name in rank
     }
+
+
+def stubs(inputs: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """What stands at both ends of a wire that closes a cycle: it would have to run against the flow, so each end says
+    where the other one is."""
+    kept = drawable(inputs)
+    said: dict[str, list[str]] = {}
+    for name, positions in kept.items():
+        for source in (inputs[name][each] for each in range(len(inputs[name])) if each not in positions):
+            if source == name:
+                said.setdefault(name, []).append(f"{BACK} itself")
+            elif source in kept:
+                said.setdefault(name, []).append(f"{BACK} from {source}")
+                said.setdefault(source, []).append(f"{BACK} to {name}")
+    return {name: tuple(dict.fromkeys(each)) for name, each in said.items()}
 
 
 def reached_from(graph: DrawnGraph, start: str) -> set[str]:

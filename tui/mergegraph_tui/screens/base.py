@@ -14,6 +14,7 @@ from mergegraph_tui.workspace import Workspace
 
 if TYPE_CHECKING:
     from mergegraph_tui.app import MergegraphApp
+    from mergegraph_tui.model.searches import SearchView
 
 
 class PlaceScreen(Screen[None]):
@@ -71,6 +72,10 @@ class PlaceScreen(Screen[None]):
         note = "  ".join(part for part in (self.note(), run, search) if part)
         has_search = followed_search is not None
         self.query_one(TopBar).show(document.name, is_dirty=document.is_dirty, note=note, has_search=has_search)
+
+    def show_bar_of(self, search: SearchView) -> None:
+        """The same line, about a search."""
+        self.query_one(TopBar).show(search.name, is_dirty=False, note=search.note, has_search=True)
 
     def show_run(self) -> None:
         """The followed run has moved on. Who shows more of it than the bar does overrides this."""

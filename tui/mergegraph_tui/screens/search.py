@@ -22,7 +22,6 @@ from mergegraph_tui.model.searches import SearchView
 from mergegraph_tui.screens.base import PlaceScreen
 from mergegraph_tui.widgets.line_plot import LinePlot
 from mergegraph_tui.widgets.painted_text import PaintedText
-from mergegraph_tui.widgets.top_bar import TopBar
 
 _VIEWS = ("all", "result", "candidates")
 """What `g` goes round. Where it is narrow, "all" is without the result."""
@@ -89,7 +88,7 @@ class SearchScreen(PlaceScreen):
         if view is None:
             super().show_bar()
         else:
-            self.query_one(TopBar).show(view.name, is_dirty=False, note=view.note, has_search=True)
+            self.show_bar_of(view)
 
     def sync(self) -> None:
         super().sync()

@@ -119,7 +119,7 @@ class StatsScreen(StatsActions, PlaceScreen):
 
     def _legend(self, found: HeatPicture) -> Content:
         if not found.cells:
-            return Content("no value")
+            return Content("no value" if self.other is None else "no value that both have")
         colours = ramp(has_two_sides=found.has_two_sides, is_dark=self.heat.is_dark)
         swatches = [] if self.workspace.ascii_only else [(" ", f"on {colour}") for colour in colours]
         to = [" to "] if not swatches else [" ", *swatches, " "]
