@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mergegraph.cli.checking import show_warnings
 from mergegraph.cli.progress import Bar, Pace, observe, progress_json
@@ -21,6 +21,9 @@ from mergegraph.plan.encode import plan_json
 from mergegraph.plan.plan import Plan
 from mergegraph.tensors.sources.traffic import traffic
 from mergegraph.units import format_bytes, format_count, format_seconds
+
+if TYPE_CHECKING:
+    from mergegraph.execute.sharing import PartReport
 
 _JSON_SECONDS = 0.2
 
@@ -142,13 +145,9 @@ def summary(plan: Plan, report: Report) -> Iterator[str]:
     )
     written = format_count(report.computed + report.copied, "tensor")
     yield f"  {written}: {report.computed:,} computed, {report.copied:,} copied{resumed}"
-    megabytes = report.write_bytes / max(report.seconds, 1e-9) / 1e6
-    pace = f", {megabytes:,.0f} MB/s written" if megabytes >= 1 else ""
-    yield f"  {format_seconds(report.seconds)}{pace}; read {format_bytes(report.read_bytes)}"
-    yield (
-        f"  memory {format_bytes(report.measured_bytes)} measured, of {format_bytes(report.reserved_bytes)} reserved + "
-        f"{format_bytes(report.budget_bytes)} budget; tiles {format_bytes(report.pool_bytes)}"
-    )
+    time, memory = cost_lines(report)
+    yield time
+    yield f"{memory}; tiles {format_bytes(report.pool_bytes)}"
     yield from traffic_lines()
     if report.verified:
         yield "  read back from disk: every byte is as it was computed"
@@ -161,6 +160,17 @@ def summary(plan: Plan, report: Report) -> Iterator[str]:
     warnings = len(plan.warnings) + len(report.warnings)
     if warnings:
         yield f"  {format_count(warnings, 'warning')}, above"
+
+
+def cost_lines(report: Report | PartReport) -> tuple[str, str]:
+    """What was made cost this time, and this memory."""
+    megabytes = report.write_bytes / max(report.seconds, 1e-9) / 1e6
+    pace = f", {megabytes:,.0f} MB/s written" if megabytes >= 1 else ""
+    return (
+        f"  {format_seconds(report.seconds)}{pace}; read {format_bytes(report.read_bytes)}",
+        f"  memory {format_bytes(report.measured_bytes)} measured, of {format_bytes(report.reserved_bytes)} reserved + "
+        f"{format_bytes(report.budget_bytes)} budget",
+    )
 
 
 def traffic_lines() -> Iterator[str]:

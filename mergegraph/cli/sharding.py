@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
 from mergegraph.cli.checking import show_warnings
-from mergegraph.cli.reporters import reporter
+from mergegraph.cli.reporters import cost_lines, reporter
 from mergegraph.cli.running import execute_plan
 from mergegraph.cli.terminal import say, say_json
 from mergegraph.errors import problem_json
@@ -21,7 +21,7 @@ from mergegraph.plan.output_paths import require_shared_staging
 from mergegraph.plan.plan import Plan
 from mergegraph.plan.shards import shards_of
 from mergegraph.plan.share import Share
-from mergegraph.units import format_bytes, format_count, format_seconds
+from mergegraph.units import format_count
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,5 @@ def _summary(part: Plan, share: Share, report: PartReport, recipe: str) -> Itera
     yield f"part {share}: {format_count(made, 'shard')}, {format_count(report.tensors, 'tensor')}{found}"
     for output in part.outputs:
         yield f"  {output.node} -> {output.path}.partial/attempts"
-    megabytes = report.write_bytes / max(report.seconds, 1e-9) / 1e6
-    pace = f", {megabytes:,.0f} MB/s written" if megabytes >= 1 else ""
-    yield f"  {format_seconds(report.seconds)}{pace}; read {format_bytes(report.read_bytes)}"
-    yield (
-        f"  memory {format_bytes(report.measured_bytes)} measured, of {format_bytes(report.reserved_bytes)} reserved + "
-        f"{format_bytes(report.budget_bytes)} budget"
-    )
+    yield from cost_lines(report)
     yield f"  when every part is done: mergegraph finalize {shlex.quote(recipe)}"
