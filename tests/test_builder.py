@@ -117,7 +117,7 @@ def test_the_text_of_a_merge_loads_to_the_same_recipe() -> None:
         (lambda: cast("Any", mg.soup)(base), ("one list",)),
         (lambda: mg.negate(base), ("negate takes delta", "base")),
         (lambda: mg.delta(base, code - base), ("delta takes weights",)),
-        (lambda: mg.soup([base, code - base]), ("one space",)),
+        (lambda: mg.soup([base, code - base]), ("takes models, or deltas, not both",)),
         (lambda: mg.soup([base, code], weights=[1]), ("2 inputs and 1 weights",)),
         (lambda: mg.delta(code, "base"), ("handle", 'base = mg.load("PATH")')),  # type: ignore[arg-type]
         (lambda: mg.save(base, "x", files_from="code"), ("files_from", "handle")),

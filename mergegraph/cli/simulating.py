@@ -39,7 +39,7 @@ def cluster_of(
     if unasked:
         raise RecipeError(
             *[
-                Problem(f"{option} means nothing without --workers.", Location(option), fix=f"--workers 8 {option} …")
+                Problem(f"{option} means nothing without --workers.", Location(option), fix="--workers 8")
                 for option in unasked
             ]
         )

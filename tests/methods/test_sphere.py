@@ -175,7 +175,7 @@ def test_the_space_is_that_of_the_inputs_and_with_a_base_a_delta(op: str) -> Non
     assert plain.space([WEIGHTS, WEIGHTS]) == "weights"
     assert plain.space([DELTA, DELTA]) == "delta"
     assert based.space([WEIGHTS, WEIGHTS, DELTA]) == "delta"
-    with pytest.raises(SpaceError, match="one space"):
+    with pytest.raises(SpaceError, match="takes models, or deltas, not both"):
         plain.space([WEIGHTS, DELTA])
     with pytest.raises(SpaceError, match="against weights"):
         based.space([DELTA, WEIGHTS, WEIGHTS])

@@ -90,7 +90,7 @@ COMMAND_LINE = [
         "a cluster's price without a cluster",
         "--price means nothing",
         "plan blend.yaml --price 3",
-        mended=Mended("--workers 32", typed="plan blend.yaml --price 3 --workers 32"),
+        mended=Mended("--workers 8", typed="plan blend.yaml --price 3 --workers 8"),
     ),
     Mistake(
         "a setting that a sweep overrules",

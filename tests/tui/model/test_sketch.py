@@ -34,7 +34,7 @@ CASES = [
     ("  x: {op: scale, input: a, by: []}\n", "scale", ("a",), "a value that cannot be"),
     ("  x: {}\n", "", (), "nothing is said of it"),
     ("  x:\n", "", (), "not even a mapping"),
-    ("  x: {op: sum, inputs: [a, x]}\n", "sum", ("a",), "a wire to itself cannot be drawn"),
+    ("  x: {op: sum, inputs: [a, x]}\n", "sum", ("a", "x"), "a wire to itself, which its end and beginning name"),
 ]
 
 
