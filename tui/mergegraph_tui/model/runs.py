@@ -39,7 +39,7 @@ __all__ = [
 
 # A shell that has a signal ignored hands that on: nothing that hangs up the terminal reaches the run.
 IGNORING_SIGHUP = ("/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh")
-GIVES_WAY: Final = 5
+GIVES_WAY: Final = 10
 """Niceness above the interface's own: keys are answered while a run computes on every core. Alone, a run is as fast."""
 _children: list[subprocess.Popen[bytes]] = []
 """Those that this process started, to be reaped: what is known of them is read from their folders."""
