@@ -15,12 +15,15 @@ from mergegraph.stats.metrics import METRICS, Subject
 from mergegraph.stats.predict import constant, equal_contributions, predict_whole
 from mergegraph.stats.summary import grid
 
-HERE = Path(__file__).resolve().parent if "__file__" in globals() else Path("recipes")
+# A notebook has no file of its own, and starts in this folder or beside it.
+HERE = (
+    Path(__file__).resolve().parent if "__file__" in globals() else Path("recipes" if Path("recipes").is_dir() else ".")
+)
 MODELS = HERE / "models" / "tiny-llama"
 
 # %% [markdown]
 # ## Load
-# A handle stands for a model; only its headers are read. A difference of models is a delta: what training changed.
+# A handle stands for a model; nothing is read before the recipe is planned. A difference of models is a delta: what training changed.
 
 # %%
 base, french, python = (mg.load(MODELS / name) for name in ("base", "french", "python"))

@@ -9,6 +9,8 @@
 #SBATCH --mem=4G
 #SBATCH --time=01:00:00
 #SBATCH --signal=TERM@120
+#SBATCH --requeue
+#SBATCH --open-mode=append
 
 set -euo pipefail
 recipe=$1
@@ -16,7 +18,9 @@ parts=$2
 
 # After SIGTERM the exit code is 75: complete shards are kept, and the same part goes on when it is requeued.
 code=0
-srun mergegraph run "$recipe" --shards "${SLURM_ARRAY_TASK_ID}/$parts" --threads "$SLURM_CPUS_PER_TASK" --budget 2GiB || code=$?
+# A step does not take the job's processors by itself.
+srun --cpus-per-task="$SLURM_CPUS_PER_TASK" \
+    mergegraph run "$recipe" --shards "${SLURM_ARRAY_TASK_ID}/$parts" --threads "$SLURM_CPUS_PER_TASK" --budget 2GiB || code=$?
 if [ "$code" = 75 ]; then
     scontrol requeue "$SLURM_JOB_ID"
 fi

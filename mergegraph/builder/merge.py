@@ -40,10 +40,9 @@ class Merge:
     ) -> Plan:
         """What a run would do. `budget` as `"2GiB"`, or bytes."""
         from mergegraph.pipeline import plan
-        from mergegraph.units import parse_bytes
 
-        budget_bytes = None if budget is None else parse_bytes(budget)
-        return plan(self.recipe(), budget_bytes=budget_bytes, workers=threads, allow_unrelated=allow_unrelated)
+        budget_bytes, workers = _limits(budget, threads)
+        return plan(self.recipe(), budget_bytes=budget_bytes, workers=workers, allow_unrelated=allow_unrelated)
 
     def run(
         self,
@@ -76,11 +75,10 @@ class Merge:
         """
         from mergegraph.pipeline import look, plan
         from mergegraph.plan.outputs import Stats
-        from mergegraph.units import parse_bytes
 
-        budget_bytes = None if budget is None else parse_bytes(budget)
+        budget_bytes, workers = _limits(budget, threads)
         planned = plan(
-            self.recipe(), budget_bytes=budget_bytes, workers=threads, allow_unrelated=allow_unrelated,
+            self.recipe(), budget_bytes=budget_bytes, workers=workers, allow_unrelated=allow_unrelated,
             stats=Stats(writes=False),
         )  # fmt: skip
         return look(planned, every_element=every_element).records
@@ -88,6 +86,18 @@ class Merge:
     def __str__(self) -> str:
         """The recipe as YAML."""
         return dump_recipe(self.recipe())
+
+
+def _limits(budget: str | int | None, threads: int | None) -> tuple[int | None, int | None]:
+    """Bytes and worker threads, None for the defaults. RecipeError for a budget that is no size, and for no threads."""
+    from mergegraph.units import parse_bytes
+
+    if threads is not None and threads < 1:
+        raise refused(f"There cannot be {threads} threads.", "threads=1, or more")
+    try:
+        return None if budget is None else parse_bytes(budget), threads
+    except ValueError as error:
+        raise refused(f"{error}.", 'budget="2GiB"') from error
 
 
 def _named(saves: Sequence[Handle]) -> dict[Handle, str]:

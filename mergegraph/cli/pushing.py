@@ -17,6 +17,7 @@ from mergegraph.errors import InputError, Location, OutputError, Problem, Recipe
 from mergegraph.provenance.unfinished import Verified
 from mergegraph.provenance.verify import verify
 from mergegraph.tensors.completed import CARD, PROVENANCE, RUN_RECORD
+from mergegraph.tensors.sources.hub_errors import transport_errors
 from mergegraph.tensors.sources.hub_names import endpoint, hub_name, looks_like_id
 from mergegraph.units import format_bytes, format_count
 
@@ -116,7 +117,7 @@ def _refused(repo_id: str, error: Exception) -> Problem:
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
         return _refused(repo_id, error.__cause__)
     if isinstance(error, OfflineModeIsEnabled):
-        return Problem(fact, why="HF_HUB_OFFLINE forbids to ask the Hub", fix="unset HF_HUB_OFFLINE")
+        return Problem(fact, why="HF_HUB_OFFLINE forbids asking the Hub", fix="unset HF_HUB_OFFLINE")
     if isinstance(error, LocalTokenNotFoundError):
         return Problem(fact, why="no token is set", fix="hf auth login, with a token that may write")
     if isinstance(error, HfHubHTTPError):
@@ -125,7 +126,7 @@ def _refused(repo_id: str, error: Exception) -> Problem:
             why = f"the Hub answered {status}: no token is set, or it may not write there"
             return Problem(fact, why=why, fix="hf auth login, with a token that may write; or another org/name")
         return Problem(fact, why=f"the Hub answered {status}", fix=_AGAIN)
-    if isinstance(error, OSError):
+    if isinstance(error, (OSError, *transport_errors())):
         return Problem(
             fact,
             why=f"the connection failed ({type(error).__name__})",

@@ -39,6 +39,7 @@ SETTINGS: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # a task that runs out of memory is ended for good after a few attempts; by default it is tried for ever
     "RAY_task_oom_retries": "2",
+    # no line is held back to be counted
     "RAY_DEDUP_LOGS": "0",
 }
 _OBJECT_STORE_BYTES = 80 << 20

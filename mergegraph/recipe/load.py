@@ -22,8 +22,9 @@ from mergegraph.recipe.sweep import Point, Sweep
 _T = TypeVar("_T")
 
 
-def load_recipe(path: FilePath, *, sets: Sequence[str] = (), sweeps: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: FilePath | str, *, sets: Sequence[str] = (), sweeps: Sequence[str] = ()) -> Recipe:
     """The recipe in the file at `path`, after `--set` and `--sweep`. RecipeError carries every problem."""
+    path = FilePath(path)
     document = read_file(path, str(path))
     return recipe_of(document, path.absolute().parent, (path.resolve(),), sets, sweeps)
 

@@ -47,7 +47,7 @@ def stand_ins(tmp_path: Path) -> dict[str, str]:
     said = tmp_path / "said"
     scripts = {
         "mergegraph": f'printf "%s\\n" $$ "$@" > {said}; [ -z "$WAITS" ] || exec sleep 60; exit "${{CODE:-0}}"',
-        "srun": 'exec "$@"',
+        "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"',  # without its own options
         "scontrol": f'printf "%s\\n" "$@" > {said}.requeued',
     }
     for name, script in scripts.items():

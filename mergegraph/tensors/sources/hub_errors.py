@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TypeVar
 
 from mergegraph.errors import InputError, Problem
@@ -27,9 +29,14 @@ def asking(name: HubName, ask: Callable[[], T]) -> T:
         raise InputError(_explained(name, error)) from error
 
 
+def transport_errors() -> tuple[type[Exception], ...]:
+    """What the HTTP client of huggingface_hub raises without an answer: httpx2 from its version 2 on, before it httpx."""
+    clients = [import_module(name) for name in ("httpx2", "httpx") if find_spec(name)]
+    return tuple([client.TransportError for client in clients])
+
+
 def _attempt(ask: Callable[[], T]) -> T:
     """Failures that may pass become `Passing`; the text of the others is not shown, since it holds addresses."""
-    import httpx2
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     try:
@@ -41,7 +48,7 @@ def _attempt(ask: Callable[[], T]) -> T:
         if is_passing(status):
             raise Passing(f"it answered {status}", asked_to_wait(error.response.headers)) from error
         raise
-    except httpx2.TransportError as error:
+    except transport_errors() as error:
         raise Passing(f"the connection failed ({type(error).__name__})") from error
 
 
@@ -116,7 +123,7 @@ def offline(name: HubName) -> Problem:
     """Nothing may be asked, and the cache does not have it."""
     revision = "" if name.revision == "main" else f" --revision {name.revision}"
     return Problem(
-        f"{name.repo}@{name.revision[:12]} is not in the Hub's cache, and HF_HUB_OFFLINE forbids to ask the Hub.",
+        f"{name.repo}@{name.revision[:12]} is not in the Hub's cache, and HF_HUB_OFFLINE forbids asking the Hub.",
         fix=f"unset HF_HUB_OFFLINE, or download it where there is a network: hf download {name.repo}{revision}",
     )
 
