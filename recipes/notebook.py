@@ -23,7 +23,8 @@ MODELS = HERE / "models" / "tiny-llama"
 
 # %% [markdown]
 # ## Load
-# A handle stands for a model; nothing is read before the recipe is planned. A difference of models is a delta: what training changed.
+# A handle stands for a model; nothing is read before the recipe is planned. A difference of models is a delta: what
+# training changed.
 
 # %%
 base, french, python = (mg.load(MODELS / name) for name in ("base", "french", "python"))

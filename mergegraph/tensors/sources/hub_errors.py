@@ -30,7 +30,7 @@ def asking(name: HubName, ask: Callable[[], T]) -> T:
 
 
 def transport_errors() -> tuple[type[Exception], ...]:
-    """What the HTTP client of huggingface_hub raises without an answer: httpx2 from its version 2 on, before it httpx."""
+    """What the HTTP client of huggingface_hub raises without an answer: httpx2 from its version 2 on, httpx before."""
     clients = [import_module(name) for name in ("httpx2", "httpx") if find_spec(name)]
     return tuple([client.TransportError for client in clients])
 

@@ -215,6 +215,17 @@ class TestPushing:
         assert "me/blend cannot be written." in said
         assert "hf auth login" in said
 
+    def test_without_a_network_it_says_so(
+        self, hub_server: HubServer, output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")  # a port where nothing listens
+        assert main(["push", str(output), "me/blend"]) == 1
+        said = capsys.readouterr().err
+        assert "the connection failed (ConnectError)" in said
+        assert "run the same command again" in said
+        assert "bug" not in said
+
     @pytest.mark.parametrize("branch", ["bad name", "a..b", "/a", "a/", "x.lock", "-x", "HEAD", "refs/pr/1", "a~1", ""])
     def test_a_name_that_is_no_branch_makes_no_repository(
         self, hub_server: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], branch: str
