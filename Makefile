@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo search-demo test crash cluster check format clean
+.PHONY: demo search-demo test coverage crash cluster check format clean
 
 demo: $(READY)                ## merge real checkpoints and print what came out
 	$(BIN)/mergegraph demo
@@ -16,6 +16,12 @@ search-demo: $(READY)         ## search for soups, strengths and barriers on rea
 # Bytecode is written: children that each compile every module anew take 0.2 to 0.5 s more.
 test: $(READY) check          ## everything that CI runs
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2
+
+coverage: $(READY)            ## which lines the tests reach, those of child processes too, and the slowest tests
+	$(BIN)/coverage erase
+	env -u PYTHONDONTWRITEBYTECODE COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/coverage run -m pytest -n 2 --durations=20
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --sort=cover
 
 crash: $(READY)               ## the long crash tests: 200 kills, power cuts (as root), the writers they must find
 	$(BIN)/python -m pytest -n 2 -m crash tests/crash
