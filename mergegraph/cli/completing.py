@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
+from mergegraph.cli.adapters import models_alone
 from mergegraph.errors import DoesNotFit, InputError, Location, Problem, RecipeError, RunError
 from mergegraph.plan.free_memory import free_memory_bytes
 from mergegraph.tensors.checkpoint import open_checkpoint
@@ -58,7 +59,8 @@ def require_transformers() -> Any:
 def require_language_model(model: Path, *, device: str) -> None:
     """That `model` is the folder of one that can go on with a text, by its headers and files. InputError says what else
     it is, DoesNotFit that it is larger than the memory that is free."""
-    checkpoint = open_checkpoint(str(model.absolute()), Path.cwd())
+    with models_alone():
+        checkpoint = open_checkpoint(str(model.absolute()), Path.cwd())
     if not checkpoint.is_folder:
         fix = f"name the folder that has config.json and tokenizer too: {model.parent}"
         raise InputError(Problem(f"{model} is one file, not the folder of a model.", fix=fix))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from mergegraph.cli.adapters import is_base_with_adapter, models_alone
 from mergegraph.cli.checking import show_warnings
 from mergegraph.cli.terminal import say, say_json, say_text
 from mergegraph.cli.verifying import progress_line
@@ -32,14 +33,15 @@ def show_info(path: Path, *, max_header_bytes: int, as_json: bool) -> None:
         _show(_of_output(open_output(path)), as_json)
     elif path.exists():
         _show_model(str(path.absolute()) if looks_like_id(str(path)) else str(path), max_header_bytes, as_json)
-    elif is_remote(reference := restored(str(path))) or looks_like_id(reference):
+    elif is_remote(reference := restored(str(path))) or looks_like_id(reference) or is_base_with_adapter(reference):
         _show_model(reference, max_header_bytes, as_json)
     else:
         open_output(path)
 
 
 def _show_model(reference: str, max_header_bytes: int, as_json: bool) -> None:
-    checkpoint = open_checkpoint(reference, Path.cwd(), max_header_bytes=max_header_bytes)
+    with models_alone():
+        checkpoint = open_checkpoint(reference, Path.cwd(), max_header_bytes=max_header_bytes)
     if not as_json:
         show_warnings(checkpoint.warnings)
     _show(_of_model(checkpoint), as_json)

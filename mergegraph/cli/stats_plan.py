@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mergegraph.cli.adapters import models_alone
 from mergegraph.cli.source import recipe_from_file
 from mergegraph.errors import Problem, RecipeError
 from mergegraph.methods.load import Load
@@ -45,8 +46,9 @@ def plan_of(asked: Asked) -> Plan:
         raise RecipeError(Problem("--set changes a recipe, and models were named.", fix="leave --set out"))
     named = _named(asked.sources, asked.base)
     base = _reference(Path(asked.base)) if asked.base is not None else None
-    return plan_models(named, base, budget_bytes=asked.budget_bytes, workers=asked.workers,
-                       max_header_bytes=asked.max_header_bytes)  # fmt: skip
+    with models_alone():
+        return plan_models(named, base, budget_bytes=asked.budget_bytes, workers=asked.workers,
+                           max_header_bytes=asked.max_header_bytes)  # fmt: skip
 
 
 def _recipe_plan(asked: Asked, recipe: Recipe) -> Plan:
@@ -70,7 +72,8 @@ def _base(asked: Asked, recipe: Recipe) -> str | Checkpoint | None:
     node = recipe.nodes.get(asked.base or "")
     if asked.base is None or (node is not None and isinstance(node.method, Load)):
         return asked.base
-    return open_checkpoint(_reference(Path(asked.base)), Path.cwd(), max_header_bytes=asked.max_header_bytes)
+    with models_alone():
+        return open_checkpoint(_reference(Path(asked.base)), Path.cwd(), max_header_bytes=asked.max_header_bytes)
 
 
 def _named(paths: Sequence[Path], base: str | None) -> dict[str, str]:

@@ -14,6 +14,7 @@ from mergegraph.plan.plan import Output, Plan
 from mergegraph.provenance.opening import OpenedOutput, is_output, open_output
 from mergegraph.provenance.record import Provenance
 from mergegraph.tensors.completed import Completed, completed, damage
+from mergegraph.tensors.partial import why_kept
 from mergegraph.tensors.sources.hub_names import moved_commits
 from mergegraph.units import format_count
 
@@ -49,7 +50,11 @@ def taken(wanted: Wanted) -> Problem:
         fact, why = f"The output exists and is not as it was written: {output.path}", broken
     else:
         return _not_finite(output, there)
-    return Problem(fact, at=output.at, node=output.node, why=why, fix="--overwrite, or another path with -o")
+    if kept := why_kept(output.path):
+        why, fix = f"{why}; --overwrite does not replace it: {kept}", "another path with -o, or remove it yourself"
+    else:
+        fix = "--overwrite, or another path with -o"
+    return Problem(fact, at=output.at, node=output.node, why=why, fix=fix)
 
 
 def not_measured(wanted: Wanted) -> Problem:

@@ -33,6 +33,8 @@ TOKENIZER_FILES = (
     "tokenizer*", "vocab.json", "vocab.txt", "merges.txt", "special_tokens_map.json", "added_tokens.json",
     "spiece.model", "sentencepiece*.model", "chat_template*",
 )  # fmt: skip
+_TOKENS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece*.model")
+"""One of these holds the tokens themselves: without any, a model has no tokenizer."""
 MODEL_FILES = ("generation_config.json", "*processor*.json", "*.py", "model_index.json", "scheduler_config.json")
 AnyPlace = TypeVar("AnyPlace", bound=Place)
 
@@ -61,6 +63,7 @@ def sidecars(resolved: Resolved, save: GraphNode, floats: Iterable[DType], found
         copies = [copy for copy in copies if not copy[0].startswith("chat_template")]
         found += _template_problems(save, Path(template))
     inputs = loads_of(resolved, save.name)
+    found += _lacking(resolved, save, files_from, tokenizer_from, inputs)
     found += _disagreements(save, files_from, inputs)
     base_models = dict.fromkeys(hub_id for node in inputs if node.checkpoint and (hub_id := _hub_id(node.checkpoint)))
     licences = {str(_card(node.checkpoint).get("license", "")) for node in inputs if node.checkpoint is not None}
@@ -205,6 +208,35 @@ def _template_problems(save: GraphNode, template: Path) -> Iterator[Problem]:
         )
 
 
+def _lacking(
+    resolved: Resolved, save: GraphNode, files_from: ResolvedNode, tokenizer_from: ResolvedNode,
+    inputs: Sequence[ResolvedNode],
+) -> Iterator[Problem]:  # fmt: skip
+    """What the output goes without, though another input has it: transformers loads neither model nor tokenizer so."""
+    for field, what, giver, has in (
+        ("files_from", "config.json", files_from, _has_config),
+        ("tokenizer_from", "tokenizer", tokenizer_from, lambda node: _has_tokenizer(_tokenizer_of(resolved, node))),
+    ):  # fmt: skip
+        other = next((node for node in inputs if has(node)), None)
+        if other is not None and not has(giver):
+            name = other.node.written_as
+            # An expression on the command line has no fields.
+            add = "write it as a recipe, whose save has" if save.at.file.startswith("-") else "add"
+            yield Problem(
+                f'"{giver.node.written_as}" has no {what}, so the output has none.',
+                at=save.at, node=save.name, why=f'"{name}" has one', severity="warning",
+                fix=f"{add} `{field}: {name}`",
+            )  # fmt: skip
+
+
+def _has_config(node: ResolvedNode) -> bool:
+    return node.checkpoint is not None and bool(node.checkpoint.config)
+
+
+def _has_tokenizer(checkpoint: Checkpoint) -> bool:
+    return checkpoint.is_folder and bool(matching_files(checkpoint.folder, _TOKENS))
+
+
 def _disagreements(save: GraphNode, files_from: ResolvedNode, inputs: Sequence[ResolvedNode]) -> Iterator[Problem]:
     """Inputs whose chat template or end-of-text ids differ from the files that are taken."""
     ours = files_from.checkpoint
@@ -216,7 +248,7 @@ def _disagreements(save: GraphNode, files_from: ResolvedNode, inputs: Sequence[R
         if _template_of(theirs) != _template_of(ours):
             yield _differs(save, files_from, node, "chat template")
         eos = [checkpoint.config.get("eos_token_id") for checkpoint in (ours, theirs)]
-        if eos[0] != eos[1]:
+        if eos[0] != eos[1] and ours.config and theirs.config:
             yield _differs(save, files_from, node, f"eos_token_id ({eos[0]} and {eos[1]})")
 
 

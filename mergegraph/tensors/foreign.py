@@ -6,6 +6,7 @@ Recognises by names, first bytes and configuration; converts nothing.
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, cast
 
 from mergegraph.errors import Problem
 from mergegraph.tensors.sources.door import opened, read_range
+from mergegraph.tensors.sources.hub_names import looks_like_id
 from mergegraph.tensors.sources.location import is_remote
 from mergegraph.tensors.sources.place import Place, RemotePath
 
@@ -20,6 +22,7 @@ PICKLED_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _TRAINING_STATE = ("optimizer", "scheduler", "training_args", "rng_state", "scaler", "random_states")
 
 _MOST_CONFIG_BYTES = 1_000_000
+ONLY_ADDED = "an adapter holds only what was trained on top of its base"
 _SCALES = ("_scale", "_scale_inv")
 _PICKLE = "it is a pickled file, saved by torch"
 _CONVERT = "mergegraph convert"
@@ -106,13 +109,31 @@ def gguf(path: str) -> Problem:
 
 def adapter(folder: Place) -> Problem:
     """`folder` holds what was trained on top of a model, without the model."""
-    base = _base_of(folder)
+    named, base = _base_of(folder), adapter_base(folder)
     return Problem(
-        f"{folder} is a LoRA adapter, not a model" + (f"; its base is {base}." if base else "."),
-        why="an adapter holds only what was trained on top of its base",
-        fix=f"write {base or 'BASE'}+{folder} for the base with it, or {{op: lora, adapter: {folder}, base: NODE}} for "
-        "what it adds",
+        f"{folder} is a LoRA adapter, not a model" + (f"; its base is {named}." if named else "."),
+        why=ONLY_ADDED,
+        fix=f"write {base}+{folder} for the base with it, or {{op: lora, adapter: {folder}, base: NODE}} for what it "
+        "adds",
     )
+
+
+def adapter_base(folder: Place) -> str:
+    """The base that an adapter names, where it can be reached: what it was called when it was trained may be a path
+    from another folder. BASE where it is nowhere."""
+    named = _base_of(folder)
+    beside = () if isinstance(folder, RemotePath) else (Path.cwd(), *folder.absolute().parents)
+    there = next((place / named for place in beside if named and _is_folder(place / named)), None)
+    if there is not None:
+        return os.path.normpath(there)
+    return named if looks_like_id(named) else "BASE"
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def quantised(config: Mapping[str, Any], tensor_names: Iterable[str]) -> Problem | None:

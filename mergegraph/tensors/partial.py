@@ -104,18 +104,23 @@ def refuse_existing(final: Path, overwrite: bool) -> None:
         raise OutputError(Problem(f"{final} cannot be an output folder.", fix="write to a folder below it"))
     if not os.path.lexists(final):
         return
+    kept = why_kept(final)
+    if overwrite and kept:
+        fix = "choose another path, or remove it yourself"
+        raise OutputError(Problem(f"{final} will not be overwritten.", why=kept, fix=fix))
     if not overwrite:
-        why = "an output is never replaced unasked"
-        raise OutputError(Problem(f"{final} already exists.", why=why, fix="--overwrite, or another path"))
-    if final.is_mount() or Path.cwd().is_relative_to(os.path.realpath(final)) or not _is_model_or_empty(final):
-        raise OutputError(
-            Problem(
-                f"{final} will not be overwritten.",
-                why="it is a mount point, holds the current folder, other folders, recipes or pickled weights, or no "
-                ".safetensors file",
-                fix="choose another path, or remove it yourself",
-            )
-        )
+        why = "an output is never replaced unasked" + (f"; --overwrite does not replace it: {kept}" if kept else "")
+        fix = "choose another path, or remove it yourself" if kept else "--overwrite, or another path"
+        raise OutputError(Problem(f"{final} already exists.", why=why, fix=fix))
+
+
+def why_kept(path: Path) -> str:
+    """Why --overwrite does not replace what stands at `path`; empty where it does."""
+    if path.is_mount():
+        return "it is a mount point"
+    if Path.cwd().is_relative_to(os.path.realpath(path)):
+        return "it holds the current folder"
+    return _why_no_model(path)
 
 
 def write_failure(error: OSError, doing: str, partial: Path, layout: Layout, kept: int) -> MergegraphError:
@@ -210,7 +215,7 @@ def _refuse_foreign(partial: Path, result_id: str, overwrite: bool) -> None:
                 fix=f"mergegraph finalize RECIPE, or begin again: rm -r {partial}",
             )
         )
-    if not (overwrite and _is_model_or_empty(partial)):
+    if not overwrite or _why_no_model(partial):
         refuse_others(partial, names)
 
 
@@ -234,19 +239,22 @@ def _is_partial_output(partial: Path, names: set[str]) -> bool:
     return LOCK in names and all(".safetensors" in name or name.endswith(".tmp") for name in others)
 
 
-def _is_model_or_empty(path: Path) -> bool:
-    """What --overwrite may replace: a model is a flat folder, so whoever keeps folders there keeps other things; and a
-    recipe, or the weights that were converted, may be all that there is of them."""
+def _why_no_model(path: Path) -> str:
+    """A model is a flat folder, so whoever keeps folders there keeps other things; and a recipe, or the weights that
+    were converted, may be all that there is of them. Empty for a model, an output or an empty folder."""
     if not path.is_dir():
-        return path.suffix == ".safetensors"
-    entries = list(path.iterdir())
-    if any((entry.is_dir() and not entry.is_symlink()) or _is_a_source(entry.name) for entry in entries):
-        return False
-    return not entries or any(entry.name == PROVENANCE or ".safetensors" in entry.name for entry in entries)
-
-
-def _is_a_source(name: str) -> bool:
-    return name.endswith((".yaml", ".yml")) or is_pickled_weights(name)
+        return "" if path.suffix == ".safetensors" else "it is no .safetensors file"
+    entries = sorted(path.iterdir())
+    for entry in entries:
+        if entry.is_dir() and not entry.is_symlink():
+            return f"it holds the folder {entry.name}"
+        if entry.name.endswith((".yaml", ".yml")):
+            return f"it holds {entry.name}, which may be a recipe"
+        if is_pickled_weights(entry.name):
+            return f"it holds {entry.name}, which may be pickled weights"
+    if not entries or any(entry.name == PROVENANCE or ".safetensors" in entry.name for entry in entries):
+        return ""
+    return "it holds no .safetensors file"
 
 
 def _begin(partial: Path, layout: Layout, sync: bool) -> None:

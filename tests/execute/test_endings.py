@@ -137,6 +137,30 @@ def test_what_else_stands_at_the_path_is_said(folder: Path, change: Callable[[Pa
     assert re.search(told, refused.value.problems[0].why)
 
 
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        (a_file, "it is no .safetensors file"),
+        (lambda folder: (folder / "out" / "notes").mkdir(), "it holds the folder notes"),
+        (lambda folder: (folder / "out" / "own.yaml").touch(), "it holds own.yaml, which may be a recipe"),
+    ],
+)
+def test_overwrite_is_offered_only_where_it_replaces_what_stands(
+    folder: Path, change: Callable[[Path], None], kept: str
+) -> None:
+    merged(planned(folder, NODES))
+    change(folder)
+    other = planned(folder, NODES.replace("0.5*a", "0.25*a").replace("0.5*b", "0.75*b"))
+    with pytest.raises(OutputError, match="The output exists") as refused:
+        merged(other)
+    (problem,) = refused.value.problems
+    assert problem.why.endswith(f"; --overwrite does not replace it: {kept}")
+    assert problem.fix == "another path with -o, or remove it yourself"
+    with pytest.raises(OutputError, match="will not be overwritten") as refused:
+        merged(other, overwrite=True)
+    assert refused.value.problems[0].why == kept
+
+
 def test_another_recipe_is_said_before_what_follows_from_it(folder: Path) -> None:
     merged(planned(folder, NODES))
     touched(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.mistakes.mistake import Mended, Mistake, command, corrected, options
-from tests.mistakes.spoiling import file, no_terminal
+from tests.mistakes.spoiling import file, lora, no_terminal
 
 _SEARCH = """\
 mergegraph: 1
@@ -100,6 +100,13 @@ COMMAND_LINE = [
     Mistake("a setting without a value", '"boost.by" does not say', "check blend.yaml --set boost.by"),
     Mistake("an option without its value", "--set needs a value", "check blend.yaml --set"),
     Mistake("`verify` of a folder that is no output", "not an output", "verify base"),
+    Mistake(
+        "`info` of an adapter",
+        "is a LoRA adapter",
+        "info code",
+        spoil=lora,
+        mended=command("run -e a -m a=./base+./code -o out/with-adapter"),
+    ),
     Mistake("`watch` with no run", "No run", "watch out"),
     Mistake("`tui` without a terminal", "needs a terminal", "tui blend.yaml", during=no_terminal),
     Mistake(

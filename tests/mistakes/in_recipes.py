@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mistakes.mistake import Mistake, corrected
+from tests.mistakes.spoiling import file, no_config
 
 _SCALE, _SUM = "{op: scale, input: d_code, by: 0.5}", "{op: sum, inputs: [base, boost]}"
 
@@ -114,6 +115,20 @@ RECIPE = [
 ]
 
 DONE_ALL_THE_SAME = [
+    Mistake(
+        "a base without its config.json",
+        '"base" has no config.json, so the output has none.',
+        spoil=no_config,
+        exit_code=0,
+        mended=corrected("path: out}", "path: out, files_from: code}", "files_from: code"),
+    ),
+    Mistake(
+        "a base without a tokenizer",
+        '"base" has no tokenizer, so the output has none.',
+        spoil=file("code/tokenizer.json", "{}"),
+        exit_code=0,
+        mended=corrected("path: out}", "path: out, tokenizer_from: code}", "tokenizer_from: code"),
+    ),
     Mistake(
         "a base and its fine-tune swapped, which `plan` shows",
         "base + 0.5 (base - code)",

@@ -31,6 +31,10 @@ def replaced(held: dict[str, tuple[list[int], list[float]]], **config: object) -
     return lambda folder: replace_code(folder, held, **config)
 
 
+def no_config(folder: Path) -> None:
+    (folder / "base" / "config.json").unlink()
+
+
 def deeper() -> dict[str, tuple[list[int], list[float]]]:
     return {**tensors(shift=0.25), "model.layers.2.mlp.up_proj.weight": ([8, 8], [0.5] * 64)}
 

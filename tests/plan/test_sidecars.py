@@ -195,6 +195,41 @@ def test_different_ends_of_text_are_told_with_their_numbers(tmp_path: Path) -> N
     assert saved(other).config["eos_token_id"] == [2, 7]
 
 
+WORDS = {"tokenizer.json": "{}"}
+LACKING: list[tuple[str, dict[str, str], dict[str, str], str, str, str]] = [
+    ("no tokenizer, and another has one", {}, WORDS, "", "tokenizer", "tokenizer_from: b"),
+    ("words of an older kind", {}, {"merges.txt": "", "vocab.json": ""}, "", "tokenizer", "tokenizer_from: b"),
+    ("both have one", WORDS, WORDS, "", "", ""),
+    ("none has one", {}, {}, "", "", ""),
+    ("only settings beside the words", {}, {"tokenizer_config.json": "{}"}, "", "", ""),
+    ("what was told to type", {}, WORDS, ", tokenizer_from: b", "", ""),
+    ("all files of the one that has one", {}, WORDS, ", files_from: b", "", ""),
+]
+
+
+@pytest.mark.parametrize(("why", "ours", "theirs", "options", "what", "fix"), LACKING, ids=[row[0] for row in LACKING])
+def test_an_output_without_a_tokenizer_is_told(
+    why: str, ours: dict[str, str], theirs: dict[str, str], options: str, what: str, fix: str, tmp_path: Path
+) -> None:
+    model(tmp_path / "a", 0, ours)
+    model(tmp_path / "b", 1, theirs)
+    facts = [(each.fact, each.fix) for each in planned(tmp_path, SOUP % options).warnings]
+    assert facts == ([(f'"a" has no {what}, so the output has none.', f"add `{fix}`")] if what else []), why
+
+
+def test_an_output_without_a_config_is_told_and_no_token_id_is_compared(tmp_path: Path) -> None:
+    model(tmp_path / "a", 0)
+    (tmp_path / "a" / "config.json").unlink()
+    model(tmp_path / "b", 1, eos_token_id=7)
+    plan = planned(tmp_path, SOUP % "")
+    (warning,) = plan.warnings
+    assert warning.fact == '"a" has no config.json, so the output has none.'
+    assert (warning.node, warning.why, warning.fix) == ("out", '"b" has one', "add `files_from: b`")
+    mended = planned(tmp_path, SOUP % ", files_from: b")
+    assert mended.warnings == ()
+    assert saved(mended).config["eos_token_id"] == 7
+
+
 CARDS = [
     ("the same in all", ("license: mit", "license: mit"), "mit", False),
     ("none in all", ("tags: [x]", None), "", False),

@@ -447,9 +447,36 @@ def test_a_file_with_the_name_of_one_of_ours_makes_no_partial_output(path: Path,
 def test_a_folder_that_holds_a_source_is_not_overwritten(path: Path, layout: Layout, name: str) -> None:
     some_model(path)
     (path / name).write_text("only copy")
-    with pytest.raises(OutputError, match="will not be overwritten"):
+    with pytest.raises(OutputError, match=f"will not be overwritten.\\n  why     it holds {name}"):
         open_folder(path, layout, overwrite=True)
     assert (path / name).read_text() == "only copy"
+
+
+def in_model(name: str) -> Callable[[Path], None]:
+    return lambda place: (some_model(place) / name).write_text("only copy") and None
+
+
+KEPT: list[tuple[str, Callable[[Path], object]]] = [
+    ("it is no .safetensors file", lambda place: place.write_bytes(b"only copy")),
+    ("it holds no .safetensors file", lambda place: (place.mkdir(), (place / "notes.txt").touch())),
+    ("it holds the folder inner", lambda place: (some_model(place) / "inner").mkdir()),
+    ("it holds recipe.yml, which may be a recipe", in_model("recipe.yml")),
+    ("it holds old.pt, which may be pickled weights", in_model("old.pt")),
+]
+
+
+@pytest.mark.parametrize(("why", "make"), KEPT, ids=[row[0] for row in KEPT])
+def test_overwrite_is_not_offered_where_it_is_then_refused(
+    path: Path, layout: Layout, why: str, make: Callable[[Path], object]
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    make(path)
+    for overwrite in (False, True):
+        with pytest.raises(OutputError) as refused:
+            open_folder(path, layout, overwrite=overwrite)
+        (problem,) = refused.value.problems
+        assert problem.why.endswith(why)
+        assert problem.fix == "choose another path, or remove it yourself"
 
 
 # Killed
