@@ -59,6 +59,14 @@ CALLED_ELSEWHERE: Mapping[str, str] = {
 """Names that papers, other tools and habit give to an operation, and what to write for it."""
 
 
+def instead_of_function(name: str) -> str:
+    """What to write for `name(a, b)` in an expression, where `name` is an op or is called so elsewhere. Else ""."""
+    if name in methods():
+        return f"make a node of it, in a recipe: {methods()[name].example}"
+    called = CALLED_ELSEWHERE.get(name.lower(), "")
+    return "an average is 0.5*a + 0.5*b" if called == _MEAN else called
+
+
 def decimal_comma(around: Mapping[str, Value], key: str) -> str:
     """Of `by: 0,5` YAML makes two keys, `by: 0` and `5`: the number that was meant. "" where it was not so."""
     keys = list(around)

@@ -87,6 +87,18 @@ COMMAND_LINE = [
         mended=Mended("-m code=", typed=f'run -e "0.5*base + 0.5*code" {_EXPRESSION}'),
     ),
     Mistake(
+        "a function in an expression",
+        '"mean" is no function',
+        f'run -e "mean(base, code)" {_EXPRESSION}',
+        mended=Mended("0.5*a + 0.5*b", typed=f'run -e "0.5*base + 0.5*code" {_EXPRESSION}'),
+    ),
+    Mistake(
+        "a product without its sign",
+        '"base" at column 4 does not fit',
+        f'run -e "0.5base + 0.5*code" {_EXPRESSION}',
+        mended=Mended("0.5*base", typed=f'run -e "0.5*base + 0.5*code" {_EXPRESSION}'),
+    ),
+    Mistake(
         "a cluster's price without a cluster",
         "--price means nothing",
         "plan blend.yaml --price 3",
