@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,25 @@ def test_parts_and_their_end(place: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["verify", "out", "-q"]) == 0
     assert main(["finalize", "m.yaml"]) == 0
     assert "nothing to do" in capsys.readouterr().out
+
+
+def test_what_is_told_to_type_has_the_options_that_make_the_same_output(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = (place / "m.yaml").read_text()
+    (place / "m.yaml").write_text(recipe.replace("m: 0.5*base + 0.5*code", "m: {op: soup, inputs: [base, code]}"))
+    same = ["m.yaml", "-o", "other place", "--set", "out.max_shard_size=3KB", "--allow-unrelated"]
+    assert main(["run", *same, "--shards", "1/2"]) == 0
+    end = next(line for line in capsys.readouterr().out.splitlines() if "mergegraph finalize" in line)
+    typed = shlex.split(end.partition("mergegraph ")[2])
+    assert typed == ["finalize", *same]
+    assert main(typed) == 2
+    told = next(line for line in capsys.readouterr().err.splitlines() if "--shards 2/2" in line)
+    missing = shlex.split(told.partition("mergegraph ")[2])
+    assert missing == ["run", *same, "--shards", "2/2"]
+    assert main(missing) == 0
+    assert main(typed) == 0
+    assert main(["verify", "other place", "-q"]) == 0
 
 
 WRONG = [
