@@ -99,6 +99,17 @@ COMMAND_LINE = [
         mended=Mended("0.5*base", typed=f'run -e "0.5*base + 0.5*code" {_EXPRESSION}'),
     ),
     Mistake(
+        "an output on the Hub",
+        "'hf://org/new' cannot be an output path",
+        "run blend.yaml -o hf://org/new",
+        mended=Mended("-o out/new, then mergegraph push out/new org/new", typed="run blend.yaml -o out/new"),
+    ),
+    Mistake(
+        "`try` of a model of the Hub",
+        "org/name is no folder of this machine",
+        "try org/name",
+    ),
+    Mistake(
         "a cluster's price without a cluster",
         "--price means nothing",
         "plan blend.yaml --price 3",
