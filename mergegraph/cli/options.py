@@ -166,6 +166,7 @@ def refuse_together(
     gpus: float,
     device: str,
     reads_back: bool,
+    device_budget: str | None,
 ) -> None:
     """RecipeError for every option that would be ignored beside another: nothing is."""
     ray = executor == "ray"
@@ -194,6 +195,7 @@ def refuse_together(
             "--executor threads",
             "leave it out: nothing is read back without --verify-output",
         ),
+        (device_budget and not device.startswith("cuda"), "--device-budget", f"--device {device}", "--device cuda"),
         (gpus and not ray, "--gpus", "--executor threads", "--executor ray, or --device cuda:all on this machine"),
     )
     problems = [

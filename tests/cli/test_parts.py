@@ -76,6 +76,7 @@ WRONG = [
     (("--gpus", "1"), "--gpus means nothing", "there is no cluster"),
     (("--executor", "ray", "--gpus", "1"), "--gpus means nothing", "the processor would compute"),
     (("--executor", "ray", "--device", "cuda:1"), "--device cuda:1 means nothing", "each worker has its own"),
+    (("--device-budget", "1GiB"), "--device-budget means nothing", "the processor computes"),
     (("--no-read-back",), "--no-read-back means nothing", "nothing is read back"),
     (("--shards", "1/2", "--no-read-back"), "--no-read-back means nothing", "finalize does that"),
     (("--executor", "dask"), 'no "dask"', "no such executor"),

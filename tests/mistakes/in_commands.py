@@ -81,6 +81,40 @@ COMMAND_LINE = [
         mended=corrected("path: out}", 'path: "out/{boost.by}"}', 'path: "out/{boost.by}"'),
     ),
     Mistake(
+        "a sweep with one path in `-o`",
+        "-o gives one path",
+        "run blend.yaml --sweep boost.by=0.1:0.3:0.1 -o out2",
+        mended=Mended(
+            "--set 'out.path=out2/{boost.by}'",
+            typed="run blend.yaml --sweep boost.by=0.1:0.3:0.1 --set 'out.path=out2/{boost.by}'",
+        ),
+    ),
+    Mistake(
+        "a sweep without a step",
+        "has no step",
+        "check blend.yaml --sweep boost.by=0.1:0.3 --set 'out.path=out/{boost.by}'",
+        mended=Mended(
+            "--sweep boost.by=0.1:0.3:0.1",
+            typed="check blend.yaml --sweep boost.by=0.1:0.3:0.1 --set 'out.path=out/{boost.by}'",
+        ),
+    ),
+    Mistake(
+        "a size of boxes where none are drawn",
+        "--size means nothing beside --rail",
+        "graph blend.yaml --rail --size box",
+        mended=Mended("leave one of them out", typed="graph blend.yaml --rail"),
+    ),
+    Mistake(
+        "a budget of a device that does not compute",
+        "--device-budget means nothing beside --device auto",
+        "run blend.yaml --device-budget 1GiB",
+    ),
+    Mistake(
+        "the completion of a shell that is named",
+        "--show-completion takes no shell",
+        "--show-completion zsh",
+    ),
+    Mistake(
         "an expression with a name that no model has",
         '"code"',
         'run -e "0.5*base + 0.5*code" -m base=base -o out',

@@ -108,7 +108,7 @@ def run(
         refuse_together(
             shards=shards, executor=executor, stats=stats, sync=not no_sync,
             verify_output=verify_output, expression=expression, address=address, gpus=gpus, device=device,
-            reads_back=not no_read_back,
+            reads_back=not no_read_back, device_budget=device_budget,
         )  # fmt: skip
         share = share_of(shards) if shards is not None else None
         limits = budget_bytes(budget), budget_bytes(device_budget, "--device-budget")
@@ -162,7 +162,7 @@ def finalize(
 ) -> None:
     """Put together what `run --shards` made on one machine or many: check every shard, and publish the outputs."""
     with reporting(as_json=as_json), accessing(local=local):
-        source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
+        source = recipe_from_file(recipe, sets or (), sweeps or (), output=output, fix_known_faults=fix_known_faults)
         from mergegraph.cli.parts import parts_to_make
         from mergegraph.cli.sharding import Finishing, put_together
         from mergegraph.execute.adopting import kind_of_attempts
