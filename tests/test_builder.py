@@ -118,7 +118,7 @@ def test_the_text_of_a_merge_loads_to_the_same_recipe() -> None:
         (lambda: mg.negate(base), ("negate takes delta", "base")),
         (lambda: mg.delta(base, code - base), ("delta takes weights",)),
         (lambda: mg.soup([base, code - base]), ("takes models, or deltas, not both",)),
-        (lambda: mg.soup([base, code], weights=[1]), ("2 inputs and 1 weights",)),
+        (lambda: mg.soup([base, code], weights=[1]), ("2 inputs and 1 weight.",)),
         (lambda: mg.delta(code, "base"), ("handle", 'base = mg.load("PATH")')),  # type: ignore[arg-type]
         (lambda: mg.save(base, "x", files_from="code"), ("files_from", "handle")),
         (lambda: mg.node("scal", input=base), ("Did you mean scale?",)),

@@ -116,7 +116,7 @@ def _refused(repo_id: str, error: Exception) -> Problem:
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
         return _refused(repo_id, error.__cause__)
     if isinstance(error, OfflineModeIsEnabled):
-        return Problem(fact, why="HF_HUB_OFFLINE forbids to ask the Hub", fix="unset HF_HUB_OFFLINE")
+        return Problem(fact, why="HF_HUB_OFFLINE forbids asking the Hub", fix="unset HF_HUB_OFFLINE")
     if isinstance(error, LocalTokenNotFoundError):
         return Problem(fact, why="no token is set", fix="hf auth login, with a token that may write")
     if isinstance(error, HfHubHTTPError):

@@ -49,16 +49,17 @@ def _swept_to(output: Path, file: Path, sets: Sequence[str], sweeps: Sequence[st
     from mergegraph.recipe.load import load_recipe
     from mergegraph.recipe.saves import saves
 
+    recipe, made = None, 0
     try:
         recipe = load_recipe(file, sets=sets, sweeps=sweeps)
         made = len(list(saves(recipe.nodes.values())))
     except RecipeError:
-        made = 0
+        pass  # for want of a path of each, or for something else, which is told below
     if made != 1 and (instead := _path_of_each(output, file, sets, sweeps)):
         fact = "-o gives one path, and the sweep makes several outputs."
         fix = f"in place of -o: --set {shlex.quote(instead)}"
         raise RecipeError(Problem(fact, Location(f"-o {output}"), fix=fix))
-    return load_recipe(file, sets=sets, sweeps=sweeps)
+    return recipe or load_recipe(file, sets=sets, sweeps=sweeps)
 
 
 def _path_of_each(output: Path, file: Path, sets: Sequence[str], sweeps: Sequence[str]) -> str:

@@ -154,6 +154,7 @@ COMMAND_LINE = [
         "is overruled",
         "check blend.yaml --set boost.by=0.4 --sweep boost.by=0.1:0.3:0.1",
     ),
+    Mistake("no model to try", "mergegraph try needs MODEL", "try"),
     Mistake("a setting without a value", '"boost.by" does not say', "check blend.yaml --set boost.by"),
     Mistake("an option without its value", "--set needs a value", "check blend.yaml --set"),
     Mistake("`verify` of a folder that is no output", "not an output", "verify base"),

@@ -206,6 +206,8 @@ WRONG: list[tuple[tuple[str, ...], str, tuple[str, ...], str]] = [
         ("makes 2 results", "./out/x/", "only one place", 'path: "./out/x/{boost.by}"'),
         "a path without a placeholder",
     ),
+    ((), TEXT.replace("{boost.by}", "{bost.by}"), ("names no field", "Did you mean {boost.by}?"), "a misspelt place"),
+    ((), TEXT.replace("{boost.by}", "{x.y}"), ("names no field", "write {NODE.FIELD}; nodes: "), "no place"),
     (("boost.by=1,2",), TEXT.replace(', path: "out/{boost.by}"', ""), ("no path",), "no path at all"),
     (
         ("boost.by=1,2", "other.by=3,4,5"),

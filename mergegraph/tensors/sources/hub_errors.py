@@ -116,7 +116,7 @@ def offline(name: HubName) -> Problem:
     """Nothing may be asked, and the cache does not have it."""
     revision = "" if name.revision == "main" else f" --revision {name.revision}"
     return Problem(
-        f"{name.repo}@{name.revision[:12]} is not in the Hub's cache, and HF_HUB_OFFLINE forbids to ask the Hub.",
+        f"{name.repo}@{name.revision[:12]} is not in the Hub's cache, and HF_HUB_OFFLINE forbids asking the Hub.",
         fix=f"unset HF_HUB_OFFLINE, or download it where there is a network: hf download {name.repo}{revision}",
     )
 
