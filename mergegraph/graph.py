@@ -269,7 +269,9 @@ def _needed(building: _Building) -> Graph:
             at=node.at,
             node=name,
             severity="warning",
-            fix="remove it, or name it in another node's inputs",
+            fix=f"leave {node.at} out"
+            if node.at.file.startswith("-m ")
+            else "remove it, or name it in another node's inputs",
         )
         for name, node in building.recipe.nodes.items()
         if name not in reached and name not in building.stands_for and not _skipped(node) and not node.within

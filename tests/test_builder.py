@@ -118,7 +118,7 @@ def test_the_text_of_a_merge_loads_to_the_same_recipe() -> None:
         (lambda: mg.negate(base), ("negate takes delta", "base")),
         (lambda: mg.delta(base, code - base), ("delta takes weights",)),
         (lambda: mg.soup([base, code - base]), ("takes models, or deltas, not both",)),
-        (lambda: mg.soup([base, code], weights=[1]), ("2 inputs and 1 weights",)),
+        (lambda: mg.soup([base, code], weights=[1]), ("2 inputs and 1 weight.",)),
         (lambda: mg.save(base, "x").plan(budget="2 gigs"), ('"2 gigs" is not a size', 'budget="2GiB"')),
         (lambda: mg.save(base, "x").run(threads=0), ("There cannot be 0 threads", "threads=1")),
         (lambda: mg.delta(code, "base"), ("handle", 'base = mg.load("PATH")')),  # type: ignore[arg-type]

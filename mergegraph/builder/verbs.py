@@ -13,6 +13,7 @@ from mergegraph.builder.merge import Merge
 from mergegraph.errors import InputError
 from mergegraph.methods.load import Load
 from mergegraph.tensors.checkpoint import open_checkpoint
+from mergegraph.units import format_count
 
 Schedule: TypeAlias = "float | Sequence[float] | Sequence[Mapping[str, object]]"
 
@@ -53,7 +54,8 @@ def soup(
     inputs = list(inputs)
     if weights is not None and len(weights) != len(inputs):
         raise refused(
-            f"The soup has {len(inputs)} inputs and {len(weights)} weights.", "give one weight for each input, or none"
+            f"The soup has {format_count(len(inputs), 'input')} and {format_count(len(weights), 'weight')}.",
+            "give one weight for each input, or none",
         )
     pieces: list[object] = list(inputs)
     if weights is not None:

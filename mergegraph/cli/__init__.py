@@ -54,6 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from mergegraph.cli.app import app
     from mergegraph.cli.reporting import usage_error
 
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    if typed[:1] in (["--show-completion"], ["--install-completion"]) and len(typed) > 1:
+        terminal.note(f"{typed[0]} takes no shell.\n  why     it is for the one that asks\n  fix     {typed[0]}")
+        return 2
     try:
         code: object = app(args=arguments, prog_name="mergegraph", standalone_mode=False)
     except SystemExit as end:

@@ -11,8 +11,10 @@ from mergegraph.plan.share import Share
 
 @dataclass(frozen=True)
 class Making:
-    """How `run` was asked to make a plan. `threads` 0: as many as suit the executor; `share`: the part to make."""
+    """How `run` was asked to make a plan. `typed`: its recipe and what changes it;
+    `threads` 0: as many as suit the executor; `share`: the part to make."""
 
+    typed: str
     executor: str
     share: Share | None
     address: str | None
@@ -77,6 +79,7 @@ def _one_part(plan: Plan, making: Making, share: Share) -> None:
     if remaining is None:
         return
     sharing = Sharing(
+        making.typed,
         share,
         making.device,
         making.device_budget_bytes,

@@ -18,7 +18,7 @@ def show_ops() -> None:
     spaces = {name: f"{inputs_text(cls)} -> {result_text(cls)}" for name, cls in methods().items()}
     names, middle = max(map(len, spaces)), max(map(len, spaces.values()))
     for name, cls in methods().items():
-        say_styled(f"{heading(f'{name:<{names}}')}  {spaces[name]:<{middle}}  {_documentation(cls).split(chr(10))[0]}")
+        say_styled(f"{heading(f'{name:<{names}}')}  {spaces[name]:<{middle}}  {_summary(cls)}")
     say()
     say("mergegraph ops NAME describes one in full.")
 
@@ -43,6 +43,11 @@ def show_markdown() -> None:
     from mergegraph.cli.handbook import methods_page
 
     say_text(methods_page().rstrip())
+
+
+def _summary(cls: type[Method]) -> str:
+    """The first paragraph of the docstring, whole, on one line."""
+    return " ".join(_documentation(cls).partition("\n\n")[0].split())
 
 
 def _documentation(cls: type[Method]) -> str:

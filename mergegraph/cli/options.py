@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -11,6 +13,7 @@ import typer
 from mergegraph.cli.shell import among, recipes
 from mergegraph.errors import Location, Problem, RecipeError
 from mergegraph.plan.share import Share
+from mergegraph.tensors.sources.location import restored
 from mergegraph.units import parse_bytes
 
 DIRECTIONS, SIZES = ("down", "right"), ("pill", "box", "card")
@@ -76,6 +79,8 @@ Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print err
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on stdout, one object a line.")]
 
 
+DEFAULT_HEADER_MB = 25
+
 _LEAST_BYTES, _MOST_GIB = 1 << 16, 64
 """A number without a unit that is smaller is none of bytes: up to 64 it is one of GiB, in somebody's mind."""
 
@@ -131,6 +136,24 @@ def share_of(text: str) -> Share:
     return Share(number, count)
 
 
+def typed_again(
+    recipe: Path | None,
+    output: Path | None,
+    sets: list[str] | None,
+    sweeps: list[str] | None,
+    switches: Mapping[str, bool],
+    max_header_mb: int,
+) -> str:
+    """The recipe and the options that `run` and `finalize` must have alike, as one types them for the other."""
+    words = [str(recipe)]
+    words += ["-o", restored(str(output))] if output is not None else []
+    words += [word for text in sets or () for word in ("--set", text)]
+    words += [word for text in sweeps or () for word in ("--sweep", text)]
+    words += [option for option, is_on in switches.items() if is_on]
+    words += ["--max-header-mb", str(max_header_mb)] if max_header_mb != DEFAULT_HEADER_MB else []
+    return shlex.join(words)
+
+
 def refuse_together(
     *,
     shards: str | None,
@@ -143,6 +166,7 @@ def refuse_together(
     gpus: float,
     device: str,
     reads_back: bool,
+    device_budget: str | None,
 ) -> None:
     """RecipeError for every option that would be ignored beside another: nothing is."""
     ray = executor == "ray"
@@ -171,6 +195,7 @@ def refuse_together(
             "--executor threads",
             "leave it out: nothing is read back without --verify-output",
         ),
+        (device_budget and not device.startswith("cuda"), "--device-budget", f"--device {device}", "--device cuda"),
         (gpus and not ray, "--gpus", "--executor threads", "--executor ray, or --device cuda:all on this machine"),
     )
     problems = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -26,8 +25,9 @@ from mergegraph.units import format_count
 
 @dataclass(frozen=True)
 class Sharing:
-    """How a part is made."""
+    """How a part is made. `typed`: the recipe and the options that `finalize` must have too."""
 
+    typed: str
     share: Share
     device: str
     device_budget_bytes: int | None
@@ -38,13 +38,14 @@ class Sharing:
 
 @dataclass(frozen=True)
 class Finishing:
-    """How parts are put together."""
+    """How parts are put together. `typed`: the recipe and the options that the parts must have too."""
 
     overwrite: bool
     allow_non_finite: bool
     reads_back: bool
     verify_output: bool
     strict_integers: bool
+    typed: str = ""
 
 
 def make_share(plan: Plan, sharing: Sharing, *, as_json: bool, quiet: bool) -> None:
@@ -69,7 +70,7 @@ def make_share(plan: Plan, sharing: Sharing, *, as_json: bool, quiet: bool) -> N
     if as_json:
         say_json(_report_json(plan, report))
     elif not quiet:
-        say(*_summary(part.plan, sharing.share, report, plan.outputs[0].at.file))
+        say(*_summary(part.plan, sharing, report))
 
 
 def put_together(plan: Plan, finishing: Finishing, *, as_json: bool, quiet: bool) -> None:
@@ -83,6 +84,7 @@ def put_together(plan: Plan, finishing: Finishing, *, as_json: bool, quiet: bool
         overwrite=finishing.overwrite,
         allow_non_finite=finishing.allow_non_finite,
         reads_back=finishing.reads_back,
+        typed=finishing.typed,
     )
     show_warnings(warnings)
     execute_plan(
@@ -118,13 +120,13 @@ def _report_json(plan: Plan, report: PartReport) -> dict[str, object]:
     }
 
 
-def _summary(part: Plan, share: Share, report: PartReport, recipe: str) -> Iterator[str]:
+def _summary(part: Plan, sharing: Sharing, report: PartReport) -> Iterator[str]:
     """Which files were made, how long it took, and what comes next."""
     made = sum([len(files) for files in report.made.values()])
     already = sum([len(files) for files in report.already.values()])
     found = f"; {format_count(already, 'shard')} were complete before" if already else ""
-    yield f"part {share}: {format_count(made, 'shard')}, {format_count(report.tensors, 'tensor')}{found}"
+    yield f"part {sharing.share}: {format_count(made, 'shard')}, {format_count(report.tensors, 'tensor')}{found}"
     for output in part.outputs:
         yield f"  {output.node} -> {output.path}.partial/attempts"
     yield from cost_lines(report)
-    yield f"  when every part is done: mergegraph finalize {shlex.quote(recipe)}"
+    yield f"  when every part is done: mergegraph finalize {sharing.typed}"

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 def recipe_from_file(
-    path: Path, sets: Sequence[str] = (), sweeps: Sequence[str] = (), *, fix_known_faults: bool = False
+    path: Path,
+    sets: Sequence[str] = (),
+    sweeps: Sequence[str] = (),
+    *,
+    output: Path | None = None,
+    fix_known_faults: bool = False,
 ) -> Recipe:
     """The recipe at `path`, or the one that the mergekit configuration there means.
 
@@ -33,7 +38,48 @@ def recipe_from_file(
         raise RecipeError(Problem(fact, fix="leave --fix-known-faults out"))
     from mergegraph.recipe.load import load_recipe
 
+    if output is not None and sweeps:
+        return _swept_to(output, path, sets, sweeps)
     return load_recipe(path, sets=sets, sweeps=sweeps)
+
+
+def _swept_to(output: Path, file: Path, sets: Sequence[str], sweeps: Sequence[str]) -> Recipe:
+    """A recipe whose one save goes to `output`. RecipeError where the sweep makes several, with the setting of a path
+    that has a place for each."""
+    from mergegraph.recipe.load import load_recipe
+    from mergegraph.recipe.saves import saves
+
+    recipe, made = None, 0
+    try:
+        recipe = load_recipe(file, sets=sets, sweeps=sweeps)
+        made = len(list(saves(recipe.nodes.values())))
+    except RecipeError:
+        pass  # for want of a path of each, or for something else, which is told below
+    if made != 1 and (instead := _path_of_each(output, file, sets, sweeps)):
+        fact = "-o gives one path, and the sweep makes several outputs."
+        fix = f"in place of -o: --set {shlex.quote(instead)}"
+        raise RecipeError(Problem(fact, Location(f"-o {output}"), fix=fix))
+    return recipe or load_recipe(file, sets=sets, sweeps=sweeps)
+
+
+def _path_of_each(output: Path, file: Path, sets: Sequence[str], sweeps: Sequence[str]) -> str:
+    """`out.path=out2/{boost.by}`, where the recipe is a good one with it; else ""."""
+    from mergegraph.recipe.load import load_recipe
+    from mergegraph.recipe.saves import saves
+    from mergegraph.tensors.sources.location import is_remote, restored
+
+    path = restored(str(output))
+    if not is_remote(path) and file.absolute().parent != Path.cwd():
+        path = str(output.absolute())
+    if "{" not in path:
+        path += "/" + "-".join(f"{{{text.partition('=')[0].strip()}}}" for text in sweeps)
+    try:
+        names = [node.name for node, _ in saves(load_recipe(file, sets=sets).nodes.values())]
+        instead = f"{names[0]}.path={path}" if len(names) == 1 else ""
+        load_recipe(file, sets=(*sets, *filter(None, [instead])), sweeps=sweeps)
+    except RecipeError:
+        return ""
+    return instead
 
 
 def chosen_recipe(
@@ -53,7 +99,7 @@ def chosen_recipe(
     if recipe is None:
         fix = 'mergegraph run merge.yaml, or mergegraph run -e "0.5*a + 0.5*b" -m a=DIR -m b=DIR -o out'
         raise RecipeError(Problem("Nothing says what to run.", fix=fix))
-    return recipe_from_file(recipe, sets, sweeps, fix_known_faults=fix_known_faults)
+    return recipe_from_file(recipe, sets, sweeps, output=output, fix_known_faults=fix_known_faults)
 
 
 def _only_expression(recipe: Path | None, sets: Sequence[str], sweeps: Sequence[str]) -> None:

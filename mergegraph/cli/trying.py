@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ import typer
 from mergegraph.cli.options import Json
 from mergegraph.cli.reporting import reporting
 from mergegraph.cli.terminal import heading, say, say_json, say_styled
-from mergegraph.errors import Location, Problem, RecipeError, printable
+from mergegraph.errors import InputError, Location, Problem, RecipeError, printable, raise_errors
 
 if TYPE_CHECKING:
     from mergegraph.cli.completing import Asked, Completion
@@ -49,10 +50,30 @@ def try_models(
         show_completions(models, asked, as_json=as_json)
 
 
+def _require_places_here(models: Sequence[Path]) -> None:
+    """InputError for a model of the Hub, or of another server: transformers reads folders."""
+    from mergegraph.tensors.sources.hub_names import hub_name, looks_like_id
+    from mergegraph.tensors.sources.location import is_remote, name_of, restored, shown
+
+    problems: list[Problem] = []
+    for model in models:
+        reference = restored(str(model))
+        if not is_remote(reference) and (not looks_like_id(reference) or model.parent.is_dir() or model.exists()):
+            continue
+        words = ["mergegraph", "run", "-e", "a", "-m", f"a={reference}", "-o", f"./{name_of(reference)}"]
+        if (name := hub_name(reference)) is not None and not name.inside:
+            revision = [] if name.revision == "main" else ["--revision", name.revision]
+            words = ["hf", "download", name.repo, *revision, "--local-dir", f"./{name_of(name.repo)}"]
+        fact = f"{shown(reference)} is no folder of this machine."
+        problems.append(Problem(fact, why="`try` takes the folders of models", fix=shlex.join(words)))
+    raise_errors(problems, InputError)
+
+
 def show_completions(models: Sequence[Path], asked: Asked, *, as_json: bool = False) -> None:
     """Every model is looked at before the first is loaded. Errors as from the functions of `completing`."""
     from mergegraph.cli.completing import completions, require_language_model, require_transformers
 
+    _require_places_here(models)
     require_transformers()
     for model in models:
         require_language_model(model, device=asked.device)

@@ -111,15 +111,17 @@ def adopt(
     overwrite: bool = False,
     allow_non_finite: bool = False,
     reads_back: bool = True,
+    typed: str = "",
     tick: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Problem, ...]:
     """Give every output that is not complete its files and a journal. OutputError for all shards that are missing, of
     another result, or not as they were written; nothing is renamed then. Returns warnings.
 
-    `reads_back`: compare every checksum with the bytes on disk. `tick`: is told the bytes that were read, of all.
+    `reads_back`: compare every checksum with the bytes on disk. `typed`: the recipe and its options, to be told how
+    to run a part. `tick`: is told the bytes that were read, of all.
     """
     found = standings(plan, kind, overwrite=overwrite)
-    raise_errors(_unready(plan, found), OutputError)
+    raise_errors(_unready(plan, found, typed), OutputError)
     if not allow_non_finite:
         raise_errors([problem for each in found for problem in _not_finite(each)], RunError)
     waiting = [each for each in found if not each.is_done]
@@ -211,11 +213,11 @@ def _put_together(plan: Plan, output: Output, attempts: Mapping[int, Attempt], i
     sync_path(partial)
 
 
-def _unready(plan: Plan, found: Sequence[Standing]) -> list[Problem]:
+def _unready(plan: Plan, found: Sequence[Standing], typed: str) -> list[Problem]:
     """What keeps outputs from being put together; the last says which parts to run."""
     problems = [_missing(each) for each in found if each.missing]
     if problems:
-        problems[-1] = replace(problems[-1], fix=_parts_to_run(plan, found))
+        problems[-1] = replace(problems[-1], fix=_parts_to_run(plan, found, typed))
     return problems
 
 
@@ -231,7 +233,7 @@ def _missing(standing: Standing) -> Problem:
     return Problem(fact, at=output.at, node=output.node, why=why)
 
 
-def _parts_to_run(plan: Plan, found: Sequence[Standing]) -> str:
+def _parts_to_run(plan: Plan, found: Sequence[Standing], typed: str) -> str:
     """The parts that hold the missing shards, counted as the others were."""
     shards = shards_of(plan)
     attempts = [attempt for each in found for made in each.attempts.values() for attempt in made]
@@ -239,7 +241,7 @@ def _parts_to_run(plan: Plan, found: Sequence[Standing]) -> str:
     counts = Counter(int(part.rpartition("/")[2]) for part in told.elements() if part.rpartition("/")[2].isdigit())
     count = counts.most_common(1)[0][0] if counts else len(shards)
     wanted = sorted({shards.index(shard) % count + 1 for shard in missing_shards(found)})
-    recipe = shlex.quote(plan.outputs[0].at.file)
+    recipe = typed or shlex.quote(plan.outputs[0].at.file)
     lines = [f"mergegraph run {recipe} --shards {number}/{count}" for number in wanted[:_SHOWN]]
     more = [f"and {len(wanted) - _SHOWN} more"] if len(wanted) > _SHOWN else []
     return "\n".join(["run these, with the options that the others had:", *lines, *more])

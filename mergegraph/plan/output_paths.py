@@ -17,7 +17,8 @@ from mergegraph.methods.save import Save
 from mergegraph.plan.plan import Output
 from mergegraph.resolve import Resolved, ResolvedNode
 from mergegraph.tensors.partial import is_partial
-from mergegraph.tensors.sources.location import scheme_of
+from mergegraph.tensors.sources.hub_names import hub_name
+from mergegraph.tensors.sources.location import restored, scheme_of
 from mergegraph.tensors.sources.place import Place, RemotePath
 
 _LONGEST_NAME = 240
@@ -62,9 +63,9 @@ def output_paths(
         folder = Path.cwd() if output is not None else node.source.folder
         problem = "it is the folder that you are in" if output == Path() else _unusable(wanted, folder)
         if wanted and problem:
-            found.append(Problem(f"{wanted!r} cannot be an output path: {problem}.",
+            found.append(Problem(f"{restored(wanted)!r} cannot be an output path: {problem}.",
                                  at=node.source.where(("path",)), node=name,
-                                 fix=f"name a folder to make, as in out/{resolved.graph.recipe.name}"))  # fmt: skip
+                                 fix=_instead(wanted, resolved.graph.recipe.name, output is not None)))  # fmt: skip
         elif wanted:
             paths[name] = Path(os.path.normpath(folder / Path(wanted).expanduser()))
         else:
@@ -108,6 +109,16 @@ def require_shared_staging(outputs: Iterable[Output]) -> None:
             fix = f"export {STAGING}=FOLDER, one that every machine sees, the same for `run` and `finalize`"
             fact = f"Several machines cannot make {output.destination} as it is."
             raise RecipeError(Problem(fact, at=output.at, node=output.node, why=why, fix=fix))
+
+
+def _instead(path: str, recipe: str, is_option: bool) -> str:
+    """What to type for a path that can be no output's."""
+    hub = hub_name(restored(path)) if _URL.fullmatch(path) else None
+    if hub is None:
+        return f"name a folder to make, as in out/{recipe}"
+    folder = f"out/{hub.repo.rpartition('/')[2]}"
+    option = f"-o {folder}" if is_option else f"path: {folder}"
+    return f"{option}, then mergegraph push {folder} {hub.repo}"
 
 
 def _unusable(path: str, folder: Path) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from mergegraph.errors import OutputError, Problem, RunError
+from mergegraph.errors import OutputError, Problem, RunError, did_you_mean
 from mergegraph.provenance.record import AnyProvenance, Conversion, Provenance, RunRecord, decode
 from mergegraph.tensors.completed import PROVENANCE, RUN_RECORD
 from mergegraph.tensors.kept import JOURNAL
@@ -98,6 +98,16 @@ def _require_known_format(file: Path, said: Mapping[str, Any]) -> None:
         raise OutputError(Problem(f"{file} is in format {written}; this version reads format {FORMAT}.", fix=fix))
 
 
+def _nearest(path: Path) -> str:
+    """The folder beside the one that is missing which may have been meant; else ""."""
+    try:
+        names = [entry.name for entry in path.parent.iterdir() if entry.is_dir()]
+    except OSError:
+        return ""
+    said = did_you_mean(path.name, names)
+    return f"Did you mean {path.parent / said[13:-1]}?" if said.startswith("Did you mean ") else ""
+
+
 def _not_an_output(path: Path) -> Problem:
     partial = path.with_name(f"{path.name}.partial") if path.name else Path(f"{path.absolute()}.partial")
     # Where nothing but parts were made, there is no journal yet.
@@ -108,7 +118,7 @@ def _not_an_output(path: Path) -> Problem:
     if not path.exists() and partial.is_dir():
         return Problem(f"{path} is not finished.", why=f"what is there lies in {partial}", fix=f"name {partial}")
     if not path.exists():
-        return Problem(f"There is nothing at {path}.", fix="name the folder that a run wrote")
+        return Problem(f"There is nothing at {path}.", fix=_nearest(path) or "name the folder that a run wrote")
     fix = "name the folder that a run wrote"
     if path.is_dir() and next(path.glob("*.safetensors"), None) is not None:
         fix += f"; of any other model: mergegraph info {shlex.quote(str(path))}"

@@ -99,7 +99,12 @@ def _check_is_recipe(document: Document) -> None:
     version = top.get("mergegraph", VERSION)
     if version != VERSION or isinstance(version, bool):
         fact = f"The recipe has format version {shown(version)}; this mergegraph reads version {VERSION}."
-        fix = "write mergegraph: 1, or use a mergegraph that knows the version"
+        is_text = version == str(VERSION)
+        fix = (
+            f"without quotes: mergegraph: {VERSION}"
+            if is_text
+            else "write mergegraph: 1, or use a mergegraph that knows the version"
+        )
         raise RecipeError(Problem(fact, document.where(("mergegraph",)), fix=fix))
 
 

@@ -9,14 +9,15 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
 from mergegraph.errors import Problem, did_you_mean
-from mergegraph.fields import Described
+from mergegraph.fields import Described, Kind
 from mergegraph.methods.base import Path
 from mergegraph.methods.registry import methods
 from mergegraph.recipe.scalars import FLOAT, Value, as_text, plain_decimal
 
+_KINDS = frozenset(get_args(Kind))
 _DECIMAL_COMMA = re.compile(r"([-+]?[0-9]*),([0-9]+)", re.ASCII)
 _PERCENT = re.compile(r"([-+]?[0-9]+(?:[.,][0-9]+)?) ?%", re.ASCII)
 
@@ -59,6 +60,14 @@ CALLED_ELSEWHERE: Mapping[str, str] = {
 """Names that papers, other tools and habit give to an operation, and what to write for it."""
 
 
+def instead_of_function(name: str) -> str:
+    """What to write for `name(a, b)` in an expression, where `name` is an op or is called so elsewhere. Else ""."""
+    if name in methods():
+        return f"make a node of it, in a recipe: {methods()[name].example}"
+    called = CALLED_ELSEWHERE.get(name.lower(), "")
+    return "an average is 0.5*a + 0.5*b" if called == _MEAN else called
+
+
 def decimal_comma(around: Mapping[str, Value], key: str) -> str:
     """Of `by: 0,5` YAML makes two keys, `by: 0` and `5`: the number that was meant. "" where it was not so."""
     keys = list(around)
@@ -82,6 +91,8 @@ def instead(cls: type[Described], path: Path, value: Value, error: Any) -> str:
     kind: str = error["type"]
     field = str(path[-1]) if path and isinstance(path[-1], str) else "value"
     if kind in ("literal_error", "enum"):
+        if str(value).lower() == "gguf":
+            return f"`{field}: weights`, and convert the output with llama.cpp: python convert_hf_to_gguf.py OUTPUT"
         return did_you_mean(str(value), choices(error), "choices")
     if kind == "string_type" and isinstance(value, bool | int | float):
         return f'to mean the text, put it in quotes: `{field}: "{as_text(value)}"`'
@@ -90,6 +101,9 @@ def instead(cls: type[Described], path: Path, value: Value, error: Any) -> str:
     if kind == "float_type" and isinstance(value, dict) and "value" in value:
         rule = ", ".join(f"{key}: {as_text(item)}" for key, item in value.items())
         return f"rules are a list, and the last has no condition: `{field}: [{{{rule}}}, {{value: 1}}]`"
+    if kind == "float_type" and isinstance(value, dict) and value and set(value) <= _KINDS:
+        rules = ", ".join(f"{{kind: {key}, value: {_in_flow(item)}}}" for key, item in value.items())
+        return f"rules are a list, and the last has no condition: `{field}: [{rules}, {{value: 1}}]`"
     if kind in ("float_type", "int_type") and isinstance(value, str):
         return _number(field, value, whole=kind == "int_type")
     if kind == "tuple_type" and isinstance(value, str):
@@ -97,6 +111,11 @@ def instead(cls: type[Described], path: Path, value: Value, error: Any) -> str:
     if kind == "string_type" and isinstance(value, list) and len(value) == 1:
         return f"write `{field}: {as_text(value)}`"
     return described(cls, path)
+
+
+def _in_flow(value: Value) -> str:
+    """A number, or a list of numbers, as it stands inside braces."""
+    return f"[{', '.join(map(as_text, value))}]" if isinstance(value, list) else as_text(value)
 
 
 def choices(error: Any) -> list[str]:

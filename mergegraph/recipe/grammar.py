@@ -17,6 +17,7 @@ from fractions import Fraction
 from typing import NoReturn, TypeAlias
 
 from mergegraph.errors import Problem
+from mergegraph.recipe.correcting import instead_of_function
 
 Factors: TypeAlias = tuple[Fraction, ...]
 """A number as a product: one factor where a float can say it exactly, else as many as it takes."""
@@ -255,7 +256,7 @@ class _Parser:
             self.refuse(token, "a name, a number or a parenthesis belongs here")
         self.advance()
         if self.next.kind in ("number", "name") or self.next.text == "(":
-            self.refuse(self.next, "an operator belongs here: + - *")
+            self.refuse_beside(token)
         return Name(token.text) if token.kind == "name" else self.number(token)
 
     def number(self, token: _Token) -> Number:
@@ -263,6 +264,14 @@ class _Parser:
         if value == float("inf") or (value == 0 and re.search("[1-9]", re.split("[eE]", token.text)[0])):
             raise self.error(token, f"{token.text} is outside the range of a number.", "write it smaller or larger")
         return Number((Fraction(repr(value)),))
+
+    def refuse_beside(self, token: _Token) -> NoReturn:
+        """What follows `token` without an operator: a factor after a number, what a function takes, or anything."""
+        if token.kind == "number" and self.next.kind != "number":
+            self.refuse(self.next, f"write {token.text}*{'(…)' if self.next.text == '(' else self.next.text}")
+        if token.kind == "name" and self.next.text == "(" and (fix := instead_of_function(token.text)):
+            raise self.error(token, f'"{token.text}" is no function: an expression has + - * alone.', fix)
+        self.refuse(self.next, "an operator belongs here: + - *")
 
     def refuse(self, token: _Token, why: str = "") -> NoReturn:
         hint = _HINTS.get(token.text) or why or "an operator belongs here: + - *"

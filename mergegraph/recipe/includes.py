@@ -71,6 +71,17 @@ def read_include(document: Document, name: str, value: Value) -> Include:
     return Include(name, file, Given(values, lines, at))
 
 
+def _nearest(file: str, path: FilePath) -> str:
+    """The recipe beside the one that is missing which may have been meant, as it would be written; else ""."""
+    try:
+        names = [entry.name for entry in path.parent.iterdir() if entry.suffix in (".yaml", ".yml")]
+    except OSError:
+        return ""
+    said = did_you_mean(path.name, names)
+    near = said.removeprefix("Did you mean ").removesuffix("?")
+    return f"Did you mean {file.removesuffix(path.name)}{near}?" if near != said and file.endswith(path.name) else ""
+
+
 def open_include(
     document: Document, folder: FilePath, include: Include, chain: tuple[FilePath, ...]
 ) -> tuple[Document, FilePath]:
@@ -86,7 +97,7 @@ def open_include(
         raise RecipeError(Problem(f"The includes form a circle: {circle}.", at, include.name, fix=fix))
     if not path.is_file():
         fact = f'The included recipe "{include.file}" is not there.'
-        fix = "correct the path; it is relative to the folder of this recipe"
+        fix = _nearest(include.file, path) or "correct the path; it is relative to the folder of this recipe"
         raise RecipeError(Problem(fact, at, include.name, why=f"there is no file {path}", fix=fix))
     return read_file(path, str(FilePath(document.file).parent / include.file)), path
 

@@ -90,6 +90,8 @@ def _apply(document: Document, setting: Setting) -> str:
     elif len(words) > 1 and first in _section(top, "include"):
         return first
     else:
+        if len(words) == 1 and first in _section(top, "parameters"):
+            raise _NoSuchPlace(f'There is no node "{first}" to set.', f"Did you mean parameters.{first}?")
         known = [*_section(top, "nodes"), *_section(top, "models"), *_section(top, "include"), *_PLAIN]
         raise _NoSuchPlace(f'There is no node "{first}" to set.', did_you_mean(first, known, "there are"))
     return ""

@@ -81,7 +81,10 @@ def _text(found: re.Match[str], nodes: Mapping[str, Node], swept: Mapping[str, s
         name = ".".join(words[:end])
         if name in nodes:
             return _number(nodes[name], words[end:], key)
-    fix = did_you_mean(words[0], nodes, "nodes")
+    said = did_you_mean(words[0], nodes, "nodes")
+    near = said.removeprefix("Did you mean ").removesuffix("?")
+    rest = ".".join(words[1:]) or "FIELD"
+    fix = f"write {{NODE.FIELD}}; {said}" if near == said else f"Did you mean {{{near}.{rest}}}?"
     raise _Unfilled(f"{{{key}}} in the path names no field of a node and nothing that is swept.", fix)
 
 

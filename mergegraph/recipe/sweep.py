@@ -22,6 +22,7 @@ from mergegraph.recipe.scalars import Value, as_text, plain_decimal
 from mergegraph.recipe.wiring import named_nodes, renamed
 
 _RANGE = re.compile(r"\s*([^:\s]+)\s*:\s*([^:\s]+)\s*:\s*([^:\s]+)\s*")
+_NO_STEP = re.compile(r"\s*([^:\s]+)\s*:\s*([^:\s]+)\s*")
 _DECIMAL = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,2})?", re.ASCII)
 _MAX_RUNS = 1_000
 
@@ -57,6 +58,10 @@ def read_sweep(text: str) -> Sweep:
     if matched and all(map(_DECIMAL.fullmatch, matched.groups())):
         start, stop, step = (Decimal(number) for number in matched.groups())
         values = [_value(number) for number in _steps(start, stop, step, at)]
+    elif (ends := _ends(path, written)) is not None:
+        start, stop = ends
+        fix = f"--sweep {path.strip()}={start}:{stop}:{plain_decimal(_some_step(start, stop))}"
+        raise RecipeError(Problem("The range of the sweep has no step.", at, fix=fix))
     else:
         listed = parse_value(f"[{written}]", str(at))
         values = listed if isinstance(listed, list) else []
@@ -177,6 +182,21 @@ def _steps(start: Decimal, stop: Decimal, step: Decimal, at: Location) -> list[D
             Problem(f"The range has {count:,} values; at most {_MAX_RUNS:,} are built.", at, fix="take larger steps")
         )
     return [start + index * step for index in range(count)]
+
+
+def _ends(path: str, written: str) -> tuple[Decimal, Decimal] | None:
+    """Start and stop of a range without a step; None for anything else. `layers: 0:16` is a value by itself."""
+    matched = _NO_STEP.fullmatch(written)
+    if not matched or path.strip().endswith("layers") or not all(map(_DECIMAL.fullmatch, matched.groups())):
+        return None
+    return Decimal(matched[1]), Decimal(matched[2])
+
+
+def _some_step(start: Decimal, stop: Decimal) -> Decimal:
+    """A power of ten with which 2 to 11 values lead from `start` to `stop`."""
+    between = stop - start
+    size = Decimal(1).scaleb((between * Decimal("0.99")).adjusted()) if between else Decimal("0.1")
+    return size.copy_sign(between)
 
 
 def _value(number: Decimal) -> Value:

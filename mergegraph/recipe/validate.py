@@ -179,6 +179,9 @@ def _for_unknown(cls: type[Described], fields: dict[str, Value], path: Path) -> 
     key, around = str(path[-1]), _value_at(fields, path[:-1])
     if isinstance(around, dict) and (number := decimal_comma(around, key)):
         return number
+    if key in ("lambda", "lambda_", "scaling_coefficient"):
+        by = as_text(_value_at(fields, path))
+        return f"the strength of the result is a node after this one: {{op: scale, input: NODE, by: {by}}}"
     names = [name for name in field_names(cls, path[:-1]) if name != "op"]
     nested = {field: [name for name in field_names(cls, (*path[:-1], field)) if name != "from"] for field in names}
     return beside_its_input(key, nested) or did_you_mean(key, names, f"{cls.op_name()} takes")

@@ -77,7 +77,7 @@ def _inside(subfolder: str) -> str:
 
 
 def _nowhere(reference: str, path: Path, folder: Path) -> Problem:
-    fact, why = f'There is no folder or file "{reference}".', f"looked for {path}"
+    fact, why = f'There is no folder or file "{reference}".', "" if Path(reference) == path else f"looked for {path}"
     if _is_link(path):
         return Problem(
             fact,
@@ -89,13 +89,26 @@ def _nowhere(reference: str, path: Path, folder: Path) -> Problem:
         why = f"{base} is there; the adapter on top of it ({adapter}) is another folder"
         fix = "name the model here, and the adapter in a node {op: lora, adapter: …, base: …}"
         return Problem(fact, why=why, fix=fix)
-    if hint := meant_for_hub(reference):
-        why = f"{why}\n{hint}"
-    parent, name = _first_missing(path)
+    if sign := re.search(r"[$*?]|\[.*\]", reference):
+        why = f"{sign[0]} is taken as it stands: variables and patterns are not expanded"
+        return Problem(fact, why=why, fix="write out the folder's name, one model in each place")
+    hint = meant_for_hub(reference)
+    return Problem(fact, why="\n".join(filter(None, [why, hint])), fix=_meant(reference, path, folder, hint))
+
+
+def _meant(reference: str, path: Path, folder: Path, hint: str) -> str:
+    """What to write in place of `reference`: a name that is here, one of the Hub with its owner, or what there is."""
+    owned = f"write {hint.rpartition(' ')[2]}" if "with its owner" in hint else ""
+    if reference.lower() == "gpt2":
+        return owned
     if path.name and _exists(folder / path.name):
-        return Problem(fact, why=why, fix=f"Did you mean ./{path.name}?")
+        return f"Did you mean ./{path.name}?"
+    parent, name = _first_missing(path)
     siblings = [entry for entry in _names(parent) if not entry.startswith(".")]
-    return Problem(fact, why=why, fix=_whole(did_you_mean(name, siblings, f"in {parent}"), reference, name))
+    if not siblings:
+        return owned or f"name the folder of a model; there is nothing in {parent}"
+    fix = _whole(did_you_mean(name, siblings, f"in {parent}"), reference, name)
+    return fix if fix.startswith("Did") else owned or fix
 
 
 def _whole(fix: str, reference: str, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -279,8 +280,9 @@ def test_ops_lists_every_operation_and_describes_each(capsys: pytest.CaptureFixt
     assert main(["ops"]) == 0
     listed = capsys.readouterr().out.splitlines()
     for name, cls in methods().items():
-        summary = str(cls.__doc__).split("\n")[0]
-        assert any(line.startswith(f"{name} ") and line.endswith(summary) for line in listed)
+        paragraph = inspect.cleandoc(str(cls.__doc__)).split("\n\n")[0]
+        assert any(line.startswith(f"{name} ") and line.endswith(" ".join(paragraph.split())) for line in listed)
+        summary = paragraph.split("\n")[0]
         assert main(["ops", name]) == 0
         described = capsys.readouterr().out
         assert summary in described

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,25 @@ def test_parts_and_their_end(place: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "nothing to do" in capsys.readouterr().out
 
 
+def test_what_is_told_to_type_has_the_options_that_make_the_same_output(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = (place / "m.yaml").read_text()
+    (place / "m.yaml").write_text(recipe.replace("m: 0.5*base + 0.5*code", "m: {op: soup, inputs: [base, code]}"))
+    same = ["m.yaml", "-o", "other place", "--set", "out.max_shard_size=3KB", "--allow-unrelated"]
+    assert main(["run", *same, "--shards", "1/2"]) == 0
+    end = next(line for line in capsys.readouterr().out.splitlines() if "mergegraph finalize" in line)
+    typed = shlex.split(end.partition("mergegraph ")[2])
+    assert typed == ["finalize", *same]
+    assert main(typed) == 2
+    told = next(line for line in capsys.readouterr().err.splitlines() if "--shards 2/2" in line)
+    missing = shlex.split(told.partition("mergegraph ")[2])
+    assert missing == ["run", *same, "--shards", "2/2"]
+    assert main(missing) == 0
+    assert main(typed) == 0
+    assert main(["verify", "other place", "-q"]) == 0
+
+
 WRONG = [
     (("--shards", "0/2"), "no part of a whole", "parts count from 1"),
     (("--shards", "3/2"), "no part of a whole", "beyond the last"),
@@ -56,6 +76,7 @@ WRONG = [
     (("--gpus", "1"), "--gpus means nothing", "there is no cluster"),
     (("--executor", "ray", "--gpus", "1"), "--gpus means nothing", "the processor would compute"),
     (("--executor", "ray", "--device", "cuda:1"), "--device cuda:1 means nothing", "each worker has its own"),
+    (("--device-budget", "1GiB"), "--device-budget means nothing", "the processor computes"),
     (("--no-read-back",), "--no-read-back means nothing", "nothing is read back"),
     (("--shards", "1/2", "--no-read-back"), "--no-read-back means nothing", "finalize does that"),
     (("--executor", "dask"), 'no "dask"', "no such executor"),

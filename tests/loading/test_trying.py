@@ -145,6 +145,29 @@ def test_what_cannot_be_tried_is_said_with_a_fix(
     assert "Traceback" not in shown.err
 
 
+ELSEWHERE = [
+    ("org/name", "hf download org/name --local-dir ./name", "an id of the Hub"),
+    ("hf://org/name@v2", "hf download org/name --revision v2 --local-dir ./name", "an address of the Hub"),
+    ("s3://bucket/models/a", "mergegraph run -e a -m a=s3://bucket/models/a -o ./a", "a model in a bucket"),
+    ("there/nam", "/there/name?", "a folder that is misspelt"),
+]
+
+
+@pytest.mark.parametrize(("model", "fix", "reason"), ELSEWHERE, ids=[row[2] for row in ELSEWHERE])
+def test_a_model_that_is_elsewhere_is_told_with_how_to_get_it(
+    model: str, fix: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    if "there" in model and find_spec("transformers") is None:
+        pytest.skip("transformers is not installed, which is said first")
+    (tmp_path / "there" / "name").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert main(["try", model]) == 2
+    shown = capsys.readouterr().err
+    assert fix in shown, reason
+    assert "hf:/o" not in shown.replace("hf://", "")
+
+
 def test_without_transformers_it_says_what_to_install(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

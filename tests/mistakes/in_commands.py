@@ -81,10 +81,67 @@ COMMAND_LINE = [
         mended=corrected("path: out}", 'path: "out/{boost.by}"}', 'path: "out/{boost.by}"'),
     ),
     Mistake(
+        "a sweep with one path in `-o`",
+        "-o gives one path",
+        "run blend.yaml --sweep boost.by=0.1:0.3:0.1 -o out2",
+        mended=Mended(
+            "--set 'out.path=out2/{boost.by}'",
+            typed="run blend.yaml --sweep boost.by=0.1:0.3:0.1 --set 'out.path=out2/{boost.by}'",
+        ),
+    ),
+    Mistake(
+        "a sweep without a step",
+        "has no step",
+        "check blend.yaml --sweep boost.by=0.1:0.3 --set 'out.path=out/{boost.by}'",
+        mended=Mended(
+            "--sweep boost.by=0.1:0.3:0.1",
+            typed="check blend.yaml --sweep boost.by=0.1:0.3:0.1 --set 'out.path=out/{boost.by}'",
+        ),
+    ),
+    Mistake(
+        "a size of boxes where none are drawn",
+        "--size means nothing beside --rail",
+        "graph blend.yaml --rail --size box",
+        mended=Mended("leave one of them out", typed="graph blend.yaml --rail"),
+    ),
+    Mistake(
+        "a budget of a device that does not compute",
+        "--device-budget means nothing beside --device auto",
+        "run blend.yaml --device-budget 1GiB",
+    ),
+    Mistake(
+        "the completion of a shell that is named",
+        "--show-completion takes no shell",
+        "--show-completion zsh",
+    ),
+    Mistake(
         "an expression with a name that no model has",
         '"code"',
         'run -e "0.5*base + 0.5*code" -m base=base -o out',
         mended=Mended("-m code=", typed=f'run -e "0.5*base + 0.5*code" {_EXPRESSION}'),
+    ),
+    Mistake(
+        "a function in an expression",
+        '"mean" is no function',
+        f'run -e "mean(base, code)" {_EXPRESSION}',
+        mended=Mended("0.5*a + 0.5*b", typed=f'run -e "0.5*base + 0.5*code" {_EXPRESSION}'),
+    ),
+    Mistake(
+        "a product without its sign",
+        '"base" at column 4 does not fit',
+        f'run -e "0.5base + 0.5*code" {_EXPRESSION}',
+        mended=Mended("0.5*base", typed=f'run -e "0.5*base + 0.5*code" {_EXPRESSION}'),
+    ),
+    Mistake(
+        "an output on the Hub",
+        "'hf://org/new' cannot be an output path",
+        "run blend.yaml -o hf://org/new",
+        mended=Mended("-o out/new, then mergegraph push out/new org/new", typed="run blend.yaml -o out/new"),
+    ),
+    Mistake(
+        "`try` of a model of the Hub",
+        "org/name is no folder of this machine",
+        "try org/name",
     ),
     Mistake(
         "a cluster's price without a cluster",
@@ -97,6 +154,7 @@ COMMAND_LINE = [
         "is overruled",
         "check blend.yaml --set boost.by=0.4 --sweep boost.by=0.1:0.3:0.1",
     ),
+    Mistake("no model to try", "mergegraph try needs MODEL", "try"),
     Mistake("a setting without a value", '"boost.by" does not say', "check blend.yaml --set boost.by"),
     Mistake("an option without its value", "--set needs a value", "check blend.yaml --set"),
     Mistake("`verify` of a folder that is no output", "not an output", "verify base"),

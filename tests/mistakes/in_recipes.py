@@ -26,6 +26,12 @@ RECIPE = [
         edit=("by: 0.5", "by: '0,5'"),
         mended=corrected("by: '0,5'", "by: 0.5"),
     ),
+    Mistake(
+        "a number for each kind of tensor, in a mapping",
+        "not a mapping",
+        edit=("by: 0.5", "by: {attention: 0.5}"),
+        mended=corrected("by: {attention: 0.5}", "by: [{kind: attention, value: 0.5}, {value: 1}]"),
+    ),
     Mistake("a percentage", 'not "50%"', edit=("by: 0.5", "by: 50%"), mended=corrected("by: 50%", "by: 0.5")),
     Mistake(
         "a strength for each input, in a list",

@@ -181,6 +181,7 @@ def test_an_output_without_the_record_of_its_run_can_be_verified(output: Path) -
 
 NO_OUTPUTS: list[tuple[str, Callable[[Path], object], str]] = [
     ("nothing", lambda path: None, "There is nothing at"),
+    ("a misspelt one", lambda path: path.with_name("outs").mkdir(), "Did you mean .*/outs"),
     ("a file", lambda path: path.write_bytes(b""), "is not an output of mergegraph"),
     ("a model of another tool", lambda path: write_inputs(path), "is not an output of mergegraph"),
     ("only its partial folder", lambda path: path.with_name("out.partial").mkdir(), "is not finished"),

@@ -128,6 +128,7 @@ WRONG: list[tuple[str, tuple[str, ...], str]] = [
     ("avg.inputs.0.weigth=3", ('has no "weigth"', "Did you mean weight?"), "a misspelt field of a bare name"),
     ("models.cod=x", ('no "cod" under models:', "Did you mean code?"), "a misspelt model"),
     ("nodes.boots.by=x", ('no "boots" under nodes:', "Did you mean boost?"), "a misspelt node under nodes:"),
+    ("t=1", ('no node "t"', "Did you mean parameters.t?"), "a parameter by its name alone"),
     ("parameters.u=1", ('no "u" under parameters:',), "a parameter that is not declared"),
     ("code.subfolder=x", ("only a reference", "--set models.code=REF"), "a field of a shorthand"),
     ("boost.by=[1", ("not valid YAML", "not closed"), "an open list"),

@@ -187,6 +187,9 @@ def test_a_sweep_over_a_file_keeps_its_folder(tmp_path: Path) -> None:
 WRONG: list[tuple[tuple[str, ...], str, tuple[str, ...], str]] = [
     (("boost.by",), TEXT, ("does not say what to sweep", "START:STOP:STEP"), "no values"),
     (("boost.by=",), TEXT, ("does not say what to sweep",), "no values after ="),
+    (("boost.by=0.1:0.3",), TEXT, ("has no step", "--sweep boost.by=0.1:0.3:0.1"), "a range without a step"),
+    (("boost.by=1:0",), TEXT, ("has no step", "--sweep boost.by=1:0:-0.1"), "one that goes down"),
+    (("boost.by=0:500",), TEXT, ("has no step", "--sweep boost.by=0:500:100"), "a long one"),
     (("boost.by=0.2:0.9:0",), TEXT, ("Steps of 0",), "no step"),
     (("boost.by=0.2:0.9:-0.1",), TEXT, ("do not lead from 0.2 to 0.9", "0.2:0.9:0.1"), "the wrong way"),
     (("boost.by=0:1:0.0001",), TEXT, ("10,001 values", "larger steps"), "too many values"),
@@ -203,6 +206,8 @@ WRONG: list[tuple[tuple[str, ...], str, tuple[str, ...], str]] = [
         ("makes 2 results", "./out/x/", "only one place", 'path: "./out/x/{boost.by}"'),
         "a path without a placeholder",
     ),
+    ((), TEXT.replace("{boost.by}", "{bost.by}"), ("names no field", "Did you mean {boost.by}?"), "a misspelt place"),
+    ((), TEXT.replace("{boost.by}", "{x.y}"), ("names no field", "write {NODE.FIELD}; nodes: "), "no place"),
     (("boost.by=1,2",), TEXT.replace(', path: "out/{boost.by}"', ""), ("no path",), "no path at all"),
     (
         ("boost.by=1,2", "other.by=3,4,5"),

@@ -237,7 +237,8 @@ def test_what_cannot_be_set_in_an_include_is_advised_as_it_is_typed(folder: Path
 
 
 BAD_INCLUDES: list[tuple[str, int, tuple[str, ...], str]] = [
-    ("  x: {recipe: parts/stp.yaml}\n", 3, ('"parts/stp.yaml" is not there', "relative to the folder"), "no file"),
+    ("  x: {recipe: parts/stp.yaml}\n", 3, ('"parts/stp.yaml" is not there', "Did you mean parts/"), "a misspelt file"),
+    ("  x: {recipe: nowhere/stp.yaml}\n", 3, ('"nowhere/stp.yaml" is not there', "relative to the folder"), "no file"),
     ("  x: {recipe: parts}\n", 3, ('"parts" is not there',), "a folder"),
     ("  x: parts/step.yaml\n", 3, ("takes a mapping", "{recipe: FILE.yaml"), "only a name"),
     ("  x: {recipe: parts/step.yaml, wiht: {model: a}}\n", 3, ('no "wiht"', "Did you mean with?"), "a misspelt field"),

@@ -18,14 +18,25 @@ NOWHERE = [
     ("models/lama", ["did you mean ./models/llama, which is here?"], "one letter is missing"),
     ("./models/lama", ["Did you mean ./models/llama?"], "one letter of a path is missing"),
     ("./moddels/llama", ["Did you mean models?"], "a folder above it is misspelt"),
+    ("./empty/m", ["name the folder of a model; there is nothing in"], "a folder above it is empty"),
     ("./zzz", ["in ", "models"], "nothing is near: what there is"),
+    ("$HOME/models/llama", ["$ is taken as it stands", "write out the folder"], "a variable of the shell"),
+    ("./models/*", ["* is taken as it stands", "write out the folder"], "a pattern"),
     ("org/name", ["HF_HUB_OFFLINE forbids", "hf download org/name"], "an id of the Hub, offline"),
     ("org/name@v1", ["hf download org/name --revision v1"], "an id with a revision, offline"),
     ("hf://org/name@v1", ["hf download org/name --revision v1"], "a Hub address, offline"),
     ("hf://name", ["names no owner", "hf://org/name"], "a Hub address without an owner"),
     ("hf://datasets/org/name", ["is a dataset of the Hub", "hf://org/name"], "an address of a data set"),
-    ("gpt2", ["There is no folder or file", "openai-community/gpt2"], "a model of the Hub without an owner"),
-    ("mistral", ["There is no folder or file", "with its owner: org/mistral"], "another one without an owner"),
+    (
+        "gpt2",
+        ["There is no folder or file", "fix     write openai-community/gpt2"],
+        "a model of the Hub without an owner",
+    ),
+    (
+        "mistral",
+        ["There is no folder or file", "with its owner: org/mistral", "fix     write org/mistral"],
+        "another one without an owner",
+    ),
     ("org/name@", ["is written org/name, or org/name@REVISION"], "an id with an empty revision"),
     ("org/my.bin", ["There is no folder or file", "hf://org/my.bin"], "an id that ends as a file does"),
     ("models/llama", ["may be a folder here", "write ./models/llama", "hf://models/llama"], "an id that is a folder"),
@@ -46,8 +57,12 @@ class TestWhatIsNoModel:
     ) -> None:
         save(tmp_path / "models" / "llama" / "model.safetensors")
         (tmp_path / "models" / "circle").symlink_to("circle")
+        (tmp_path / "empty").mkdir()
         text = refusal(reference, tmp_path)
         assert [message for message in messages if message not in text] == []
+
+    def test_an_absolute_path_is_not_told_twice(self, tmp_path: Path) -> None:
+        assert "looked for" not in refusal(str(tmp_path / "nowhere"), tmp_path)
 
     def test_a_pipe_or_a_device_has_a_fix(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")

@@ -34,7 +34,9 @@ def refuse_without() -> None:
     streams = (("input", sys.__stdin__), ("output", sys.__stdout__), ("error output", sys.__stderr__))
     missing = [name for name, stream in streams if stream is None or not stream.isatty()]
     if missing and not is_of_a_server():
-        why = f"the standard {' and the standard '.join(missing)} {'is' if len(missing) == 1 else 'are'} none"
+        why = f"standard {missing[0]} is not one"
+        if len(missing) > 1:
+            why = f"none of standard {', '.join(missing[:-1])} and {missing[-1]} is one"
         fix = "start it in a terminal; without one: mergegraph run RECIPE, mergegraph watch"
         raise OutputError(Problem("The interface needs a terminal.", why=why, fix=fix))
 

@@ -30,6 +30,7 @@ from mergegraph.cli.options import (
     one_of,
     refuse_together,
     share_of,
+    typed_again,
 )
 from mergegraph.cli.reporting import reporting
 from mergegraph.cli.shell import among, recipes
@@ -107,7 +108,7 @@ def run(
         refuse_together(
             shards=shards, executor=executor, stats=stats, sync=not no_sync,
             verify_output=verify_output, expression=expression, address=address, gpus=gpus, device=device,
-            reads_back=not no_read_back,
+            reads_back=not no_read_back, device_budget=device_budget,
         )  # fmt: skip
         share = share_of(shards) if shards is not None else None
         limits = budget_bytes(budget), budget_bytes(device_budget, "--device-budget")
@@ -122,9 +123,15 @@ def run(
             source, budget_bytes=limits[0], workers=threads, output=output, allow_unrelated=allow_unrelated,
             max_header_bytes=max_header_mb * 1_000_000, stats=Stats() if stats else None,
         )  # fmt: skip
+        typed = typed_again(
+            recipe, output, sets, sweeps, max_header_mb=max_header_mb, switches={
+                "--allow-non-finite": allow_non_finite, "--allow-unrelated": allow_unrelated,
+                "--fix-known-faults": fix_known_faults, "--strict-integers": strict_integers, "--local": local,
+            },
+        )  # fmt: skip
         making = Making(
-            executor, share, address, threads or 0, gpus, device, limits[1], download=download, overwrite=overwrite,
-            sync=not no_sync, allow_non_finite=allow_non_finite, strict_integers=strict_integers,
+            typed, executor, share, address, threads or 0, gpus, device, limits[1], download=download,
+            overwrite=overwrite, sync=not no_sync, allow_non_finite=allow_non_finite, strict_integers=strict_integers,
             verify_output=verify_output, reads_back=not no_read_back, as_json=as_json, quiet=quiet,
         )  # fmt: skip
         make(planned, making)
@@ -155,7 +162,7 @@ def finalize(
 ) -> None:
     """Put together what `run --shards` made on one machine or many: check every shard, and publish the outputs."""
     with reporting(as_json=as_json), accessing(local=local):
-        source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
+        source = recipe_from_file(recipe, sets or (), sweeps or (), output=output, fix_known_faults=fix_known_faults)
         from mergegraph.cli.parts import parts_to_make
         from mergegraph.cli.sharding import Finishing, put_together
         from mergegraph.execute.adopting import kind_of_attempts
@@ -167,8 +174,14 @@ def finalize(
         planned = parts_to_make(planned, kind_of_attempts(planned), overwrite=overwrite, as_json=as_json, quiet=quiet)
         if planned is None:
             return
+        typed = typed_again(
+            recipe, output, sets, sweeps, max_header_mb=max_header_mb, switches={
+                "--allow-non-finite": allow_non_finite, "--allow-unrelated": allow_unrelated,
+                "--fix-known-faults": fix_known_faults, "--strict-integers": strict_integers, "--local": local,
+            },
+        )  # fmt: skip
         finishing = Finishing(
-            overwrite=overwrite, allow_non_finite=allow_non_finite, reads_back=not no_read_back,
+            typed=typed, overwrite=overwrite, allow_non_finite=allow_non_finite, reads_back=not no_read_back,
             verify_output=verify_output, strict_integers=strict_integers,
         )  # fmt: skip
         put_together(planned, finishing, as_json=as_json, quiet=quiet)

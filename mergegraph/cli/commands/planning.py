@@ -26,6 +26,7 @@ from mergegraph.cli.options import (
 from mergegraph.cli.reporting import reporting
 from mergegraph.cli.shell import among
 from mergegraph.cli.source import recipe_from_file
+from mergegraph.errors import Location, Problem, RecipeError
 from mergegraph.tensors.sources.access import accessing
 
 
@@ -84,7 +85,7 @@ def plan(
         from mergegraph.cli.simulating import cluster_of, show_simulated
 
         cluster = cluster_of(workers, bandwidth=bandwidth, storage=storage, price=price, threads=threads)
-        source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
+        source = recipe_from_file(recipe, sets or (), sweeps or (), output=output, fix_known_faults=fix_known_faults)
         from mergegraph.cli.checking import show_plan
         from mergegraph.pipeline import plan as make_plan
 
@@ -131,6 +132,9 @@ def graph(
     with reporting(), accessing(local=local, headers_only=True):
         one_of("--direction", direction, DIRECTIONS)
         one_of("--size", size, SIZES)
+        if rail and (option := "--size" if size else "--direction" if direction else ""):
+            fact, fix = f"{option} means nothing beside --rail.", "leave one of them out"
+            raise RecipeError(Problem(fact, Location(option), fix=fix))
         source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
         from mergegraph.cli.drawing import Look, show_graph
 
