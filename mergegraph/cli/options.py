@@ -52,7 +52,9 @@ Sets: TypeAlias = Annotated[
 Sweeps: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
-        "--sweep", metavar="NODE.FIELD=A:B:STEP", help="One output for each value: boost.by=0.2:0.8:0.2, or =0.2,0.5."
+        "--sweep",
+        metavar="NODE.FIELD=A:B:STEP",
+        help="One output for each value: boost.by=0.2:0.8:0.2, or =0.2,0.5. May be repeated.",
     ),
 ]
 MaxHeader: TypeAlias = Annotated[

@@ -42,3 +42,17 @@ def test_a_shell_completes_commands_options_and_operations(words: str, completed
         [sys.executable, "-m", "mergegraph"], env={**os.environ, **told}, capture_output=True, text=True, check=False
     )
     assert ended.stdout.split() == completed
+
+
+def test_an_option_says_that_it_may_be_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    described = shown.partition("--sweep NODE.FIELD")[2].partition(" --overwrite")[0]
+    assert described.endswith("May be repeated.")
+
+
+def test_an_option_with_one_value_is_taken_and_not_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["convert", "--help"]) == 0
+    assert "--dtype" not in capsys.readouterr().out
+    assert main(["convert", "nowhere", "-o", "out", "--dtype", "bf16"]) == 2
+    assert "--dtype" in capsys.readouterr().err

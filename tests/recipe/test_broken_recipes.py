@@ -127,7 +127,12 @@ NODES: list[tuple[str, int, tuple[str, ...], str]] = [
     ("x: {op: load, model: a}\n  x: {op: load, model: b}", 5, ("written twice", "lines 4 and 5"), "a duplicate node"),
     ("x: {op: save, input: base, path: out/../out/}", 5, ("go to one path", "f.yaml:4"), "two saves to one path"),
     ('x: {op: save, input: base, path: "o/{base.by}"}', 4, ("not a plain number",), "a placeholder without a number"),
-    ('x: {op: save, input: base, path: "o/{bse.by}"}', 4, ("{bse.by}", "Did you mean base?"), "a misspelt placeholder"),
+    (
+        'x: {op: save, input: base, path: "o/{bse.by}"}',
+        4,
+        ("{bse.by}", "Did you mean {base.by}?"),
+        "a misspelt placeholder",
+    ),
     ('x: {op: save, input: base, path: "o/{x"}', 4, ('A single "{"', "double it"), "half a placeholder"),
     (
         'x: {op: scale, input: base, by: "${t}"}',

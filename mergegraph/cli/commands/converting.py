@@ -37,7 +37,7 @@ def convert(
     key: Annotated[
         str | None, typer.Option("--key", metavar="NAME", help="Where in the pickle the model is. Default: found.")
     ] = None,
-    dtype: Annotated[str, typer.Option(metavar="keep", help="Tensors keep their dtypes.")] = "keep",
+    dtype: Annotated[str, typer.Option(metavar="keep", hidden=True, help="Tensors keep their dtypes.")] = "keep",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
 ) -> None:
     """Write a pickled checkpoint (.bin, .pt, .pth, .ckpt) as a safetensors folder, bit for bit."""
