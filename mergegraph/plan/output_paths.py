@@ -16,6 +16,7 @@ from mergegraph.graph import GraphNode
 from mergegraph.methods.save import Save
 from mergegraph.plan.plan import Output
 from mergegraph.resolve import Resolved, ResolvedNode
+from mergegraph.tensors.completed import PROVENANCE
 from mergegraph.tensors.partial import is_partial
 from mergegraph.tensors.sources.hub_names import hub_name
 from mergegraph.tensors.sources.location import restored, scheme_of
@@ -143,11 +144,13 @@ def _unusable(path: str, folder: Path) -> str:
 
 
 def overlaps(resolved: Resolved, paths: Mapping[str, Path]) -> Iterator[Problem]:
-    """Outputs that would touch an input, or each other."""
+    """Outputs that would touch an input, each other, or one that an earlier run made."""
     inputs = {place.resolve(): node.node for node in resolved.nodes.values() if (place := _read_from(node)) is not None}
     places = {name: path.resolve() for name, path in paths.items()}
     for name, path in paths.items():
         at = resolved.nodes[name].node.source.where(("path",))
+        if not any(folder in places[name].parents for folder in inputs):
+            yield from _inside_output(name, path, places[name], at)
         for folder, load in inputs.items():
             used = (places[name], _partial(places[name]))
             meeting = [_overlap(name, str(path), real, str(folder), folder, load, at) for real in used]
@@ -158,6 +161,18 @@ def overlaps(resolved: Resolved, paths: Mapping[str, Path]) -> Iterator[Problem]
                     f'Two saves meet on disk: "{earlier}" and "{name}".', at=at, node=name,
                     why=f"{paths[earlier]} and {path}", fix="give one of them a `path:` beside the other's",
                 )  # fmt: skip
+
+
+def _inside_output(save: str, path: Path, real: Path, at: Location) -> Iterator[Problem]:
+    # os.path, as what may not be looked into is nobody's output.
+    outer = next((place for place in real.parents if os.path.exists(place / PROVENANCE)), None)  # noqa: PTH110
+    if outer is not None:
+        beside = outer.with_name("-".join((outer.name, *real.relative_to(outer).parts)))
+        yield Problem(
+            f"The output lies inside another output: {outer}", at=at, node=save,
+            why=f"with {path} in it, that one could not be overwritten, and `verify` would warn of it",
+            fix=f"choose a path beside it: {beside}",
+        )  # fmt: skip
 
 
 def bucket_overlaps(resolved: Resolved, goals: Mapping[str, str]) -> Iterator[Problem]:

@@ -213,10 +213,14 @@ def _lacking(
     inputs: Sequence[ResolvedNode],
 ) -> Iterator[Problem]:  # fmt: skip
     """What the output goes without, though another input has it: transformers loads neither model nor tokenizer so."""
+
+    def has_tokenizer(node: ResolvedNode) -> bool:
+        return _has_tokenizer(_tokenizer_of(resolved, node))
+
     for field, what, giver, has in (
         ("files_from", "config.json", files_from, _has_config),
-        ("tokenizer_from", "tokenizer", tokenizer_from, lambda node: _has_tokenizer(_tokenizer_of(resolved, node))),
-    ):  # fmt: skip
+        ("tokenizer_from", "tokenizer", tokenizer_from, has_tokenizer),
+    ):
         other = next((node for node in inputs if has(node)), None)
         if other is not None and not has(giver):
             name = other.node.written_as

@@ -10,6 +10,7 @@ from tests.mistakes.spoiling import (
     as_hub_name,
     ctrl_c,
     deeper,
+    finished,
     full_disk,
     lora,
     more_words,
@@ -126,6 +127,13 @@ OUTPUT = [
         "is an input",
         "run blend.yaml -o code",
         mended=Mended("a path outside", typed="run blend.yaml -o other"),
+    ),
+    Mistake(
+        "the output inside an earlier output",
+        "lies inside another output",
+        "run blend.yaml -o out/other",
+        spoil=finished,
+        mended=Mended("out-other", typed="run blend.yaml -o out-other"),
     ),
     Mistake(
         "a folder that may not be written",

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 from mergegraph.tensors.writer import OutputFolder
-from tests.bad_inputs import instead
+from tests.bad_inputs import instead, said
 from tests.cli.test_refusals import adapter, replace_code
 from tests.cli.tiny_models import tensors, write_file, write_sharded
 from tests.mistakes.mistake import Spoil
@@ -33,6 +33,10 @@ def replaced(held: dict[str, tuple[list[int], list[float]]], **config: object) -
 
 def no_config(folder: Path) -> None:
     (folder / "base" / "config.json").unlink()
+
+
+def finished(folder: Path) -> None:
+    assert said(["run", "blend.yaml"], folder).exit_code == 0
 
 
 def deeper() -> dict[str, tuple[list[int], list[float]]]:

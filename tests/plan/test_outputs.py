@@ -121,6 +121,34 @@ def test_an_output_inside_an_input_is_told_once(models: Path) -> None:
     assert refusal(models, ONE, output=models / "a" / "merged").count('lies inside an input: "a"') == 1
 
 
+INSIDE = [
+    ("in the folder of a run", "made/new", "made", "made-new"),
+    ("further down", "made/deep/new", "made", "made-deep-new"),
+    ("by a link to it", "link/new", "made", "made-new"),
+    ("of two, the inner one is left", "made/inner/new", "made/inner", "made/inner-new"),
+]
+
+
+@pytest.mark.parametrize(("why", "path", "outer", "beside"), INSIDE, ids=[row[0] for row in INSIDE])
+def test_no_output_is_made_inside_one_that_is_there(why: str, path: str, outer: str, beside: str, models: Path) -> None:
+    (models / "made" / "inner").mkdir(parents=True)
+    for made in ("made", outer):
+        (models / made / "mergegraph.json").touch()
+    (models / "link").symlink_to(models / "made")
+    for options in ({"output": models / path}, {}):
+        said = refusal(models, ONE.replace("path: out", f"path: {path}"), **options)
+        assert f"The output lies inside another output: {models / outer}" in said, why
+        assert f"choose a path beside it: {models / beside}" in said
+    assert planned(models, ONE, output=models / "made").outputs, "replacing it is for the run to decide"
+
+
+def test_an_output_inside_an_input_that_a_run_made_is_told_once(models: Path) -> None:
+    (models / "a" / "mergegraph.json").write_text("{}")
+    said = refusal(models, ONE, output=models / "a" / "merged")
+    assert 'lies inside an input: "a"' in said
+    assert "another output" not in said
+
+
 def test_an_input_that_is_a_file_may_lie_beside_the_output(tmp_path: Path) -> None:
     write_model(tmp_path / "a", {"w": vector(0)})
     (tmp_path / "a" / "model.safetensors").rename(tmp_path / "one.safetensors")
