@@ -64,7 +64,7 @@ def sidecars(resolved: Resolved, save: GraphNode, floats: Iterable[DType], found
         found += _template_problems(save, Path(template))
     inputs = loads_of(resolved, save.name)
     found += _lacking(resolved, save, files_from, tokenizer_from, inputs)
-    found += _disagreements(save, files_from, inputs)
+    found += _disagreements(save, method, files_from, inputs)
     base_models = dict.fromkeys(hub_id for node in inputs if node.checkpoint and (hub_id := _hub_id(node.checkpoint)))
     licences = {str(_card(node.checkpoint).get("license", "")) for node in inputs if node.checkpoint is not None}
     found += _licence_problems(save, licences)
@@ -241,15 +241,21 @@ def _has_tokenizer(checkpoint: Checkpoint) -> bool:
     return checkpoint.is_folder and bool(matching_files(checkpoint.folder, _TOKENS))
 
 
-def _disagreements(save: GraphNode, files_from: ResolvedNode, inputs: Sequence[ResolvedNode]) -> Iterator[Problem]:
-    """Inputs whose chat template or end-of-text ids differ from the files that are taken."""
+def _disagreements(
+    save: GraphNode, method: Save, files_from: ResolvedNode, inputs: Sequence[ResolvedNode]
+) -> Iterator[Problem]:
+    """Inputs whose chat template or end-of-text ids differ from the files that are taken; nothing where the save says
+    which to take."""
+    if method.files_from is not None:
+        return
+    says_template = method.tokenizer_from is not None or method.chat_template is not None
     ours = files_from.checkpoint
     assert ours is not None
     for node in inputs:
         theirs = node.checkpoint
         if theirs is None or theirs is ours:
             continue
-        if _template_of(theirs) != _template_of(ours):
+        if not says_template and _template_of(theirs) != _template_of(ours):
             yield _differs(save, files_from, node, "chat template")
         eos = [checkpoint.config.get("eos_token_id") for checkpoint in (ours, theirs)]
         if eos[0] != eos[1] and ours.config and theirs.config:

@@ -32,6 +32,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     _change(folder / "models" / "broken", lambda tensors: tensors["model.norm.weight"].__setitem__(3, float("nan")))
     _add_tokens(folder / "models" / "added")
     (folder / "models" / "templated" / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    shutil.copytree(LLAMA / "base", folder / "models" / "bare", ignore=shutil.ignore_patterns("tokenizer*"))
+    text = (folder / "first.yaml").read_text().replace("recipes/models/tiny-llama/base", "./models/bare")
+    (folder / "bare.yaml").write_text(text)
     for name in ("added", "templated"):
         text = (folder / "first.yaml").read_text().replace("recipes/models/tiny-llama/french", f"./models/{name}")
         (folder / f"{'template' if name == 'templated' else name}.yaml").write_text(text)

@@ -191,8 +191,16 @@ def test_different_ends_of_text_are_told_with_their_numbers(tmp_path: Path) -> N
     assert 'differ in their eos_token_id (2 and [2, 7]); the output takes that of "a"' in warning
     assert "add `files_from: b` to take the other" in warning
     other = planned(tmp_path, SOUP % ", files_from: b")
-    assert 'the output takes that of "b"' in said(other)
+    assert "differ in" not in said(other)
     assert saved(other).config["eos_token_id"] == [2, 7]
+
+
+@pytest.mark.parametrize("field", ["files_from: b", "tokenizer_from: b", "chat_template: mine.jinja"])
+def test_a_save_that_says_whose_template_it_takes_is_not_warned(field: str, tmp_path: Path) -> None:
+    model(tmp_path / "a", 0, {"chat_template.jinja": "x"})
+    model(tmp_path / "b", 1, {"chat_template.jinja": "y"})
+    (tmp_path / "mine.jinja").write_text("z")
+    assert "chat template" not in said(planned(tmp_path, SOUP % f", {field}"))
 
 
 WORDS = {"tokenizer.json": "{}"}
