@@ -290,4 +290,5 @@ def test_every_method_gives_what_it_gives_on_the_processor(op: str, code: str, d
         assert float((found - wanted).norm() / wanted.norm()) <= limit
         return
     step = 8 * {"F32": 2**-23, "F64": 2**-50, "BF16": 2**-8}[code]
-    torch.testing.assert_close(found, wanted, rtol=step, atol=step * 0.01)
+    # The elements lie about 1: where terms of that size nearly cancel out, a last bit of theirs is left.
+    torch.testing.assert_close(found, wanted, rtol=step, atol=step * 0.1)

@@ -135,7 +135,7 @@ class TestWhatIsNoModel:
         for reference in references:
             text = refusal(reference, tmp_path)
             assert "is a LoRA adapter, not a model; its base is org/base 7B." in text
-            assert f"write org/base 7B+{tmp_path / 'lora'} for the base with it" in text
+            assert f"write BASE+{tmp_path / 'lora'} for the base with it" in text
             assert f"{{op: lora, adapter: {tmp_path / 'lora'}, base: NODE}}" in text
 
     @pytest.mark.parametrize("config", [None, "", "[]", '{"base_model_name_or_path": 7}'])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import pytest
@@ -223,4 +224,5 @@ def test_two_hundred_nodes_are_laid_out_in_half_a_second() -> None:
     graph = tangle(200)
     began = time.process_time()
     Layouts(graph).fit(Room(200, 50))
-    assert time.process_time() - began < 0.5
+    traced = sys.gettrace() is not None  # coverage counts every line, which takes most of the time
+    assert time.process_time() - began < (2 if traced else 0.5)
