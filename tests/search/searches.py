@@ -9,7 +9,10 @@ from typing import Any
 
 from mergegraph.search.document import load_search
 from mergegraph.search.ledger import Entry, read_ledger
+from mergegraph.search.page import report
 from mergegraph.search.run import Result, run_search
+from mergegraph.search.summary import summarise
+from mergegraph.search.text import lines
 from tests.cli.tiny_models import tensors, write_model
 
 NAMES = ("a", "b", "c", "d")
@@ -70,6 +73,12 @@ def write_search(folder: Path, kind: str = "greedy_soup", **fields: Any) -> Path
 
 def run(path: Path) -> Result:
     return run_search(load_search(path))
+
+
+def shown(folder: Path) -> tuple[list[str], str]:
+    """What the terminal and the page say of the search that ran in `folder`; lines with their spaces run together."""
+    summary = summarise(read_ledger(folder / "found"))
+    return [" ".join(line.split()) for line in lines(summary)], report(summary)
 
 
 def calls(folder: Path) -> Counter[str]:

@@ -16,7 +16,7 @@ from mergegraph.execute.run import Options
 from mergegraph.recipe.load import load_recipe
 from mergegraph.search.summary import summarise
 from tests.cli.tiny_models import read_file, tensors, tree, write_file, write_model
-from tests.search.searches import EVALUATOR, NAMES, RECIPE, calls, entries, run, write_search
+from tests.search.searches import EVALUATOR, NAMES, RECIPE, calls, entries, run, shown, write_search
 
 
 def test_a_greedy_soup_is_written_as_a_plain_recipe(tmp_path: Path) -> None:
@@ -298,6 +298,12 @@ def test_an_ablation_takes_a_delta_apart(tmp_path: Path) -> None:
         "mlp, layer 0", "mlp, layer 1", "embedding, outside the layers",
     ]  # fmt: skip
     assert result.recipe is None
+    said, page = shown(tmp_path)
+    for part in ablation["parts"]:
+        alone, lost = part["gain_of_only"], part["loss_without"]
+        assert f"{part['part']} {alone:+.4g} {lost:+.4g}" in said
+        assert f">{alone:.5g}</td>" in page
+    assert "Which layers matter" in page
     by_recipe = tmp_path / "r"
     by_recipe.mkdir()
     (by_recipe / "merge.yaml").write_text(RECIPE.replace("by: 0.5", "by: 1"))
@@ -329,6 +335,13 @@ def test_a_comparison_shows_the_worst_regression_first(tmp_path: Path) -> None:
     shares = [c["gain"] / abs(c["against"]) if c["against"] else c["gain"] for c in comparison["changes"]]
     assert shares == sorted(shares)
     assert "all, vote" in {change["name"] for change in comparison["changes"]}
+    said, page = shown(tmp_path)
+    assert all(any(line.startswith(f"{name} ") for line in said) for name in names)
+    worst = comparison["changes"][0]
+    told = said.index("worse than base, the worst first") + 1
+    assert said[told].startswith(f"{worst['name']}: {worst['metric']} {worst['against']:.5g} -> {worst['value']:.5g}")
+    before_first_number, _, _ = page.partition("Changes, the worst first")[2].partition("<td")
+    assert f"{worst['name']}: {worst['metric']}" in before_first_number
 
 
 def test_an_ensemble_that_cannot_be_built_says_why(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from mergegraph.search.outcome import Outcome
 from mergegraph.search.scoring import Metric, Rule
 from mergegraph.search.tuning import Tried, front
 from tests.search.scores import soup
-from tests.search.searches import RECIPE, entries, run, write_search
+from tests.search.searches import RECIPE, entries, run, shown, write_search
 
 needs_optuna = pytest.mark.skipif(find_spec("optuna") is None, reason="optuna is not installed: mergegraph[search]")
 
@@ -68,6 +68,9 @@ def test_several_objectives_give_what_no_other_beats(tmp_path: Path) -> None:
     result = run(tuned(tmp_path, evaluator={"python": "two:score"}, metrics=metrics, multi_objective=True))
     assert isinstance(result.findings["front"], list)
     assert len(result.findings["front"]) == 6  # what is better in one is worse in the other
+    said, page = shown(tmp_path)
+    assert len([line for line in said if line.startswith("not beaten boost.by=")]) == 6
+    assert "What nothing else beats" in page
 
 
 @needs_optuna
