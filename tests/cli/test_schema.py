@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any, cast
 import pytest
 import yaml
 
+from mergegraph.cli import main
 from mergegraph.cli.schema import recipe_schema
+from mergegraph.cli.search_schema import search_schema
 from mergegraph.methods.registry import methods
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.yaml"))
@@ -131,3 +134,12 @@ def test_what_a_recipe_may_not_say_is_refused(node: Any) -> None:
 )
 def test_wrong_documents_are_refused(document: Any) -> None:
     assert not accepts(SCHEMA, document)
+
+
+@pytest.mark.parametrize(("option", "title"), [([], "recipe"), (["--search"], "search")])
+def test_the_command_prints_the_schema_alone(option: list[str], title: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema", *option]) == 0
+    wanted = {"recipe": recipe_schema, "search": search_schema}[title]()
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(wanted))
+    assert main(["schema", "--markdown"]) == 0
+    assert capsys.readouterr().out.startswith("# ")

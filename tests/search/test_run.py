@@ -11,12 +11,18 @@ from typing import Any
 import pytest
 
 from mergegraph import pipeline
-from mergegraph.errors import DoesNotFit, InputError, RecipeError, RunError
+from mergegraph.errors import DoesNotFit, InputError, OutputError, RecipeError, RunError
 from mergegraph.execute.run import Options
 from mergegraph.recipe.load import load_recipe
 from mergegraph.search.summary import summarise
 from tests.cli.tiny_models import read_file, tensors, tree, write_file, write_model
 from tests.search.searches import EVALUATOR, NAMES, RECIPE, calls, entries, run, shown, write_search
+
+LINE: dict[str, Any] = {"search": "line"}
+PARTS: dict[str, Any] = {"search": "ablate", "base": "./models/a", "report_on": None}
+COMPARED: dict[str, Any] = {
+    "search": "compare", "select_on": None, "models": {"a": "./models/a", "b": "./models/b"}, "against": "a",
+}  # fmt: skip
 
 
 def test_a_greedy_soup_is_written_as_a_plain_recipe(tmp_path: Path) -> None:
@@ -407,12 +413,19 @@ def is_running(pid: int) -> bool:
         ({"candidates": ["./models/a", "models/b/../a/"]}, RecipeError, "are one model"),
         ({"candidates": ["./models/*", "./strange"]}, RecipeError, "no tensor in common"),
         ({"budget": "1KiB"}, DoesNotFit, ""),
+        ({"path": "search.yaml"}, OutputError, "is a file, not the folder of a search"),
+        (LINE | {"between": ["./models/[abc]", "./models/d"]}, RecipeError, "between two models, and 4 are named"),
+        (PARTS | {"model": "./models/[bc]"}, RecipeError, "of one model to one base, and 3 are named"),
+        (COMPARED | {"against": "bass"}, RecipeError, 'no model "bass" to hold the others against'),
+        (COMPARED | {"models": {"a": "./models/a", "all": "./models/*"}}, RecipeError, 'Two models are called "a"'),
+        (COMPARED | {"ensembles": {"one": ["a", "a"]}}, RecipeError, 'The ensemble "one" has one member'),
+        (COMPARED | {"ensembles": {"two": ["a", "z"]}}, RecipeError, 'The ensemble "two" has no model "z"'),
     ],
 )
 def test_what_is_wrong_with_the_models_is_said_before_anything_is_left_behind(
     tmp_path: Path, fields: dict[str, Any], error: type[Exception], says: str
 ) -> None:
-    path = write_search(tmp_path, **fields)
+    path = write_search(tmp_path, fields.get("search", "greedy_soup"), **fields)
     write_model(tmp_path / "strange", {"other.weight": ([2], [1.0, 2.0])})
     before = tree(tmp_path)
     with pytest.raises(error) as refused:

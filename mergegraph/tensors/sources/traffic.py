@@ -36,15 +36,3 @@ def traffic() -> Mapping[str, Traffic]:
     """The counts so far, by server: a host, or the bucket of an object store."""
     with _lock:
         return dict(_by_server)
-
-
-def since(before: Mapping[str, Traffic]) -> dict[str, Traffic]:
-    """What was added after `before` was taken."""
-    added: dict[str, Traffic] = {}
-    for server, now in traffic().items():
-        then = before.get(server, Traffic())
-        if now != then:
-            added[server] = Traffic(
-                now.requests - then.requests, now.body_bytes - then.body_bytes, now.repeated - then.repeated
-            )
-    return added
