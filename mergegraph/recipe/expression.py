@@ -252,16 +252,12 @@ def _written_sum(terms: list[tuple[Fraction, _Atom]]) -> str:
     return " ".join(parts).removeprefix("+ ").replace("- ", "-", int(parts[0].startswith("-")))
 
 
-def _text(atom: _Atom) -> str:
-    """An atom as a person could write it."""
-    match atom:
+def _text(weights: _Atom) -> str:
+    """Weights as a person could write them."""
+    match weights:
         case str():
-            return atom
-        case _Delta(model, base):
-            return f"({_text(model)} - {_text(base)})"
+            return weights
         case _Soup(terms):
             return f"({_written_sum([(value_of(factors), each) for factors, each in terms])})"
-        case _Scale(by, of):
-            return f"{_shown(by)}*{_text(of)}"
-        case _Total(terms):
-            return f"({' + '.join(map(_text, terms))})"
+        case _:
+            raise AssertionError("weights inside an expression are a name or an average")

@@ -176,6 +176,8 @@ UNBALANCED: list[tuple[str, tuple[str, ...], str]] = [
     ("a + b + c", ("add to 3", "{op: soup, inputs: [a, b, c]}"), "thirds are no decimals"),
     ("2*a", ("add to 2", "BASE + 2*(a - BASE)"), "one model, scaled"),
     ("a + b + d", ("add to 2", "a + (b - BASE)"), "two models and a delta"),
+    ("3*(0.5*a + 0.5*b)", ("add to 3", "BASE + 3*((0.5*a + 0.5*b) - BASE)"), "an average, scaled"),
+    ("(a + d) + (0.5*b + 0.5*c)", ("add to 2", "a + ((0.5*b + 0.5*c) - BASE)"), "a model and an average"),
     ("0.9*a", ("add to 0.9", "BASE + 0.9*(a - BASE)"), "one model, shrunk"),
     ("0.3333*a + 0.3333*b", ("add to 0.6666",), "nearly a third"),
     ("a - a", ("cancels out",), "nothing is left"),
