@@ -80,15 +80,9 @@ def _refused(error: Any) -> Problem | None:
     return Problem(fact, Location(f"{option} {first['input']}"), fix=f"{option} {example.format(**bounds)}")
 
 
-def _example(command: Any) -> str:
-    """The first example that `--help` shows; "" where it shows none."""
-    lines = str(command.epilog or "").splitlines()
-    return next((line.strip() for line in lines if line.strip().startswith("mergegraph ")), "")
-
-
 def _missing(error: Any, command: str) -> Problem:
+    """An argument that is not there; the fix is the first example that `--help` shows, else `--help`."""
     name = error.param.metavar or max(error.param.opts, key=len)
-    if example := _example(error.ctx.command):
-        return Problem(f"{command} needs {name}.", fix=example)
-    wanted = [param.metavar for param in error.ctx.command.params if param.required and param.metavar]
-    return Problem(f"{command} needs {name}.", fix=f"{command} {' '.join(wanted)}")
+    shown = (line.strip() for line in str(error.ctx.command.epilog or "").splitlines())
+    example = next((line for line in shown if line.startswith("mergegraph ")), f"{command} --help")
+    return Problem(f"{command} needs {name}.", fix=example)

@@ -157,6 +157,8 @@ COMMAND_LINE = [
     Mistake("no model to try", "mergegraph try needs MODEL", "try"),
     Mistake("a setting without a value", '"boost.by" does not say', "check blend.yaml --set boost.by"),
     Mistake("an option without its value", "--set needs a value", "check blend.yaml --set"),
+    Mistake("a value for an option that takes none", "--quiet takes no value", "run blend.yaml --quiet=yes"),
+    Mistake("a word too many", 'has no place for "code"', "info base code"),
     Mistake("`verify` of a folder that is no output", "not an output", "verify base"),
     Mistake(
         "`info` of an adapter",
