@@ -10,6 +10,7 @@ import pytest
 from mergegraph.errors import Location, RecipeError
 from mergegraph.graph import build
 from mergegraph.methods.base import Method
+from mergegraph.methods.load import Load
 from mergegraph.methods.save import Save
 from mergegraph.recipe.load import load_recipe, parse_recipe
 from mergegraph.recipe.model import Expression, Recipe, dump_recipe
@@ -158,6 +159,18 @@ def test_an_include_gives_its_nodes_under_its_name(folder: Path) -> None:
     assert recipe.nodes["y.m"].method == Expression("y.base + 0.3*y.d")
     assert recipe.nodes["x.s"].within == ""
     assert "out" in build(recipe).nodes
+
+
+@pytest.mark.parametrize("vocab", ["{align: base}", "{union: [base, a]}"])
+def test_the_models_whose_vocabulary_an_included_node_takes_are_those_of_the_include(folder: Path, vocab: str) -> None:
+    step = folder / "parts" / "step.yaml"
+    step.write_text(step.read_text() + f"  grown: {{op: load, model: ./q, vocab: {vocab}}}\n")
+
+    grown = method(load(folder, TWO, OUT), "x.grown")
+
+    assert isinstance(grown, Load)
+    assert grown.vocab is not None
+    assert grown.vocab.nodes == (("x.base",) if "align" in vocab else ("x.base", "x.a"))
 
 
 def test_an_included_node_keeps_its_file_and_its_folder(folder: Path) -> None:

@@ -103,11 +103,18 @@ def test_whole_numbers_are_tuned_as_such(tmp_path: Path) -> None:
         ({"over": {"boost.by": {"low": 0, "high": 1, "step": 0.3}}}, "steps of 0.3 do not lead from 0 to 1"),
         ({"sampler": "cma_es", "multi_objective": True}, "knows one objective"),
         ({"over": {"bost.by": {"low": 0, "high": 1}}}, "Did you mean boost"),
+        ({"over": {"boost.by": {"low": 0}}}, "a range has `low` and `high`, or `choices`"),
+        ({"over": {"boost.by": {"low": 1, "high": 0}}}, "`low` is less than `high`"),
+        ({"over": {"boost.by": {"low": 0, "high": 1, "log": True}}}, "`log` goes with a `low` above 0"),
+        ({"over": {"boost.by": {"choices": []}}}, "`choices` is empty"),
+        ({"over": {"boost.by": {"choices": [1], "points": 2}}}, "log, step and points go with `low` and `high`"),
+        ({"recipe": "both.yaml"}, "both.yaml has 2 saves, and a candidate is one model"),
     ],
 )
 def test_what_cannot_be_tuned_is_said_before_the_search(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], fields: dict[str, object], says: str
 ) -> None:
+    (tmp_path / "both.yaml").write_text(RECIPE + "  more: {op: save, input: merged, path: more}\n")
     assert main(["search", str(tuned(tmp_path, **fields))]) == 2
     said = capsys.readouterr().err
     assert says in said
