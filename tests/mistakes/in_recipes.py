@@ -50,6 +50,12 @@ RECIPE = [
         mended=corrected("by: []", "by: 0.5", "a number"),
     ),
     Mistake(
+        "a preset beside what contradicts it",
+        "means `vote: unweighted`",
+        edit=(_SCALE, "{op: ties, inputs: [d_code], density: 0.5, preset: paper, vote: weighted}"),
+        mended=corrected(", vote: weighted", "", "leave one of the two out"),
+    ),
+    Mistake(
         "rules that leave tensors without a number",
         "No rule of by matches",
         edit=("by: 0.5", "by: [{kind: mlp, value: 1}]"),
