@@ -16,11 +16,11 @@ _hub = ""
 
 
 def pytest_configure() -> None:
-    """huggingface_hub reads these once, when it is imported: with transformers while tests are collected. Children
-    inherit them."""
+    """huggingface_hub and torch read these once, when they are imported: while tests are collected. Children inherit
+    them. One thread of torch's own: the models are small, and the test workers take the processors."""
     global _hub
     _hub = tempfile.mkdtemp(prefix="mergegraph-hub-")
-    os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": _hub}
+    os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HOME": _hub, "OMP_NUM_THREADS": "1"}
 
 
 def pytest_unconfigure() -> None:
@@ -33,17 +33,6 @@ def _state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """torch on one thread: small models take a fraction of the time so, on a machine where other workers compute."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

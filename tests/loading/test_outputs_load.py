@@ -21,7 +21,6 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 from tests.loading.shapes import SHAPES, Shape, logits, make_pair, tuned
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
     # peft 0.21.2 asks transformers 5.24 for an attribute under its old name.
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
 ]

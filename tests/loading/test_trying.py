@@ -19,7 +19,6 @@ from mergegraph.cli.trying import side_by_side
 
 MODELS = Path(__file__).resolve().parents[2] / "recipes" / "models"
 BASE, FRENCH = MODELS / "tiny-llama" / "base", MODELS / "tiny-llama" / "french"
-pytestmark = pytest.mark.usefixtures("one_thread")
 needs_transformers = pytest.mark.skipif(
     find_spec("transformers") is None,
     reason="transformers is not installed: pip install 'mergegraph[eval]'",

@@ -12,7 +12,6 @@ from tests.pages.commands import DOCS, RECIPES, commands, run, write_recipes
 PAGE = (DOCS / "start.md").read_text()
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_the_commands_of_the_page_run_in_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recipes").symlink_to(RECIPES)
