@@ -27,7 +27,18 @@ def test_a_rule_for_the_chosen_cells_is_one_step_of_the_recipe(two_tuned: Path, 
         before = app.workspace.document.text
         await pilot.press("right", "shift+right", "shift+down", "w")
         await until(pilot, lambda: isinstance(app.screen, RuleDialog) and "kept of code" in preview_text(app))
-        await pilot.press("backspace", *"0.1")
+        dialog = app.screen
+        assert isinstance(dialog, RuleDialog)
+        nodes = [dialog.target.title]
+        for _ in range(2):
+            await pilot.press("down")
+            nodes.append(dialog.target.title)
+        assert nodes[0] == nodes[2] != nodes[1], "after the last schedule comes the first"
+        await pilot.press("x")
+        assert str(dialog.query_one("#wrong", Label).content) == "this is no number"
+        await pilot.press("enter")
+        assert str(dialog.query_one("#wrong", Label).content) == "write a number, such as 0.5"
+        await pilot.press("backspace", "backspace", *"0.1")
         await until(pilot, lambda: "0.1" in app.screen.query_one(Input).value)
         await press(app, pilot, "enter")
         text = app.workspace.document.text

@@ -100,6 +100,10 @@ def test_one_click_chooses_a_field_and_a_second_edits_it(recipe: Path) -> None:
         await until(pilot, lambda: isinstance(app.screen, PickDialog) and app.screen.title_text() == "out: input")
         assert "path: out/merged-2" in app.workspace.document.text, "who clicks elsewhere means what was typed"
         await press(app, pilot, "escape")
+        await pilot.click(FormView, offset=place("name"), times=2)
+        await press(app, pilot, "end", "2", "enter")
+        assert app.workspace.document.can_undo == "rename out to out2"
+        assert app.workspace.selected == "out2"
         await pilot.hover("GraphCanvas", offset=(0, 0))
         assert not any(form.is_lit(str(index)) for index in range(len(form.fields)))
 

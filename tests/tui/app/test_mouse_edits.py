@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mergegraph_tui.app import MergegraphApp
 from mergegraph_tui.dialogs.add_node import AddNode
-from mergegraph_tui.dialogs.pick import PickDialog
+from mergegraph_tui.dialogs.pick import PickDialog, PickList
 from mergegraph_tui.starting import workspace_of
 from mergegraph_tui.widgets.graph_canvas import GraphCanvas
 from mergegraph_tui.widgets.inspector import FieldInput
@@ -110,8 +110,12 @@ def test_the_menu_of_a_node_and_the_wheel(recipe: Path) -> None:
         await until(pilot, lambda: isinstance(app.screen, PickDialog))
         assert isinstance(app.screen, PickDialog)
         assert [choice.label for choice in app.screen.found][:2] == ["Edit", "Add"]
-        await press(app, pilot, *"delete", "enter")
-        await settle(app, pilot)
+        row = [choice.label for choice in app.screen.found].index("Delete")
+        lines = app.screen.query_one(PickList)
+        await pilot.hover(PickList, offset=(4, row))
+        assert lines.is_lit(str(row))
+        await pilot.click(PickList, offset=(4, row))
+        await until(pilot, lambda: app.workspace.document.can_undo != "")
         assert app.workspace.document.can_undo == "delete merged"
         assert canvas.fit is not None
         size = canvas.fit.size
