@@ -107,7 +107,10 @@ def test_a_heat_map_with_every_metric_follows_cursor_and_keys(two_tuned: Path, r
     drive(app_of(two_tuned, record_file), act)
 
 
-def test_two_records_are_compared_and_swapped(two_tuned: Path, record_file: Path, weaker_record: Path) -> None:
+def test_records_are_compared_swapped_and_chosen(two_tuned: Path, record_file: Path, weaker_record: Path) -> None:
+    broken = two_tuned.with_name("broken.json")
+    broken.write_text("{}")
+
     async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
         screen = await ready(app, pilot)
         await pilot.press("v")
@@ -124,8 +127,20 @@ def test_two_records_are_compared_and_swapped(two_tuned: Path, record_file: Path
         assert screen.heat.picture.cells["1", "attention q"].text.startswith("-")
         await pilot.press("v")
         assert screen.other is None
+        for path in (weaker_record, broken):
+            await pilot.press("b")
+            app.screen.query_one(Input).value = str(path)
+            await pilot.pause()
+            await pilot.press("enter")
+            await until(pilot, lambda: screen.loaded is not None and screen.loaded.path == weaker_record)
+        await until(pilot, lambda: bool(told(app)))
+        assert "broken.json" in told(app)[-1]
+        assert screen.loaded is not None
+        assert screen.loaded.path == weaker_record, "what was shown stays"
+        await pilot.press("N")
+        assert told(app)[-1] == "no tensor stands out"
 
-    drive(app_of(two_tuned, record_file), act)
+    drive(app_of(two_tuned, record_file), act, notifications=True)
 
 
 def test_the_mouse_chooses_cells_and_a_double_click_opens_one(two_tuned: Path, record_file: Path) -> None:
