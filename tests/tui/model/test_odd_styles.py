@@ -11,6 +11,7 @@ from mergegraph_tui.model.outline import outline
 from mergegraph_tui.model.splice import Edited, Typed, insert_item
 
 from mergegraph.errors import Problem
+from mergegraph.recipe.scalars import Value
 from tests.tui.model.diffs import diff
 
 Edit = Callable[[str], Edited]
@@ -54,7 +55,7 @@ SHARED = (
     "mergegraph: 1\nnodes:\n  a: {op: load, model: x}\n"
     "  s: {op: scale, input: a, by: &n 0.5}\n  t: {op: scale, input: s, by: *n}\n"
 )
-RULE = {"kind": "mlp", "value": 0}
+RULE: Value = {"kind": "mlp", "value": 0}
 FOLDED = (
     "mergegraph: 1\nnodes:\n  a: {op: load, model: é😀}\n"
     "  e: >-\n    a + 0.5*(b\n    - a)\n  o: {op: save, input: e, path: o}\n"

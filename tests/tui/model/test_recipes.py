@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mergegraph_tui.model import runs
@@ -81,7 +82,7 @@ def test_a_run_of_a_recipe_that_lives_is_told(tmp_path: Path, monkeypatch: pytes
     assert looked(path).run == "run", "it has not begun to merge"
 
 
-def written(folder: Path, **fields: object) -> Path:
+def written(folder: Path, **fields: Any) -> Path:
     """A search whose text says at the beginning of a line that it is one, as a YAML file does."""
     path = write_search(folder, **fields)
     path.write_text(path.read_text().replace(' "search":', "search:"))
