@@ -18,6 +18,7 @@ from mergegraph_tui.model.planned import (
     Standing,
     planned,
 )
+from mergegraph_tui.model.steps import steps_of
 
 from mergegraph.graph import Graph
 from mergegraph.opening import open_adapters, open_inputs
@@ -28,6 +29,7 @@ from mergegraph.tensors.lock import FolderLock
 from mergegraph.tensors.writer import OutputFolder
 from tests.cli.tiny_models import BLEND, write_blend
 
+LLAMAS = Path(__file__).resolve().parents[2] / "recipes" / "models" / "tiny-llama"
 TRIMMED = BLEND.replace("boost: {op: scale, input: d_code, by: 0.5}", "boost: {op: trim, input: d_code, density: 0.5}")
 
 
@@ -82,6 +84,34 @@ def test_every_pass_is_told(folder: Path) -> None:
     assert {row.pass_number for row in told.steps.rows} == set(range(1, told.passes + 1))
     assert sum(row.is_peak for row in told.steps.rows) == 1
     assert any(row.text.startswith("count ") for row in told.steps.rows)
+
+
+ADAPTER = f"legal: {{op: lora, adapter: {LLAMAS}/legal-lora, base: base}}"
+LOW = "low: {op: low_rank, base: base, input: code, rank: 4}\n  mlp: {op: select, cases: [{kind: mlp, from: low}]}"
+FACTORS = ["read code", "read base", "subtract base", "factors of rank 4 of the difference"]
+
+TOLD = [
+    ("nothing to compute", "out: {op: save, input: base, path: out}", ["copy base byte for byte"]),
+    ("another type", "out: {op: save, input: base, path: out, dtype: float16}", ["read base", "write base"]),
+    ("an adapter", f"{ADAPTER}\n  out: {{op: save, input: legal, path: out, format: delta}}",
+     ["B A of legal", "write B A of legal"]),
+    ("a strength of 0", "d: {op: delta, model: code, base: base}\n  none: {op: scale, input: d, by: 0}\n"
+     "  out: {op: save, input: none, path: out, format: delta}", ["begin with 0", "write 0"]),
+    ("a change as an adapter", f"{LOW}\n  out: {{op: save, input: mlp, path: out, format: peft}}",
+     [*FACTORS, "write a factor", "write a factor"]),
+    ("a sum as an adapter", f"{ADAPTER}\n  {LOW}\n  both: {{op: sum, inputs: [legal, mlp]}}\n"
+     "  out: {op: save, input: both, path: out, format: peft}",
+     [*FACTORS, "put 2 matrices one below the other and write them", "put 2 matrices side by side and write them"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("reason", "nodes", "told"), TOLD, ids=[row[0] for row in TOLD])
+def test_every_kind_of_step_is_told_in_words(tmp_path: Path, reason: str, nodes: str, told: list[str]) -> None:
+    recipe = tmp_path / "merge.yaml"
+    recipe.write_text(f"mergegraph: 1\nmodels: {{base: {LLAMAS}/base, code: {LLAMAS}/python}}\nnodes:\n  {nodes}\n")
+    steps = steps_of(plan(load_recipe(recipe)))
+    assert steps is not None
+    assert [row.text for row in steps.rows] == told, reason
 
 
 def test_bytes_and_memory_are_those_of_the_plan(folder: Path) -> None:

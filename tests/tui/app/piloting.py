@@ -16,11 +16,14 @@ def drive(
     app: MergegraphApp,
     act: Callable[[MergegraphApp, Pilot[int]], Awaitable[None]],
     size: tuple[int, int] = SIZE,
+    *,
+    notifications: bool = False,
 ) -> None:
-    """Run the app without a terminal, and `act` on it once its first check is done."""
+    """Run the app without a terminal, and `act` on it once its first check is done. `notifications`: whether what it
+    says in passing is kept, and lies over a corner of the screen."""
 
     async def run() -> None:
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, notifications=notifications) as pilot:
             await settle(app, pilot)
             await act(app, pilot)
 
@@ -49,6 +52,11 @@ async def until(pilot: Pilot[int], holds: Callable[[], bool], seconds: float = 2
         assert monotonic() < end, "it did not come"
         await pilot.pause(0.01)
     await pilot.pause()
+
+
+def told(app: MergegraphApp) -> list[str]:
+    """What the app says in passing, newest last; `drive` it with notifications."""
+    return [each.message for each in app._notifications]
 
 
 def screen_text(app: MergegraphApp) -> str:

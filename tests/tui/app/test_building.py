@@ -16,7 +16,7 @@ from textual.pilot import Pilot
 from mergegraph.pipeline import check
 from mergegraph.recipe.load import load_recipe
 from tests.tui.app.conftest import LLAMAS
-from tests.tui.app.piloting import drive, press, settle, until
+from tests.tui.app.piloting import drive, press, screen_text, settle, told, until
 
 
 async def typed(app: MergegraphApp, pilot: Pilot[int], text: str) -> None:
@@ -138,12 +138,54 @@ def test_connect_asks_for_the_port_where_several_fit(recipe: Path) -> None:
         app.screen.query_one(GraphCanvas).cursor = "d"
         await press(app, pilot, "enter")
         await until(pilot, lambda: isinstance(app.screen, PickDialog))
+        await press(app, pilot, "escape")
+        assert not app.workspace.document.can_undo, "without a port there is no wire"
+        await select(app, pilot, "code")
+        await press(app, pilot, "c")
+        app.screen.query_one(GraphCanvas).cursor = "d"
+        await press(app, pilot, "enter")
+        await until(pilot, lambda: isinstance(app.screen, PickDialog))
         await press(app, pilot, "down", "enter")
         assert app.workspace.document.can_undo == "connect code to d"
         assert "base: code" in app.workspace.document.text
         assert str(app.screen.query_one("#graph").border_title) == "Graph"
 
     drive(MergegraphApp(workspace_of(recipe)), act)
+
+
+def test_in_the_rail_the_other_end_of_a_wire_is_picked_from_a_list(recipe: Path) -> None:
+    async def offered(app: MergegraphApp, pilot: Pilot[int], key: str) -> tuple[str, list[tuple[str, str]]]:
+        await press(app, pilot, key)
+        await until(pilot, lambda: isinstance(app.screen, PickDialog))
+        dialog = app.screen
+        assert isinstance(dialog, PickDialog)
+        return dialog.title_text(), [(choice.label, choice.refused) for choice in dialog.found]
+
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        document = app.workspace.document
+        await select(app, pilot, "code")
+        await press(app, pilot, "g")
+        title, ends = await offered(app, pilot, "c")
+        assert title == "Connect code to"
+        assert ends == [("merged", ""), ("out", ""), ("base", '"base" takes no inputs.')], "what fits comes first"
+        await press(app, pilot, *"base", "enter")
+        assert isinstance(app.screen, PickDialog), "what does not fit is not taken"
+        await press(app, pilot, *["backspace"] * 4, *"out", "enter")
+        assert document.can_undo == "connect code to out"
+        assert "input: code" in document.text
+        assert app.workspace.selected == "out"
+        title, ends = await offered(app, pilot, "C")
+        assert title == "Connect to out from"
+        assert [label for label, _ in ends] == ["base", "code", "merged"]
+        await press(app, pilot, *"base", "enter")
+        assert document.can_undo == "connect base to out"
+        assert "input: base" in document.text
+        await press(app, pilot, "u", "u", "X")
+        assert document.can_undo == "cut merged from out"
+        await press(app, pilot, "X")
+        assert told(app)[-1] == "out has no wires"
+
+    drive(MergegraphApp(workspace_of(recipe)), act, notifications=True)
 
 
 def test_a_graph_that_cannot_be_read_any_more_is_dimmed_and_said(recipe: Path) -> None:
@@ -175,6 +217,32 @@ def test_models_are_picked_by_a_burst_of_keys_before_they_are_found(tmp_path: Pa
         assert list(app.workspace.drawn.nodes) == ["base", "code", "merged"], app.workspace.document.text
 
     drive(MergegraphApp(workspace_of(None)), act)
+
+
+def test_a_folder_of_the_picker_is_opened_until_a_model_is_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = tmp_path / "hub"
+    monkeypatch.setenv("HF_HUB_CACHE", str(hub))
+    for folder in ("work", "other"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "other" / "base").symlink_to(LLAMAS / "base")
+    (hub / "models--org--name" / "snapshots").mkdir(parents=True)
+    (hub / "models--org--name" / "snapshots" / "main").symlink_to(LLAMAS / "base")
+
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        await press(app, pilot, "m")
+        await typed(app, pilot, "org")
+        await until(pilot, lambda: "Hub cache" in screen_text(app))
+        await pilot.press(*["backspace"] * 3, *"../ot")
+        assert "a folder: enter opens it" in screen_text(app)
+        await pilot.press("enter")
+        assert isinstance(app.screen, PickDialog)
+        assert app.screen.typed == "../other/"
+        await press(app, pilot, *"ba", "enter")
+        assert "base: ../other/base" in app.workspace.document.text
+
+    drive(MergegraphApp(workspace_of(tmp_path / "work" / "merge.yaml")), act)
 
 
 def test_keys_in_one_burst_reach_the_dialogs_that_they_open(recipe: Path) -> None:

@@ -78,6 +78,38 @@ def test_fields_one_after_the_other_choices_and_clearing(recipe: Path) -> None:
     drive(MergegraphApp(workspace_of(recipe)), act)
 
 
+def test_one_click_chooses_a_field_and_a_second_edits_it(recipe: Path) -> None:
+    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
+        await select(app, pilot, "out")
+        form, line = app.screen.query_one(FormView), app.screen.query_one(FieldInput)
+
+        def place(label: str) -> tuple[int, int]:
+            owner = str([field.label for field in form.fields].index(label))
+            return 4, next(y for y in range(form.size.height) if form.owner_at(y) == owner)
+
+        await pilot.hover(FormView, offset=place("dtype"))
+        assert form.is_lit(form.owner_at(place("dtype")[1]) or "")
+        await pilot.click(FormView, offset=place("dtype"))
+        assert (form.field and form.field.label, form.has_focus, line.has_focus) == ("dtype", True, False)
+        await pilot.click(FormView, offset=place("path"))
+        assert not line.has_focus, "the first click on another one chooses it"
+        await pilot.click(FormView, offset=place("path"))
+        assert (line.has_focus, line.value) == (True, "out/merged")
+        await pilot.press("end", *"-2")
+        await pilot.click(FormView, offset=place("input"), times=2)
+        await until(pilot, lambda: isinstance(app.screen, PickDialog) and app.screen.title_text() == "out: input")
+        assert "path: out/merged-2" in app.workspace.document.text, "who clicks elsewhere means what was typed"
+        await press(app, pilot, "escape")
+        await pilot.click(FormView, offset=place("name"), times=2)
+        await press(app, pilot, "end", "2", "enter")
+        assert app.workspace.document.can_undo == "rename out to out2"
+        assert app.workspace.selected == "out2"
+        await pilot.hover("GraphCanvas", offset=(0, 0))
+        assert not any(form.is_lit(str(index)) for index in range(len(form.fields)))
+
+    drive(MergegraphApp(workspace_of(recipe)), act)
+
+
 def test_a_schedule_shows_its_rules_and_its_layers_and_takes_another_rule(recipe: Path) -> None:
     recipe.write_text(recipe.read_text() + SCHEDULED)
 

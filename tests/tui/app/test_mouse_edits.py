@@ -7,14 +7,14 @@ from pathlib import Path
 
 from mergegraph_tui.app import MergegraphApp
 from mergegraph_tui.dialogs.add_node import AddNode
-from mergegraph_tui.dialogs.pick import PickDialog
+from mergegraph_tui.dialogs.pick import PickDialog, PickList
 from mergegraph_tui.starting import workspace_of
 from mergegraph_tui.widgets.graph_canvas import GraphCanvas
 from mergegraph_tui.widgets.inspector import FieldInput
 from textual import events
 from textual.pilot import Pilot
 
-from tests.tui.app.piloting import drive, press, settle, until
+from tests.tui.app.piloting import drive, press, settle, told, until
 
 
 def place(canvas: GraphCanvas, node: str) -> tuple[int, int]:
@@ -42,6 +42,9 @@ def test_the_graph_by_mouse(recipe: Path) -> None:
         assert document.can_undo == "connect code to out"
         assert "input: code" in document.text
         await press(app, pilot, "u")
+        await drag(pilot, place(canvas, "code"), place(canvas, "base"))
+        assert told(app)[-1] == "base takes no inputs"
+        assert document.text == recipe.read_text()
         await drag(pilot, place(canvas, "code"), (0, 0))
         await until(pilot, lambda: isinstance(app.screen, AddNode))
         assert "after code" in str(app.screen.query_one("#frame").border_title)
@@ -55,7 +58,7 @@ def test_the_graph_by_mouse(recipe: Path) -> None:
         await press(app, pilot, "escape")
         assert document.text == recipe.read_text()
 
-    drive(MergegraphApp(workspace_of(recipe)), act)
+    drive(MergegraphApp(workspace_of(recipe)), act, notifications=True)
 
 
 def test_wires_by_mouse(recipe: Path) -> None:
@@ -76,6 +79,14 @@ def test_wires_by_mouse(recipe: Path) -> None:
         await until(pilot, lambda: isinstance(app.screen, PickDialog))
         assert isinstance(app.screen, PickDialog)
         assert [choice.label for choice in app.screen.found] == ["Insert", "Cut", "Cut"]
+        await press(app, pilot, "enter")
+        await until(pilot, lambda: isinstance(app.screen, AddNode))
+        await press(app, pilot, *"scale", "enter")
+        nodes = app.workspace.drawn.nodes
+        assert (nodes["also"].sources, nodes["out"].sources) == (("scale",), ("scale",)), "on both"
+        await press(app, pilot, "u")
+        await pilot.click(GraphCanvas, offset=trunk, button=3)
+        await until(pilot, lambda: isinstance(app.screen, PickDialog))
         await press(app, pilot, *"also", "enter")
         assert document.can_undo == "cut merged from also"
         assert "also: {op: save, path: out/also}" in document.text
@@ -99,8 +110,12 @@ def test_the_menu_of_a_node_and_the_wheel(recipe: Path) -> None:
         await until(pilot, lambda: isinstance(app.screen, PickDialog))
         assert isinstance(app.screen, PickDialog)
         assert [choice.label for choice in app.screen.found][:2] == ["Edit", "Add"]
-        await press(app, pilot, *"delete", "enter")
-        await settle(app, pilot)
+        row = [choice.label for choice in app.screen.found].index("Delete")
+        lines = app.screen.query_one(PickList)
+        await pilot.hover(PickList, offset=(4, row))
+        assert lines.is_lit(str(row))
+        await pilot.click(PickList, offset=(4, row))
+        await until(pilot, lambda: app.workspace.document.can_undo != "")
         assert app.workspace.document.can_undo == "delete merged"
         assert canvas.fit is not None
         size = canvas.fit.size

@@ -25,8 +25,8 @@ from mergegraph_tui.workspace import Workspace
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, OptionList
 
-from tests.runs.children import Workshop, wait_for
-from tests.tui.app.piloting import drive
+from tests.runs.children import PYTHON, Workshop, wait_for
+from tests.tui.app.piloting import drive, told
 from tests.tui.test_run_rows import GRAPH, MERGING, FakeRun
 
 
@@ -77,7 +77,8 @@ def test_the_plan_is_shown_and_started_with_what_is_asked(recipe: Path, started:
         await pilot.press("p")
         dialog = await planned(app, pilot)
         dialog.query_one("#threads", Input).value = "0"
-        dialog.query_one("#stats", Tick).value = True
+        await pilot.click("#stats")
+        assert dialog.query_one("#stats", Tick).has_focus
         await pilot.pause(0.4)
         dialog = await planned(app, pilot)
         assert "is no number of threads" in said(app, "told")
@@ -85,8 +86,7 @@ def test_the_plan_is_shown_and_started_with_what_is_asked(recipe: Path, started:
         dialog.query_one("#threads", Input).value = "1"
         await pilot.pause(0.4)
         await planned(app, pilot)
-        assert dialog.focused is not None
-        await pilot.press("enter")
+        await pilot.click("#start")
         await pilot.pause()
         assert started.calls == [(recipe, Options(threads=1, stats=True))]
         assert app.current_mode == "run"
@@ -181,6 +181,15 @@ def test_a_real_run_is_cancelled_gone_on_with_and_left(workshop: Workshop) -> No
         left = app.run_that_goes_on()
         assert left is not None
         assert f"--attach {workshop.output}" in str(left)
+        await pilot.press("1", "p")
+        dialog = await planned(app, pilot)
+        assert "writes it now" in said(app, "facts")
+        assert dialog.query_one("#start", Button).disabled
+        await pilot.click("#show")
+        assert app.current_mode == "run"
+        await until(app, pilot, "merging")
+        await pilot.press("V")
+        assert not told(app), "there is nothing to verify yet"
         await pilot.press("x")
         workshop.open()
         await until(app, pilot, "stopped")
@@ -194,16 +203,51 @@ def test_a_real_run_is_cancelled_gone_on_with_and_left(workshop: Workshop) -> No
         await pilot.press("t")
         await pilot.pause(0.5)
         assert said(app, "tensors").count("✓") == 38, "every tensor"
-        await pilot.press("t")
+        await pilot.press("end")
+        assert app.screen.query_one("#tensors").scroll_offset.y > 0
+        await pilot.press("home", "t")
         assert app.run_that_goes_on() is None
+        await pilot.press("c")
+        assert (app.clipboard, told(app)[-1]) == (str(workshop.output), f"copied {workshop.output}")
+        workshop.patch.setattr("sys.executable", PYTHON)  # no run is started any more
+        await verified(app, pilot, "information", "38 tensors")
+        damage(workshop.output / "model.safetensors")
+        await verified(app, pilot, "error", "model.safetensors")
         await pilot.press("v")
         await pilot.pause(0.5)
         assert isinstance(app.screen, RunsDialog)
         assert app.screen.query_one(OptionList).option_count == 2
         await pilot.press("down", "enter")
         await until(app, pilot, "stopped")
+        app.go_on_with(Document.new("", workshop.folder))
+        again = FakeRun()
+        workshop.patch.setattr(runs, "start_again", lambda run: again)
+        await pilot.press("2", "space")
+        assert app.workspace.run is again, "of another recipe than the open one, what was started is started again"
+        await pilot.press("space")
+        assert told(app)[-1] == "it cannot be paused now: it is not merging"
 
-    drive(MergegraphApp(workspace_of(workshop.recipe)), act)
+    drive(MergegraphApp(workspace_of(workshop.recipe)), act, notifications=True)
+
+
+async def verified(app: MergegraphApp, pilot: Pilot[int], severity: str, words: str) -> None:
+    """Verify the output, and see that it is said so."""
+    before = len(told(app))
+    await pilot.press("V")
+    end = monotonic() + 30
+    while len(told(app)) < before + 2:
+        assert monotonic() < end, told(app)
+        await pilot.pause(0.05)
+    last = list(app._notifications)[-1]
+    assert (last.title, last.severity) == ("Verify", severity), last.message
+    assert words in last.message
+
+
+def damage(file: Path) -> None:
+    """Another last byte."""
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
 
 
 def test_attaching_opens_the_recipe_of_the_run(workshop: Workshop) -> None:

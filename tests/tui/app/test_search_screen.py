@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
+import pytest
 from mergegraph_tui.app import MergegraphApp
 from mergegraph_tui.model.searches import SearchView
 from mergegraph_tui.starting import workspace_of
@@ -13,7 +15,7 @@ from mergegraph_tui.widgets.painted_text import PaintedText
 from textual.pilot import Pilot
 
 from tests.search.searches import write_search
-from tests.tui.app.piloting import drive, press, until
+from tests.tui.app.piloting import drive, press, told, until
 from tests.tui.screens import search_stage as stage
 
 
@@ -88,8 +90,12 @@ def test_a_search_is_begun_stopped_gone_on_with_and_its_recipe_opened(tmp_path: 
 
     async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
         assert view(app).state == "not begun"
+        await pilot.press("c", "enter")
+        assert (told(app), app.clipboard) == (["no recipe is found yet"], "")
         await pilot.press("space")
         await until(pilot, lambda: view(app).summary.evaluating == "c", seconds=60)
+        await pilot.press("space")
+        assert told(app)[-1] == "it runs already; x stops it"
         left = app.search_that_goes_on()
         assert left is not None
         assert f"mergegraph tui {view(app).place}" in str(left)
@@ -103,22 +109,36 @@ def test_a_search_is_begun_stopped_gone_on_with_and_its_recipe_opened(tmp_path: 
         await until(pilot, lambda: view(app).state == "done", seconds=60)
         assert [row.label for row in view(app).summary.rows][: len(before)] == before
         assert app.search_that_goes_on() is None
+        await pilot.press("c")
+        assert app.clipboard == str(view(app).found)
         await press(app, pilot, "enter")
         assert app.current_mode == "edit"
         assert app.workspace.document.name == "found.yaml"
         assert "soup" in app.workspace.drawn.nodes
         assert not app.workspace.checked.errors
 
-    drive(shown(write_search(tmp_path, evaluator={"python": "gated:score"})), act)
+    drive(shown(write_search(tmp_path, evaluator={"python": "gated:score"})), act, notifications=True)
 
 
-def test_why_it_cannot_begin_is_said(tmp_path: Path) -> None:
+def test_why_it_cannot_begin_is_said_and_the_search_is_edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MergegraphApp, "suspend", lambda app: nullcontext())
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("EDITOR", "sed -i s/none-/models/")
+    path = write_search(tmp_path, candidates=["./none-*"])
+    text = path.read_text()
+
     async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
         await pilot.press("space")
         await until(pilot, lambda: "No model matches" in rows(app, "result"))
         assert view(app).state == "not begun"
+        await pilot.press("e")
+        assert path.read_text() == text.replace("none-", "models")
+        path.unlink()
+        await pilot.press("e")
+        assert "search.yaml" in told(app)[-1]
+        assert not path.exists()
 
-    drive(shown(write_search(tmp_path, candidates=["./none-*"])), act)
+    drive(shown(path), act, notifications=True)
 
 
 def test_a_search_is_opened_beside_the_recipe_and_one_with_faults_is_not(recipe: Path, tmp_path: Path) -> None:

@@ -8,21 +8,19 @@ from time import monotonic
 
 import pytest
 from mergegraph_tui.app import MergegraphApp
-from mergegraph_tui.dialogs.curve import CurveDialog
-from mergegraph_tui.dialogs.rule import RuleDialog
 from mergegraph_tui.model.measuring import Measurement, measure
+from mergegraph_tui.model.plot import place_and_value
 from mergegraph_tui.model.records import measured_file
 from mergegraph_tui.screens.stats import StatsScreen
 from mergegraph_tui.starting import workspace_of
 from mergegraph_tui.widgets.heat_map import HeatMap
 from mergegraph_tui.widgets.line_plot import LinePlot
 from mergegraph_tui.widgets.lines_view import LinesView
-from mergegraph_tui.widgets.preview import PreviewPanel
 from mergegraph_tui.widgets.tensor_list import TensorList
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from tests.tui.app.piloting import drive, press
+from tests.tui.app.piloting import drive, press, told
 
 
 def app_of(recipe: Path, record: Path | None, *, ascii_only: bool = False) -> MergegraphApp:
@@ -51,8 +49,11 @@ async def ready(app: MergegraphApp, pilot: Pilot[int]) -> StatsScreen:
     return screen_of(app)
 
 
-def preview_text(app: MergegraphApp) -> str:
-    return app.screen.query_one(PreviewPanel).text
+def place_of(plot: LinePlot, layer: int, value: float) -> tuple[int, int]:
+    """The cell of the plot that is nearest to a value of a layer."""
+    cells = [(x, y) for x in range(plot.size.width) for y in range(plot.size.height)]
+    there = {cell: found for cell in cells if (found := place_and_value(plot.plot, *plot.size, *cell)) is not None}
+    return min((cell for cell in there if there[cell][0] == layer), key=lambda cell: abs(there[cell][1] - value))
 
 
 def test_a_heat_map_with_every_metric_follows_cursor_and_keys(two_tuned: Path, record_file: Path) -> None:
@@ -82,56 +83,34 @@ def test_a_heat_map_with_every_metric_follows_cursor_and_keys(two_tuned: Path, r
         assert table.display
         assert table.table is not None
         assert len(table.table.rows) == 38
+        for act_on_list, row in ((pilot.click(TensorList, offset=(5, 4)), 3), (pilot.press("j", "j"), 5)):
+            await act_on_list
+            await pilot.pause()
+            assert detail.text.startswith(table.table.rows[row].tensor)
+            assert screen.loaded is not None
+            assert heat.cell == screen.loaded.place_of[table.table.rows[row].tensor], "the map follows"
+        two = next(cell for cell, tensors in screen.loaded.tensors_in.items() if len(tensors) == 2)
+        heat.go_to(two)
+        for number in ("1", "2", "1"):
+            await pilot.pause()
+            assert f"{number} of 2 in this cell; t: next" in detail.text
+            await pilot.press("t")
+        await pilot.press("g", "g")
+        plot = screen.query_one("#by-layer", LinePlot)
+        await pilot.click("#by-layer", offset=place_of(plot, 1, 0.0))
+        assert heat.cell[0] == "1"
+        await pilot.press("ctrl+a")
+        assert len(heat.chosen) == len(heat.picture.cells)
+        await pilot.press("x")
+        assert screen.other is None, "there is nothing to swap"
 
     drive(app_of(two_tuned, record_file), act)
 
 
-def test_a_rule_for_the_chosen_cells_is_one_step_of_the_recipe(two_tuned: Path, record_file: Path) -> None:
-    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
-        await ready(app, pilot)
-        before = app.workspace.document.text
-        await pilot.press("right", "shift+right", "shift+down", "w")
-        await until(pilot, lambda: isinstance(app.screen, RuleDialog) and "kept of code" in preview_text(app))
-        await pilot.press("backspace", *"0.1")
-        await until(pilot, lambda: "0.1" in app.screen.query_one(Input).value)
-        await press(app, pilot, "enter")
-        text = app.workspace.document.text
-        assert (
-            'by: [{kind: attention, part: k, layers: "0:2", value: 0.1}, '
-            '{kind: attention, part: q, layers: "0:2", value: 0.1}, {value: 0.6}]'
-        ) in text
-        assert "# the base" in text
-        assert app.workspace.checked.is_fine
-        await press(app, pilot, "u")
-        assert app.workspace.document.text == before
+def test_records_are_compared_swapped_and_chosen(two_tuned: Path, record_file: Path, weaker_record: Path) -> None:
+    broken = two_tuned.with_name("broken.json")
+    broken.write_text("{}")
 
-    drive(app_of(two_tuned, record_file), act)
-
-
-def test_a_curve_is_moved_foretold_and_written_as_a_gradient(two_tuned: Path, record_file: Path) -> None:
-    async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
-        await ready(app, pilot)
-        await pilot.press("e")
-        await until(pilot, lambda: isinstance(app.screen, CurveDialog) and "kept of code" in preview_text(app))
-        now = preview_text(app)
-        await pilot.press("end", "up", "up", "pageup", "s")
-        await until(pilot, lambda: preview_text(app) != now)
-        dialog = app.screen
-        assert isinstance(dialog, CurveDialog)
-        assert dialog.curve is not None
-        assert dialog.curve.points == pytest.approx((0.6, 0.716667, 0.833333, 0.95))
-        assert len(dialog.query_one("#kept", LinePlot).plot.lines) == 2
-        await pilot.press("home", "down", "u", "v", *"0.2", "enter", "f")
-        assert dialog.curve.points == (0.2,) * 4
-        await pilot.press("end", "up", "up", "s")
-        await press(app, pilot, "enter")
-        assert "by: [0.2, 0.3]" in app.workspace.document.text
-        assert app.workspace.checked.is_fine
-
-    drive(app_of(two_tuned, record_file), act)
-
-
-def test_two_records_are_compared_and_swapped(two_tuned: Path, record_file: Path, weaker_record: Path) -> None:
     async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
         screen = await ready(app, pilot)
         await pilot.press("v")
@@ -148,8 +127,20 @@ def test_two_records_are_compared_and_swapped(two_tuned: Path, record_file: Path
         assert screen.heat.picture.cells["1", "attention q"].text.startswith("-")
         await pilot.press("v")
         assert screen.other is None
+        for path in (weaker_record, broken):
+            await pilot.press("b")
+            app.screen.query_one(Input).value = str(path)
+            await pilot.pause()
+            await pilot.press("enter")
+            await until(pilot, lambda: screen.loaded is not None and screen.loaded.path == weaker_record)
+        await until(pilot, lambda: bool(told(app)))
+        assert "broken.json" in told(app)[-1]
+        assert screen.loaded is not None
+        assert screen.loaded.path == weaker_record, "what was shown stays"
+        await pilot.press("N")
+        assert told(app)[-1] == "no tensor stands out"
 
-    drive(app_of(two_tuned, record_file), act)
+    drive(app_of(two_tuned, record_file), act, notifications=True)
 
 
 def test_the_mouse_chooses_cells_and_a_double_click_opens_one(two_tuned: Path, record_file: Path) -> None:
@@ -232,6 +223,21 @@ def test_a_recipe_without_statistics_is_measured_by_a_child(
     async def act(app: MergegraphApp, pilot: Pilot[int]) -> None:
         screen = screen_of(app)
         assert screen.has_class("-empty")
+        await pilot.press("m", "slash", "n", "t", "w", "E", "v", "x")
+        assert app.screen is screen, "there is nothing to choose, to write, or to compare"
+        await pilot.press("r")
+        assert screen.measurement is not None
+        stopped = screen.measurement.child
+        await pilot.press("r")
+        assert screen.measurement is None
+        assert (told(app)[-1], stopped.poll() is None) == ("stopped measuring", False)
+        stopped.communicate()
+        await pilot.press("r")
+        assert screen.measurement is not None
+        screen.measurement.child.kill()
+        screen.measurement.child.communicate()
+        await until(pilot, lambda: screen.measurement is None)
+        assert "merge.yaml could not be measured." in told(app)[-1]
         await pilot.press("r")
         assert screen.measurement is not None
         screen.measurement.child.communicate(b"go on\n")
@@ -241,7 +247,7 @@ def test_a_recipe_without_statistics_is_measured_by_a_child(
         assert screen.loaded.path == measured_file(app.workspace.document)
         assert not screen.has_class("-empty")
 
-    drive(app_of(two_tuned, None), act)
+    drive(app_of(two_tuned, None), act, notifications=True)
 
 
 def test_a_child_measures_a_recipe(two_tuned: Path, tmp_path: Path) -> None:

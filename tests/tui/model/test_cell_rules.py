@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mergegraph_tui.model.cell_rules import apply_rules, conditions_for, in_words, write_rules
 from mergegraph_tui.model.checking import check_text
-from mergegraph_tui.model.curve import Curve, curve_fields, curve_of, shortest, write_curve
-from mergegraph_tui.model.rule_targets import targets
+from mergegraph_tui.model.curve import Curve, curve_fields, curve_of, shortest, tried_curve, write_curve
+from mergegraph_tui.model.rule_targets import schedule_of, targets
 
+from mergegraph.errors import Problem
 from mergegraph.fields import Selector
 from mergegraph.selecting import Selection
 from tests.tui.conftest import TWO_TUNED
@@ -107,6 +108,38 @@ def test_an_expression_is_written_out_and_merges_the_same() -> None:
     assert in_words({"kind": "mlp", "part": "up", "layers": "0:2"}) == "mlp up, layers 0:2"
 
 
+def test_the_weights_of_a_soup_are_schedules_too() -> None:
+    soup = TWO_TUNED.replace("base + 0.6*(code - base) + 0.4*(french - base)", "0.5*code + 0.25*french + 0.25*base")
+    checked = check_text(soup)
+    code, french, _ = targets(checked)
+    assert (code.title, french.now) == ("merged: weight of code", "0.25")
+    (field,) = curve_fields(checked, code)
+    assert curve_of(checked, field) == Curve((0.5,) * 4)
+    for text, weight in (
+        (write_curve(soup, checked, field, Curve((0.0, 0.1, 0.2, 0.3))), "[0, 0.3]"),
+        (apply_rules(soup, checked, code, [{"kind": "norm"}], 0.0), "[{kind: norm, value: 0}, {value: 0.5}]"),
+    ):
+        assert isinstance(text, str)
+        inputs = f"{{from: code, weight: {weight}}}, {{from: french, weight: 0.25}}, {{from: base, weight: 0.25}}"
+        assert f"merged: {{op: soup, inputs: [{inputs}]}}" in text
+
+
+@pytest.mark.parametrize("now", ["base + 0.6*(", "[", "{op: sum, inputs: [base"])
+def test_a_curve_of_a_text_that_cannot_be_read_any_more_is_not_written(now: str) -> None:
+    checked = check_text(TWO_TUNED)
+    (field,) = curve_fields(checked, targets(checked)[0])
+    text = TWO_TUNED.replace("base + 0.6*(code - base) + 0.4*(french - base)", now)
+    assert isinstance(write_curve(text, checked, field, Curve((0.0,) * 4)), Problem)
+
+
+def test_a_recipe_with_a_problem_has_no_curve() -> None:
+    text = "mergegraph: 1\nnodes:\n  m: {op: load, model: ./none}\n  s: {op: scale, input: m, by: 0.5}\n"
+    checked = check_text(text)
+    (field,) = curve_fields(checked, targets(checked)[0])
+    assert curve_of(checked, field) == "the recipe has a problem"
+    assert curve_fields(check_text(text.replace("0.5", "[")), field.target)[0].title == "every layer"
+
+
 @pytest.mark.parametrize(
     ("points", "value"),
     [
@@ -138,6 +171,9 @@ def test_a_curve_moves_with_its_neighbours_and_goes_back_into_its_rule() -> None
     found = curve_of(checked, others)
     assert isinstance(found, Curve)
     assert found.points == (0.6,) * 4
+    tried = tried_curve(checked, norms, Curve((0.5,) * 4))
+    assert tried is not None
+    assert tried.schedule == schedule_of([{"kind": "norm", "value": 0.5}, {"value": 0.6}]), "the others stay"
     written = write_curve(text, checked, others, Curve((0.0, 0.1, 0.2, 0.3)))
     assert isinstance(written, str)
     assert "by: [{kind: norm, value: 0}, {value: [0, 0.3]}]" in written

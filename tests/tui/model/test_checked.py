@@ -160,6 +160,10 @@ def test_the_picker_and_the_targets_know_the_space() -> None:
     assert model_of["merged"]
     assert not model_of["agreed"], "a cycle"
     assert not model_of["general"], "a model takes nothing"
+    wrong = targets(checked(DARE + "  d: {op: delta, model: upright, base: general}\n"), "agreed")["d"]
+    assert wrong is not None
+    assert wrong.fact == 'delta takes no delta, and "agreed" is delta.'
+    assert wrong.fix == "put another node between: {op: sum, inputs: [BASE, agreed]}"
 
 
 def test_nothing_of_the_model_needs_textual() -> None:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pytest
 from mergegraph_tui.model.adding import add_model, add_node
-from mergegraph_tui.model.nodes import delete_node, remove_field, rename_node, set_field
+from mergegraph_tui.model.nodes import add_rule, delete_node, remove_field, rename_node, set_field
 from mergegraph_tui.model.outline import outline
-from mergegraph_tui.model.splice import Edited, insert_item
+from mergegraph_tui.model.splice import Edited, Typed, insert_item
 
 from mergegraph.errors import Problem
+from mergegraph.recipe.scalars import Value
 from tests.tui.model.diffs import diff
 
 Edit = Callable[[str], Edited]
@@ -42,10 +43,19 @@ FLOW = """{mergegraph: 1, nodes: {
   ]},
 }}
 """
+RULES = """mergegraph: 1
+nodes:
+  a: {op: load, model: x}
+  s:
+    op: scale
+    input: a
+    by: [{kind: mlp, value: 2}, {value: 1}]
+"""
 SHARED = (
     "mergegraph: 1\nnodes:\n  a: {op: load, model: x}\n"
     "  s: {op: scale, input: a, by: &n 0.5}\n  t: {op: scale, input: s, by: *n}\n"
 )
+RULE: Value = {"kind": "mlp", "value": 0}
 FOLDED = (
     "mergegraph: 1\nnodes:\n  a: {op: load, model: é😀}\n"
     "  e: >-\n    a + 0.5*(b\n    - a)\n  o: {op: save, input: e, path: o}\n"
@@ -84,6 +94,32 @@ STYLES: list[tuple[str, str, Edit, str]] = [
      "-    a + 0.5*(b\n+    base + 0.5*(b\n-    - a)\n+    - base)\n"),
     ("an alias is replaced by a value", SHARED, lambda t: set_field(t, "t", ("by",), 2),
      "-  t: {op: scale, input: s, by: *n}\n+  t: {op: scale, input: s, by: 2}\n"),
+    ("conditions of a rule go, its comments stay", COMMENTED,
+     lambda t: set_field(t, "s", ("by",), [{"value": 0.5}, {"value": 1}]),
+     '-    - layers: "0:2"   # early\n-      value: 0.5      # half\n+    - value: 0.5      # half\n'),
+    ("conditions behind those of a rule", COMMENTED,
+     lambda t: set_field(t, "s", ("by", 0), {"layers": "0:2", "value": 0.5, "kind": "mlp", "part": "up"}),
+     "+      kind: mlp\n+      part: up\n"),
+    ("a condition between those of a rule", RULES,
+     lambda t: set_field(t, "s", ("by",), Typed("[{kind: mlp, part: up, value: 2}, {value: 1}]")),
+     "-    by: [{kind: mlp, value: 2}, {value: 1}]\n+    by: [{kind: mlp, part: up, value: 2}, {value: 1}]\n"),
+    ("the conditions of a rule in another order", RULES,
+     lambda t: set_field(t, "s", ("by",), Typed("[{value: 2, kind: mlp}, {value: 1}]")),
+     "-    by: [{kind: mlp, value: 2}, {value: 1}]\n+    by: [{value: 2, kind: mlp}, {value: 1}]\n"),
+    ("another rule altogether", RULES, lambda t: set_field(t, "s", ("by",), Typed("[{match: x}, {value: 1}]")),
+     "-    by: [{kind: mlp, value: 2}, {value: 1}]\n+    by: [{match: x}, {value: 1}]\n"),
+    ("a value where there was none", RULES.replace(" [{kind: mlp, value: 2}, {value: 1}]", ""),
+     lambda t: set_field(t, "s", ("by",), 2), "-    by:\n+    by: 2\n"),
+    ("a field below one without a value", RULES.replace(" [{kind: mlp, value: 2}, {value: 1}]", ""),
+     lambda t: set_field(t, "s", ("skip",), True), "+    skip: true\n"),
+    ("the only model", "mergegraph: 1\nmodels: {a: ./a}  # all\n", lambda t: delete_node(t, "a"),
+     "-models: {a: ./a}  # all\n+models: {}  # all\n"),
+    ("the only model, on a line of its own", "mergegraph: 1\nmodels:\n  a: ./a  # one\n", lambda t: delete_node(t, "a"),
+     "+models: {}  # one\n-models:\n-  a: ./a  # one\n"),
+    ("the first item of an empty list", RULES.replace("[{kind: mlp, value: 2}, {value: 1}]", "[]"),
+     lambda t: set_field(t, "s", ("by", 0), 2), "-    by: []\n+    by: [2]\n"),
+    ("an item in brackets, behind a comment", FLOW, lambda t: remove_field(t, "s", ("inputs", 1)),
+     "-    a,   # one\n+    a   # one\n-    a2,  # two\n+    ,  # two\n"),
     ("a byte order mark", "\ufeff" + WINDOWS, lambda t: set_field(t, "a", ("model",), "yy"),
      "-  a: {op: load, model: x}<cr>\n+  a: {op: load, model: yy}<cr>\n"),
 ]  # fmt: skip
@@ -100,6 +136,7 @@ def test_the_style_stays(reason: str, text: str, edit: Edit, expected: str) -> N
         ("its alias would change too", lambda t: set_field(t, "s", ("by",), 2)),
         ("its alias would stand for nothing", lambda t: delete_node(t, "s")),
         ("an alias has nothing inside", lambda t: set_field(t, "t", ("by", 0), 2)),
+        ("rules are where the anchor is", lambda t: add_rule(t.replace("0.5", "[{value: 1}]"), "t", ("by",), RULE)),
     ],
 )
 def test_what_is_shared_is_not_changed_in_passing(reason: str, edit: Edit) -> None:

@@ -75,6 +75,7 @@ def test_the_hubs_cache_gives_the_snapshot_that_main_names(tmp_path: Path, monke
 REFERENCES = [
     ("work/models/a", "./models/a", "below the recipe"),
     ("other/a", "../other/a", "beside its folder"),
+    ("work/../other/a", "../other/a", "as it was typed"),
     ("/opt/a", "/opt/a", "anywhere else"),
 ]
 

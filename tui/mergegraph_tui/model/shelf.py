@@ -68,7 +68,8 @@ def is_model(path: Path) -> bool:
 def reference_of(path: Path, folder: Path) -> str:
     """How a recipe in `folder` names `path`: relative where it is near, from `~` where it is at home."""
     if path.is_relative_to(folder):
-        return f"./{path.relative_to(folder)}"
+        near = path.relative_to(folder)
+        return str(near) if near.parts[:1] == ("..",) else f"./{near}"
     home = Path.home()
     if folder.parent != folder.parent.parent and path.is_relative_to(folder.parent):
         return os.path.relpath(path, folder)

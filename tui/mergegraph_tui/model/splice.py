@@ -67,21 +67,18 @@ def remove_value(text: str, path: Path) -> Edited:
     return edited(text, change, lambda tree: without_value(tree, path))
 
 
-def insert_item(text: str, path: Path, index: int, value: Value | Typed) -> Edited:
+def insert_item(text: str, path: Path, index: int, value: Value) -> Edited:
     """`text` with a new item in the list at `path`, before the one at `index`."""
-    meant = _meant(value)
-    if isinstance(meant, Problem):
-        return meant
 
     def change(now: Text) -> list[Splice] | Problem:
         place = now.at(path)
         if place is None or place.kind != "list":
             return _nowhere(now, path)
-        return item_added(now, place, index, meant.spelled or written(meant.value))
+        return item_added(now, place, index, written(value))
 
     def wanted(tree: Value) -> Value:
         items: list[Value] = list(value_at(tree, path))
-        return with_value(tree, path, [*items[:index], meant.value, *items[index:]])
+        return with_value(tree, path, [*items[:index], value, *items[index:]])
 
     return edited(text, change, wanted)
 
@@ -186,21 +183,22 @@ def _whole(now: Text, place: Place, spelled: str) -> Splice:
 
 
 def _merged_mapping(now: Text, place: Place, old: dict[str, Value], new: dict[str, Value]) -> list[Splice]:
-    splices: list[Splice] = []
-    for key in old:
-        index = place.index(key)
-        if index is not None and key in new:
-            splices += replaced(now, place.values[index], old[key], new[key])
-    kept = [key for key in old if key in new]
-    if not kept:
+    """Entries that stay are changed where they stand, others go, new ones follow. A new one between those that stay,
+    or another order, is written as a whole."""
+    kept, added = [key for key in old if key in new], [key for key in new if key not in old]
+    if not kept or [*kept, *added] != list(new):
         return [_whole(now, place, written(new))]
+    splices: list[Splice] = []
+    for key in kept:
+        index = place.index(key)
+        if index is not None:
+            splices += replaced(now, place.values[index], old[key], new[key])
     gone = [index for key in old if key not in new and (index := place.index(key)) is not None]
     if gone and len(gone) + len(kept) <= len(place.values):
         for index in gone:
             splices += entry_removed(now, place, index)
-    for key in new:
-        if key not in old:
-            splices += entry_added(now, place, len(place.values), key, written(new[key]))
+    for key in reversed(added):  # in one place, each before those that are there already
+        splices += entry_added(now, place, len(place.values), key, written(new[key]))
     return splices
 
 

@@ -135,6 +135,8 @@ def _text(step: Step, names: dict[int, str], reads: list[str]) -> str:
             text = f"factors of rank {rank} of {names.get(source, '?')}"
             names[left] = names[right] = "the factors"
             return text
+        case Join(pieces=[_]):
+            return "write a factor"
         case Join(pieces=pieces, axis=axis):
             return f"put {len(pieces)} matrices {'side by side' if axis else 'one below the other'} and write them"
         case Reduce(sources=sources):

@@ -50,6 +50,8 @@ class FormView(PaintedLines, can_focus=True):
         self.fields: tuple[FormField, ...] = ()
         self.cursor = 0
         self.is_typed_in = False
+        self._pressed: str | None = None
+        self._clicked: str | None = None
 
     @property
     def field(self) -> FormField | None:
@@ -126,12 +128,18 @@ class FormView(PaintedLines, can_focus=True):
     def on_mouse_move(self, event: events.MouseMove) -> None:
         self.light(self.owner_at(event.y))
 
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        """What is there now: the focus, and the cursor on another field, move the lines."""
+        self._pressed = self.owner_at(event.y)
+
     def on_click(self, event: events.Click) -> None:
-        owner = self.owner_at(event.y)
-        if owner:
-            was_there = self.cursor == int(owner)
-            self.move_to(int(owner))
-            if was_there or event.chain == 2:
+        """One click chooses a field, a second edits it, also where another line is under the pointer by then."""
+        if event.chain == 1:
+            self._clicked = self._pressed
+        if self._clicked is not None:
+            was_there = self.cursor == int(self._clicked)
+            self.move_to(int(self._clicked))
+            if was_there:
                 self.action_ask("edit")
 
     def _place_of(self, field: FormField | None) -> int:
