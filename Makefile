@@ -13,13 +13,14 @@ demo: $(READY)                ## merge real checkpoints and print what came out
 search-demo: $(READY)         ## search for soups, strengths and barriers on real checkpoints, and print what came out
 	$(BIN)/mergegraph demo --search
 
-# Bytecode is written: children that each compile every module anew take 0.2 to 0.5 s more.
+# Bytecode is written: children that each compile every module anew take 0.2 to 0.5 s more. Three workers for two
+# processors, as many tests wait; few tests at a time, or one worker ends with minutes of slow ones.
 test: $(READY) check          ## everything that CI runs
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 3 --maxschedchunk 4
 
 coverage: $(READY)            ## which lines the tests reach, those of child processes too, and the slowest tests
 	$(BIN)/coverage erase
-	env -u PYTHONDONTWRITEBYTECODE COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/coverage run -m pytest -n 2 --durations=20
+	env -u PYTHONDONTWRITEBYTECODE COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/coverage run -m pytest -n 3 --maxschedchunk 4 --durations=20
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --sort=cover
 
