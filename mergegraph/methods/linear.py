@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from mergegraph.errors import Problem
+from mergegraph.errors import Problem, Unfit
 from mergegraph.expr import Expr, Space, linear
 from mergegraph.fields import Coefficient, Either, Inputs, WeightedInput, Weights
 from mergegraph.methods.base import Parameters, SpaceError
@@ -125,9 +125,12 @@ class Soup(Combination):
     @model_validator(mode="after")
     def _inputs_or_models(self) -> Self:
         if bool(self.inputs) == bool(self.models):
-            raise ValueError("soup takes `inputs: [A, B]` or `models: GLOB`, one of the two")
+            fix = "leave out one of them" if self.inputs else "add `inputs: [A, B]`"
+            raise Unfit("soup takes `inputs: [A, B]` or `models: GLOB`, one of the two", fix)
         if self.last is not None and not self.models:
-            raise ValueError("`last` goes with `models: GLOB`")
+            raise Unfit(
+                "`last` goes with `models: GLOB`", "leave out `last:`, or write `models:` in place of `inputs:`"
+            )
         return self
 
     def weights(self, p: Parameters) -> list[Fraction]:

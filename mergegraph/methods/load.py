@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from mergegraph.errors import Unfit
 from mergegraph.expr import Space
 from mergegraph.fields import FieldModel
 from mergegraph.methods.base import Method
@@ -26,7 +27,8 @@ class Vocab(FieldModel):
     @model_validator(mode="after")
     def _one_of_both(self) -> Vocab:
         if (self.align is None) == (not self.union):
-            raise ValueError("write either `align: NODE` or `union: [NODES]`")
+            fix = "leave out one of them" if self.union else "write `align: NODE`, or `union: [NODE, NODE]`"
+            raise Unfit("`vocab:` takes `align` or `union`, one of the two", fix)
         return self
 
     @property

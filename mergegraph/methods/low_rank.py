@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, Strict, model_validator
 
+from mergegraph.errors import Unfit
 from mergegraph.expr import Expr, Space, Value, apply
 from mergegraph.fields import Either, Number
 from mergegraph.methods.base import Parameters
@@ -47,7 +48,8 @@ class LowRank(OverDeltas):
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
         if (self.rank is None) == (self.energy is None):
-            raise ValueError("write one of `rank: 16` and `energy: 0.9`")
+            fix = "write `rank: 16`, or `energy: 0.9`" if self.rank is None else "leave out `rank:` or `energy:`"
+            raise Unfit("low_rank takes `rank` or `energy`, one of the two", fix)
         return self
 
     def passed(self, inputs: Sequence[Expr | None], space: Space) -> Expr:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
-from mergegraph.errors import Problem
+from mergegraph.errors import Problem, Unfit
 from mergegraph.expr import Expr, Space
 from mergegraph.fields import Coefficient, WeightedInput
 from mergegraph.methods.base import Parameters
@@ -59,7 +59,10 @@ class Ties(Electing):
     def _preset_holds(self) -> Self:
         for name, wanted in _PRESETS.get(self.preset or "", {}).items():
             if getattr(self, name) != wanted:
-                raise ValueError(f"`preset: {self.preset}` means `{name}: {wanted}`; leave one of the two out")
+                means = (
+                    f"`preset: {self.preset}` means `{name}: {wanted}`, and `{name}: {getattr(self, name)}` is written"
+                )
+                raise Unfit(means, f"leave out `preset:` or `{name}:`")
         return self
 
     def densities(self, p: Parameters) -> list[float]:

@@ -235,8 +235,8 @@ def test_whole_matrices_only(op: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{op: low_rank, input: d}", "write one of"),
-        ("{op: low_rank, input: d, rank: 3, energy: 0.5}", "write one of"),
+        ("{op: low_rank, input: d}", "takes `rank` or `energy`, one of the two"),
+        ("{op: low_rank, input: d, rank: 3, energy: 0.5}", "takes `rank` or `energy`, one of the two"),
         ("{op: low_rank, input: d, rank: 0}", "greater than or equal to 1"),
         ("{op: low_rank, input: d, rank: 2.0}", "valid integer"),
         ("{op: low_rank, input: d, energy: 0}", "greater than 0"),

@@ -51,9 +51,9 @@ RECIPE = [
     ),
     Mistake(
         "a preset beside what contradicts it",
-        "means `vote: unweighted`",
+        "means `vote: unweighted`, and `vote: weighted` is written",
         edit=(_SCALE, "{op: ties, inputs: [d_code], density: 0.5, preset: paper, vote: weighted}"),
-        mended=corrected(", vote: weighted", "", "leave one of the two out"),
+        mended=corrected(", vote: weighted", "", "leave out `preset:` or `vote:`"),
     ),
     Mistake(
         "rules that leave tensors without a number",

@@ -192,8 +192,8 @@ def test_all_models_of_one_union_agree(tmp_path: Path) -> None:
 BROKEN = [
     ("base: {op: load, model: base, vocab: {align: nowhere}}", 'no node "nowhere"'),
     ("base: {op: load, model: base, vocab: {align: m}}", "takes load nodes"),
-    ("base: {op: load, model: base, vocab: {align: own, union: [own]}}", "either `align: NODE` or `union: [NODES]`"),
-    ("base: {op: load, model: base, vocab: {missing: zero}}", "either `align: NODE` or `union: [NODES]`"),
+    ("base: {op: load, model: base, vocab: {align: own, union: [own]}}", "takes `align` or `union`, one of the two"),
+    ("base: {op: load, model: base, vocab: {missing: zero}}", "takes `align` or `union`, one of the two"),
     ("base: {op: load, model: base, vocab: {align: own}}", "in a circle"),
     ("base: {op: load, model: base}\nbare: {op: load, model: bare, vocab: {align: base}}", '"bare" has no tokenizer'),
 ]
