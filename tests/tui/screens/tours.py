@@ -22,6 +22,7 @@ from mergegraph_tui.model.splice import Edited
 from mergegraph_tui.screens.run import RunScreen
 from mergegraph_tui.screens.stats import StatsScreen
 from mergegraph_tui.theme import ThemeName
+from mergegraph_tui.widgets.graph_canvas import GraphCanvas
 from mergegraph_tui.widgets.preview import PreviewPanel
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
@@ -148,7 +149,9 @@ async def finding(walk: Walk) -> None:
 
 
 async def begin(walk: Walk) -> None:
-    """An empty recipe."""
+    """An empty recipe, once the list of its problems has its place: the graph was laid out for more rows before."""
+    canvas = walk.app.screen.query_one(GraphCanvas)
+    await walk.until(lambda: canvas.virtual_size == canvas.size)
     walk.see("empty")
     await walk.press("f3")
     walk.see("no-run")
