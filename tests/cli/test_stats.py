@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
 
+from mergegraph.cli import main
 from mergegraph.stats.files import load, to_json
 from mergegraph.stats.record import Record
 from tests.tiny_models import llama_tensors, write_model
@@ -38,9 +40,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    whole = [sys.executable, "-m", "mergegraph", *arguments]
-    return subprocess.run(whole, cwd=folder, capture_output=True, text=True, check=False)
+@dataclass(frozen=True)
+class Ran:
+    """A command that has ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def command(folder: Path, *arguments: str) -> Ran:
+    """The command, run in `folder` in this process."""
+    said, told = StringIO(), StringIO()
+    with chdir(folder), redirect_stdout(said), redirect_stderr(told):
+        code = main(list(arguments))
+    return Ran(code, said.getvalue(), told.getvalue())
 
 
 def test_a_run_leaves_a_record_that_is_shown_again(folder: Path) -> None:
