@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
+from mergegraph_tui.model import runs, searches
 from mergegraph_tui.model.run_rows import Room
 from mergegraph_tui.model.search_rows import candidate_rows, first_plot, head_rows, plots, ranks, result_rows, share
 from mergegraph_tui.model.searches import FollowedSearch, SearchView, search_at
@@ -139,3 +146,47 @@ def test_a_folder_and_a_file_are_told_from_what_is_no_search(tmp_path: Path) -> 
     assert search_at(tmp_path / "found") is not None
     with pytest.raises(RecipeError):
         search_at(write_search(tmp_path, metrics={"loss": "least"}))
+
+
+@pytest.fixture
+def lingering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FollowedSearch]:
+    """One that was begun from here, and let go of its folder without having ended."""
+    monkeypatch.setattr(searches, "IGNORING_SIGHUP", ("sh", "-c", "exec sleep 60"))
+    (tmp_path / "greedy-soup.yaml").write_text("search: greedy_soup\n")
+    followed = FollowedSearch(stage.put(tmp_path / "found", stage.running()))
+    monkeypatch.setattr(searches, "writer", lambda place: 7)
+    assert followed.start() is None
+    assert followed.view.pid == 7
+    monkeypatch.setattr(searches, "writer", lambda place: 0)
+    child = followed.look().pid
+    yield followed
+    with suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+    followed.close()
+    while is_kept(child):
+        runs.reap()
+        sleep(0.01)
+
+
+def is_kept(pid: int) -> bool:
+    return any(child.pid == pid for child in runs._children)
+
+
+def test_a_search_lives_until_its_process_has_ended(lingering: FollowedSearch) -> None:
+    before = lingering.view
+    assert before.state == "running"
+    assert lingering.start() is None
+    assert lingering.look() is before, "none is begun beside it"
+    os.kill(before.pid, signal.SIGTERM)
+    while lingering.look().pid:
+        sleep(0.01)
+    assert lingering.view.state == "stopped"
+    assert lingering.view.said == f"mergegraph search ended with code {-signal.SIGTERM}"
+
+
+def test_a_search_that_is_followed_no_more_goes_on(lingering: FollowedSearch) -> None:
+    pid = lingering.view.pid
+    lingering.close()
+    gc.collect()
+    os.kill(pid, 0)
+    assert is_kept(pid), "its end is taken note of"

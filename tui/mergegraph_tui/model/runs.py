@@ -111,7 +111,7 @@ def _started(arguments: Sequence[str], started_in: Path, outputs: Mapping[str, P
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=started_in, start_new_session=True,
                 pass_fds=(alive,), env={**os.environ, RUN_FOLDER: str(folder)},
             )  # fmt: skip
-        _children.append(child)
+        leave(child)
         with suppress(OSError):
             put_pid(alive, child.pid)
             os.setpriority(os.PRIO_PROCESS, child.pid, os.getpriority(os.PRIO_PROCESS, 0) + GIVES_WAY)
@@ -121,6 +121,11 @@ def _started(arguments: Sequence[str], started_in: Path, outputs: Mapping[str, P
     finally:
         os.close(alive)
     return RegisteredRun(folder)
+
+
+def leave(child: subprocess.Popen[bytes]) -> None:
+    """It goes on by itself; `reap` takes note of its end."""
+    _children.append(child)
 
 
 def reap() -> None:

@@ -22,7 +22,7 @@ from mergegraph.errors import InputError, Problem
 from mergegraph.search.document import is_search, load_search
 from mergegraph.search.ledger import LEDGER, Seen, writer
 from mergegraph.search.summary import Summary, summarise
-from mergegraph_tui.model.runs import IGNORING_SIGHUP
+from mergegraph_tui.model.runs import IGNORING_SIGHUP, leave
 
 FOUND = "found.yaml"
 _LOOK_SECONDS = 0.2
@@ -102,13 +102,17 @@ class FollowedSearch:
     def close(self) -> None:
         """Look no more. The search goes on."""
         self._closed.set()
+        with self._looking:
+            child, self._child = self._child, None
+            if child is not None:
+                child[1].close()
+                leave(child[0])
 
     def look(self) -> SearchView:
         """One look; the same value where nothing is new."""
         with self._looking:
             # Asked in this order: what a search writes last is there when it is seen to have ended.
-            pid = writer(self.place)
-            self._look_at_child()
+            pid = self._process()
             summary = self._summary()
             self._is_starting = self._is_starting and self._child is not None and not pid
             self._is_stopping = self._is_stopping and (self._child is not None or pid > 0)
@@ -119,6 +123,15 @@ class FollowedSearch:
             if view != self.view:
                 self.view = view
             return self.view
+
+    def _process(self) -> int:
+        """The process that runs it; 0 where none does. One that lets go of the folder only to end is still there: what
+        it says last is not taken from another that begins behind it."""
+        pid = writer(self.place)
+        self._look_at_child()
+        if pid or self._child is None or self._is_starting:
+            return pid
+        return self._child[0].pid
 
     def _summary(self) -> Summary:
         try:
