@@ -60,8 +60,18 @@ def test_bits_do_not_depend_on_the_tile(op: str, code: str) -> None:
     expr = expression(example(op)[1], models.reads)
     whole = tiled(expr, models, 1 << 30, shape, code)
     assert len(whole) == torch.Size(shape).numel() * CODES[code].itemsize
-    for tile in (1, 7, 512, 4095):
+    for tile in (7, 512, 4095):
         assert tiled(expr, models, tile, shape, code) == whole, f"tiles of {tile}"
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("op", KERNELS)
+def test_bits_are_those_of_each_value_alone(op: str, code: str) -> None:
+    """Or of each row or matrix, where a kernel needs them whole."""
+    shape = shape_of(op) if len(shape_of(op)) == 2 else (211,)
+    models = models_for(op, code, lambda n: normal(n, CODES[code], shape))
+    expr = expression(example(op)[1], models.reads)
+    assert tiled(expr, models, 1, shape, code) == tiled(expr, models, 1 << 30, shape, code)
 
 
 @pytest.mark.parametrize("op", [op for op in KERNELS if len(shape_of(op)) == 2 and shape_of(op)[0] == 48])

@@ -101,3 +101,10 @@ nodes:
   merged: {op: sum, inputs: [a, boost]}
   out: {op: save, input: merged, path: out}
 """
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tests.search.searches import calls, write_search
+from tests.search.searches import calls, is_running, write_search
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KILLS = 4
@@ -92,13 +92,6 @@ def test_what_an_evaluator_started_ends_with_a_killed_search(tmp_path: Path) -> 
         process.communicate()
     pid = int((tmp_path / "pid").read_text())
     deadline = time.monotonic() + 10
-    while _runs(pid):
+    while is_running(pid):
         assert time.monotonic() < deadline, "the evaluator goes on without its search"
         time.sleep(0.02)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
