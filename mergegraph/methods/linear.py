@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from fractions import Fraction
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mergegraph.errors import Problem, Unfit
 from mergegraph.expr import Expr, Space, linear
@@ -121,6 +121,13 @@ class Soup(Combination):
     models: str | None = Field(default=None, description="instead of inputs: a glob of checkpoints, in natural order")
     last: int | None = Field(default=None, ge=1, description="with models: only the last so many")
     normalize: bool = Field(default=True, description="divide by the sum of the weights")
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _one_glob(cls, value: object) -> object:
+        if isinstance(value, Sized) and not isinstance(value, str) and len(value) > 1:
+            raise Unfit("it takes one glob of checkpoints", "write `inputs:` in place of `models:`")
+        return value
 
     @model_validator(mode="after")
     def _inputs_or_models(self) -> Self:

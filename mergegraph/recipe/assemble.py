@@ -29,6 +29,8 @@ from mergegraph.recipe.wiring import named_nodes
 
 VERSION = 1
 _KEYS = ("mergegraph", "name", "description", "seed", "parameters", "models", "include", "nodes")
+_OUTPUT_KEYS = ("output", "outputs", "save")
+_SAVES = "a result is saved by a node: out: {op: save, input: NODE, path: ./out}"
 _MERGEKIT_KEYS = ("merge_method", "slices", "base_model")
 _MODEL_KEYS = ("model_type", "architectures", "weight_map", "peft_type", "added_tokens")
 _MAX_SEED = 2**64
@@ -163,7 +165,8 @@ class _Assembling:
             self.problem("The recipe does not say its format version.", (), "add the line mergegraph: 1")
         for key in self.top:
             if key not in _KEYS:
-                self.problem(f'A recipe has no "{key}" at the top.', (key,), did_you_mean(key, _KEYS, "it has"))
+                fix = _SAVES if key in _OUTPUT_KEYS else did_you_mean(key, _KEYS, "it has")
+                self.problem(f'A recipe has no "{key}" at the top.', (key,), fix)
         for key in ("name", "description"):
             text = self.top.get(key)
             if text is not None and not isinstance(text, str):

@@ -117,12 +117,34 @@ def _problems(cls: type[Described], fields: dict[str, Value], errors: Iterable[A
         path, tag = _path(fields, error)
         by_path.setdefault(path, []).append((tag, error))
     unknown = [path for path, found in by_path.items() if found[0][1]["type"] == "extra_forbidden"]
+    missing = [path for path, found in by_path.items() if found[0][1]["type"] == "missing"]
     suggested = {(*path[:-1], _suggestion(cls, path)) for path in unknown}
+    renamed = _renamed(cls, fields, unknown, [path for path in missing if path not in suggested])
     for path, found in by_path.items():
         is_outer = path and any(other[: len(path)] == path and other != path for other in by_path)
-        is_misspelt = path in suggested and found[0][1]["type"] == "missing"
-        if not is_outer and not is_misspelt:
+        is_told_elsewhere = path in missing and (path in suggested or path in renamed.values())
+        if path in renamed:
+            yield path, _problem_of_name(cls, path, str(renamed[path][-1]))
+        elif not is_outer and not is_told_elsewhere:
             yield path, _problem(cls, fields, path, found)
+
+
+def _renamed(
+    cls: type[Described], fields: dict[str, Value], unknown: list[Path], missing: list[Path]
+) -> dict[Path, Path]:
+    """A key that is not known, alone beside the only one that is missing: the same under another name, it seems."""
+    found: dict[Path, Path] = {}
+    for path in unknown:
+        beside = [other for other in missing if other[:-1] == path[:-1]]
+        is_alone = len(beside) == 1 and sum(other[:-1] == path[:-1] for other in unknown) == 1
+        if is_alone and not (is_edge(cls, beside[0]) and isinstance(_value_at(fields, path), int | float)):
+            found[path] = beside[0]
+    return found
+
+
+def _problem_of_name(cls: type[Described], path: Path, needed: str) -> Problem:
+    fact = f'{cls.op_name()} has no "{path[-1]}"{_in_mapping(path)}, and needs "{needed}".'
+    return Problem(fact, fix=f"write `{needed}:` in place of `{path[-1]}:`, as in {cls.example}")
 
 
 def _path(fields: dict[str, Value], error: Any) -> tuple[Path, str]:

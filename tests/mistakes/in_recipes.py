@@ -19,6 +19,24 @@ RECIPE = [
         "a misspelt node", 'no node "bost"', edit=("boost]", "bost]"), mended=corrected("bost]", "boost]", "boost")
     ),
     Mistake("a misspelt field", 'no "bye"', edit=("by: 0.5", "bye: 0.5"), mended=corrected("bye", "by")),
+    Mistake(
+        "a field by the name that another tool has for it",
+        'has no "factor", and needs "by"',
+        edit=("by: 0.5", "factor: 0.5"),
+        mended=corrected("factor", "by", "`by:`"),
+    ),
+    Mistake(
+        "outputs beside the nodes",
+        'has no "outputs" at the top',
+        edit=("  out: {op: save, input: merged, path: out}", "outputs: {out: merged}"),
+        mended=corrected("outputs: {out: merged}", "  out: {op: save, input: merged, path: ./out}", "out: {op: save, "),
+    ),
+    Mistake(
+        "nodes where a soup takes a glob",
+        "takes one glob of checkpoints",
+        edit=(_SUM, "{op: soup, models: [base, code]}"),
+        mended=corrected("models: [", "inputs: [", "`inputs:`"),
+    ),
     Mistake("a decimal comma", 'no "5"', edit=("by: 0.5", "by: 0,5"), mended=corrected("by: 0,5", "by: 0.5")),
     Mistake(
         "a decimal comma in quotes",

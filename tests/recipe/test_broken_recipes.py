@@ -188,6 +188,7 @@ WHOLE: list[tuple[str, int, tuple[str, ...], str]] = [
     ("mergegraph: 1\n", 0, ("saves nothing", "out: {op: save"), "no nodes"),
     ("mergegraph: 1\nmodels: {a: x/y}\n", 0, ("saves nothing",), "no save"),
     ("mergegraph: 1\nnods: {}\n", 2, ('no "nods" at the top', "Did you mean nodes?"), "a misspelt section"),
+    ("mergegraph: 1\noutputs: {}\n", 2, ('no "outputs" at the top', "{op: save, input: NODE"), "outputs of their own"),
     (f"mergegraph: 1\nseed: x\n{FRAME[14:]}{SAVE}", 2, ("whole number from 0", 'not "x"'), "a seed of text"),
     (f"mergegraph: 1\nseed: -1\n{FRAME[14:]}{SAVE}", 2, ("whole number from 0, not -1",), "a negative seed"),
     (f"mergegraph: 1\nseed: true\n{FRAME[14:]}{SAVE}", 2, ("whole number from 0, not true",), "true is no number"),
