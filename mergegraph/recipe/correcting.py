@@ -78,6 +78,42 @@ def decimal_comma(around: Mapping[str, Value], key: str) -> str:
     return f"a number takes a point, not a comma: `{before}: {whole}.{key}`"
 
 
+_CALLED = {
+    "base_model": "base", "models": "inputs", "precision": "dtype", "torch_dtype": "dtype", "out_dtype": "dtype",
+    "out": "path", "output": "path", "folder": "path",
+}  # fmt: skip
+"""Names that other tools and habit give to a field."""
+_DROPPED = ("p", "drop", "drop_p", "drop_rate", "dropout", "sparsity")
+"""What papers call the share that is not kept."""
+
+
+def field_called_elsewhere(key: str, value: Value, names: Sequence[str]) -> str:
+    """What to write for a key that another tool has for one of the fields `names`. Else ""."""
+    if key in _DROPPED and "density" in names:
+        is_share = isinstance(value, int | float) and 0 <= value <= 1
+        kept = plain_decimal(1 - Decimal(as_text(value))) if is_share else "…"
+        return f"`density` is the share that is kept: `density: {kept}`"
+    name = _CALLED.get(key, "")
+    return f"it is called `{name}` here" if name in names else ""
+
+
+def in_place_of(cls: type[Described], key: str, value: Value, needed: str) -> str:
+    """What to write where `key` stands and `needed` is missing."""
+    means = cls.model_fields[needed].description if needed in cls.model_fields else ""
+    write = f"write `{needed}:` in place of `{key}:`" + (f" ({means})" if means else "")
+    return field_called_elsewhere(key, value, ["density"] if needed == "density" else []) or write
+
+
+def with_its_weight(field: str, value: Value, names: Sequence[str]) -> str:
+    """What to write for `{a: 0.5, b: 0.5}` as inputs that have a weight. Else ""."""
+    if "weight" not in names or not isinstance(value, dict) or not value:
+        return ""
+    if not all(isinstance(weight, int | float) for weight in value.values()):
+        return ""
+    inputs = ", ".join(f"{{from: {name}, weight: {as_text(weight)}}}" for name, weight in value.items())
+    return f"a weight stands with its input: `{field}: [{inputs}]`"
+
+
 def beside_its_input(key: str, nested: Mapping[str, Sequence[str]]) -> str:
     """Where `key` is spelt as one that stands with every input: `inputs: [{from: NODE, weight: …}]`. Else ""."""
     for field, names in nested.items():

@@ -16,7 +16,17 @@ from mergegraph.errors import Location, Problem, did_you_mean
 from mergegraph.fields import Described, EdgeTo, FieldModel, Input
 from mergegraph.methods.base import Method, Path
 from mergegraph.methods.registry import methods
-from mergegraph.recipe.correcting import beside_its_input, choices, decimal_comma, described, instead, op_problem
+from mergegraph.recipe.correcting import (
+    beside_its_input,
+    choices,
+    decimal_comma,
+    described,
+    field_called_elsewhere,
+    in_place_of,
+    instead,
+    op_problem,
+    with_its_weight,
+)
 from mergegraph.recipe.scalars import Value, as_text
 
 Where = Callable[[Path], Location]
@@ -116,15 +126,18 @@ def _problems(cls: type[Described], fields: dict[str, Value], errors: Iterable[A
     for error in errors:
         path, tag = _path(fields, error)
         by_path.setdefault(path, []).append((tag, error))
-    unknown = [path for path, found in by_path.items() if found[0][1]["type"] == "extra_forbidden"]
     missing = [path for path, found in by_path.items() if found[0][1]["type"] == "missing"]
-    suggested = {(*path[:-1], _suggestion(cls, path)) for path in unknown}
-    renamed = _renamed(cls, fields, unknown, [path for path in missing if path not in suggested])
+    unknown = [path for path, found in by_path.items() if found[0][1]["type"] == "extra_forbidden"]
+    near = {path: (*path[:-1], name) for path in unknown if (name := _suggestion(cls, path))}
+    suggested = set(near.values())
+    renamed = _renamed(
+        cls, fields, [path for path in unknown if path not in near], [path for path in missing if path not in suggested]
+    )
     for path, found in by_path.items():
         is_outer = path and any(other[: len(path)] == path and other != path for other in by_path)
         is_told_elsewhere = path in missing and (path in suggested or path in renamed.values())
         if path in renamed:
-            yield path, _problem_of_name(cls, path, str(renamed[path][-1]))
+            yield path, _problem_of_name(cls, fields, path, str(renamed[path][-1]))
         elif not is_outer and not is_told_elsewhere:
             yield path, _problem(cls, fields, path, found)
 
@@ -142,9 +155,10 @@ def _renamed(
     return found
 
 
-def _problem_of_name(cls: type[Described], path: Path, needed: str) -> Problem:
-    fact = f'{cls.op_name()} has no "{path[-1]}"{_in_mapping(path)}, and needs "{needed}".'
-    return Problem(fact, fix=f"write `{needed}:` in place of `{path[-1]}:`, as in {cls.example}")
+def _problem_of_name(cls: type[Described], fields: dict[str, Value], path: Path, needed: str) -> Problem:
+    key = str(path[-1])
+    fact = f'{cls.op_name()} has no "{key}"{_in_mapping(path)}, and needs "{needed}".'
+    return Problem(fact, fix=in_place_of(cls, key, _value_at(fields, path), needed))
 
 
 def _path(fields: dict[str, Value], error: Any) -> tuple[Path, str]:
@@ -172,7 +186,7 @@ def _in_mapping(path: Path) -> str:
 
 
 def _suggestion(cls: type[Described], path: Path) -> str:
-    fix = did_you_mean(str(path[-1]), field_names(cls, path[:-1]))
+    fix = did_you_mean(str(path[-1]), [name for name in field_names(cls, path[:-1]) if name != "op"])
     return fix.removeprefix("Did you mean ").removesuffix("?") if fix.startswith("Did") else ""
 
 
@@ -193,7 +207,8 @@ def _problem(cls: type[Described], fields: dict[str, Value], path: Path, found: 
         case _:
             expected = " or ".join(dict.fromkeys(_expected(cls, path, tag, each) for tag, each in found))
             fact = f'"{dotted(path)}" takes {expected}, not {shown(value)}.'
-            return Problem(fact, fix=instead(cls, path, value, error))
+            weighted = with_its_weight(dotted(path), value, field_names(cls, path))
+            return Problem(fact, fix=weighted or instead(cls, path, value, error))
 
 
 def _for_unknown(cls: type[Described], fields: dict[str, Value], path: Path) -> str:
@@ -206,7 +221,11 @@ def _for_unknown(cls: type[Described], fields: dict[str, Value], path: Path) -> 
         return f"the strength of the result is a node after this one: {{op: scale, input: NODE, by: {by}}}"
     names = [name for name in field_names(cls, path[:-1]) if name != "op"]
     nested = {field: [name for name in field_names(cls, (*path[:-1], field)) if name != "from"] for field in names}
-    return beside_its_input(key, nested) or did_you_mean(key, names, f"{cls.op_name()} takes")
+    return (
+        beside_its_input(key, nested)
+        or field_called_elsewhere(key, _value_at(fields, path), names)
+        or did_you_mean(key, names, f"{cls.op_name()} takes")
+    )
 
 
 def _value_at(fields: Value, path: Path) -> Value:

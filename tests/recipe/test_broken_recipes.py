@@ -47,6 +47,24 @@ NODES: list[tuple[str, int, tuple[str, ...], str]] = [
         ("not a mapping", "by: [{kind: attention, value: 0.5}, {kind: mlp, value: [0, 1]}, {value: 1}]"),
         "kinds for keys",
     ),
+    ("x: {op: scale, input: base, factor: 1}", 4, ('no "factor", and needs "by"', "write `by:` in"), "another name"),
+    ("x: {op: soup, inputs: [{node: base}]}", 4, ('no "node" in inputs.0, and needs "from"',), "another name, nested"),
+    ("x: {op: dare, input: base, base: base, p: 0.9}", 4, ("is kept: `density: 0.1`",), "what is dropped"),
+    ("x: {op: ties, inputs: [base], base: base, sparsity: 0.75}", 4, ("`density: 0.25`",), "dropped, by default none"),
+    ("x: {op: dare, input: base, base: base, drop: many}", 4, ("is kept: `density: …`",), "dropped, but no number"),
+    ("x: {op: save, input: base, path: p, precision: bf16}", 4, ("it is called `dtype` here",), "a known other name"),
+    (
+        "x: {op: soup, inputs: {base: 0.75, code: 2}}",
+        4,
+        ("`inputs: [{from: base, weight: 0.75}, {from: code, weight: 2}]`",),
+        "weights in a mapping",
+    ),
+    (
+        "x: {op: soup, inputs: {base: code}}",
+        4,
+        ('"inputs" takes a list, not a mapping', "`inputs`: "),
+        "a mapping of names",
+    ),
     ("x: {op: trim, input: d, density: 1, lambda: 0.7}", 4, ("{op: scale, input: NODE, by: 0.7}",), "a paper's lambda"),
     ("x: {op: save, input: base, path: p, format: gguf}", 4, ("`format: weights`", "llama.cpp"), "another format"),
     ("x: {op: scale, input: base, by: {value: 1}}", 4, ("a number, a list", "not a mapping"), "a rule outside a list"),
@@ -174,6 +192,21 @@ def test_a_broken_node_is_explained(node: str, line: int, said: tuple[str, ...],
     assert len(problems) == (2 if reason == "a nested field missing" else 1), shown
     for problem in problems:
         _check_words(problem)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ("inp: base, factor: 1", {'scale has no "inp".', 'scale has no "factor", and needs "by".'}),
+        (
+            "source: base, factor: 1",
+            {'scale needs "input".', 'scale needs "by".', 'scale has no "source".', 'scale has no "factor".'},
+        ),
+    ],
+    ids=["one is spelt nearly right", "which is which is not known"],
+)
+def test_two_unknown_fields_beside_two_missing_ones(fields: str, said: set[str]) -> None:
+    assert {problem.fact for problem in _problems(f"{FRAME}  x: {{op: scale, {fields}}}\n{SAVE}")} == said
 
 
 WHOLE: list[tuple[str, int, tuple[str, ...], str]] = [
