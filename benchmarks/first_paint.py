@@ -1,10 +1,9 @@
 """How long `mergegraph tui RECIPE` takes to show something, in a real terminal's eyes.
 
 The command runs in a pseudo-terminal of 120 by 40 cells. The clock starts before the fork, so that the interpreter and
-every import count. "first frame": when the last word of the top line, `F4 Stats`, has arrived (Textual writes a frame
-in one go); "Edit": when the frames of the screen have, `Problems` among them; "graph": when the icon of a save node
-has, after the check of the recipe. The first start fills the caches
-and does not count.
+every import count. "first frame": when `F4 Stats`, near the end of the top line, has arrived (Textual writes a frame in
+one go); "Edit": when the frames of the screen have, `Problems` among them; "graph": when the icon of a save node has,
+after the check of the recipe. The first start fills the caches and does not count.
 """
 
 from __future__ import annotations

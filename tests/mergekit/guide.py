@@ -28,7 +28,8 @@ CONFIGURATIONS = {
         _TWO.replace("WEIGHT", "0.7", 1).replace("WEIGHT", "0.3") + "merge_method: linear\ndtype: bfloat16\n",
     ),
     "slerp": (
-        "`t` as gradients over the layers, for attention and MLP apart. `base_model` is `a`, where `t` is 0.",
+        "`t` is given as gradients over the layers, separately for attention and MLP. `base_model` becomes `a`, "
+        "where `t` is 0.",
         "slices:\n"
         "  - sources:\n"
         "      - {model: ./french, layer_range: [0, 4]}\n"
@@ -49,19 +50,20 @@ CONFIGURATIONS = {
         + "dtype: bfloat16\n",
     ),
     "ties": (
-        "Trimmed, elected, averaged. Fields at mergekit's values are written out where the paper's differ.",
+        "Deltas are trimmed, a sign is elected, and the rest is averaged. Fields are written out where "
+        "mergekit's values differ from the paper's.",
         "merge_method: ties\nbase_model: ./base\n"
         + _TWO.replace("WEIGHT", "0.5, density: 0.4")
         + "parameters: {normalize: true}\ndtype: bfloat16\n",
     ),
     "dare_ties": (
-        "Dropped at random, rescaled, elected.",
+        "Elements of the deltas are dropped at random, the rest is rescaled, and a sign is elected.",
         "merge_method: dare_ties\nbase_model: ./base\n"
         + _TWO.replace("WEIGHT", "0.5, density: 0.6")
         + "dtype: bfloat16\n",
     ),
     "passthrough": (
-        "Layers of two models in one.",
+        "Layers of two models are stacked into one.",
         "merge_method: passthrough\n"
         "slices:\n"
         "  - sources: [{model: ./french, layer_range: [0, 3]}]\n"
