@@ -14,7 +14,7 @@ from mergegraph.cli.trying import try_models
 # Without markup, typer leaves rich alone: with it, --help takes 0.15 s more.
 app = typer.Typer(
     name="mergegraph",
-    help="Merge fine-tuned models by a declared graph: checked, planned, and run inside a memory budget.",
+    help="Merge fine-tuned models as a declared graph: checked, planned, and run within a memory budget.",
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode=None,
@@ -36,7 +36,7 @@ def options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Merge fine-tuned models by a declared graph: checked, planned, and run inside a memory budget."""
+    """Merge fine-tuned models as a declared graph: checked, planned, and run within a memory budget."""
 
 
 def _add(function: Callable[..., None], short_help: str, *examples: str, name: str | None = None) -> None:
@@ -53,7 +53,7 @@ _add(
     "merge.yaml --sweep boost.by=0.2:0.8:0.2",
     '-e "0.5*a + 0.5*b" -m a=./model-a -m b=org/model-b -o out',
 )
-_add(merging.finalize, "Put together what `run --shards` made, and publish it.", "merge.yaml")
+_add(merging.finalize, "Combine the parts that `run --shards` made, and publish them.", "merge.yaml")
 _add(planning.check, "Find everything that is wrong with a recipe.", "merge.yaml", "merge.yaml --set boost.by=0.4")
 _add(
     planning.plan,
@@ -63,28 +63,28 @@ _add(
     "merge.yaml --workers 32 --bandwidth 2GB --price 2.50",
 )
 _add(planning.graph, "Draw the graph of a recipe.", "merge.yaml", "merge.yaml --rail --ascii")
-_add(watching.watch, "Follow a run that goes on in another process.", "", "out/merged")
+_add(watching.watch, "Follow a run in another process.", "", "out/merged")
 _add(watching.tui, "Compose, run and inspect merges in the terminal.", "", "merge.yaml", "--attach out/merged")
-_add(outputs.verify, "Read an output back, and say what changed.", "out/merged")
-_add(outputs.push, "Put an output on the Hugging Face Hub.", "out/merged my-org/merged --private")
-_add(outputs.info, "Show how an output was made, or what a model holds.", "out/merged", "./model-a", "org/model-b")
+_add(outputs.verify, "Read an output back, and report what has changed.", "out/merged")
+_add(outputs.push, "Upload an output to the Hugging Face Hub.", "out/merged my-org/merged --private")
+_add(outputs.info, "Show how an output was made, or what a model contains.", "out/merged", "./model-a", "org/model-b")
 _add(
     measuring.stats,
-    "Measure what a merge changes, or what models changed.",
+    "Measure what a merge changes, or how models differ from a base.",
     "merge.yaml",
     "merge.yaml --html report.html",
     "./model-a ./model-b --base ./base",
     "out/one out/other",
 )
-_add(measuring.search, "Choose what to merge by an evaluator.", "search.yaml", "search.yaml --retry-rejected")
-_add(try_models, "See how models go on with a text.", "out/merged", name="try")
-_add(converting.import_, "Write a mergekit configuration as a recipe.", "config.yml -o merge.yaml", name="import")
+_add(measuring.search, "Search for what to merge, using an evaluator.", "search.yaml", "search.yaml --retry-rejected")
+_add(try_models, "See how models continue a text.", "out/merged", name="try")
+_add(converting.import_, "Turn a mergekit configuration into a recipe.", "config.yml -o merge.yaml", name="import")
 _add(
     converting.convert,
-    "Write a pickled checkpoint as safetensors.",
+    "Convert a pickled checkpoint to safetensors.",
     "pytorch_model.bin",
     "./model-a -o ./model-a-safetensors",
 )
 _add(reference.ops, "List the operations, or describe one in full.", "", "soup")
 _add(reference.schema, "Print the JSON Schema of a recipe, for editors.", "> recipe.schema.json")
-_add(reference.demo, "Merge the repository's checkpoints, and measure.", "", "--search")
+_add(reference.demo, "Merge the repository's checkpoints, and measure the results.", "", "--search")

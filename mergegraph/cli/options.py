@@ -24,37 +24,41 @@ RecipeFile: TypeAlias = Annotated[
 ]
 Output: TypeAlias = Annotated[
     Path | None,
-    typer.Option("-o", "--output", metavar="DIR", help="Where the output goes, for a recipe with one save."),
+    typer.Option("-o", "--output", metavar="DIR", help="Where to write the output, if the recipe has one save."),
 ]
 Budget: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        metavar="SIZE", help="Memory for tiles, as 512MiB or 2GiB. Default: 2GiB or a quarter of what is free."
+        metavar="SIZE",
+        help="Memory for tiles: 512MiB, 2GiB. Default: 2GiB, or a quarter of free memory if less.",
     ),
 ]
 Device: TypeAlias = Annotated[
     str,
     typer.Option(
-        metavar="auto|cpu|cuda[:N|:all]", help="Where to compute; auto is the CPU.",
+        metavar="auto|cpu|cuda[:N|:all]", help="Where to compute; auto means the CPU.",
         autocompletion=among(("auto", "cpu", "cuda", "cuda:all")),
     ),
 ]  # fmt: skip
 DeviceBudget: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="SIZE", help="Memory of each device. Default: nine tenths of what is free there.")
+    str | None, typer.Option(metavar="SIZE", help="Memory to use on each device. Default: nine tenths of what is free.")
 ]
 Threads: TypeAlias = Annotated[
-    int | None, typer.Option(min=1, max=10_000, metavar="N", help="Worker threads. Default: one for each processor.")
+    int | None,
+    typer.Option(min=1, max=10_000, metavar="N", help="Number of worker threads. Default: one per processor."),
 ]
 Sets: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NODE.FIELD=VALUE", help="Change the recipe: boost.by=0.4. May be repeated."),
+    typer.Option(
+        "--set", metavar="NODE.FIELD=VALUE", help="Change a value in the recipe: boost.by=0.4. May be repeated."
+    ),
 ]
 Sweeps: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         "--sweep",
         metavar="NODE.FIELD=A:B:STEP",
-        help="One output for each value: boost.by=0.2:0.8:0.2, or =0.2,0.5. May be repeated.",
+        help="Make one output per value: boost.by=0.2:0.8:0.2, or =0.2,0.5. May be repeated.",
     ),
 ]
 MaxHeader: TypeAlias = Annotated[
@@ -63,22 +67,25 @@ MaxHeader: TypeAlias = Annotated[
         "--max-header-mb", min=1, max=100, metavar="MB", help="The longest safetensors header or index to read, in MB."
     ),
 ]
-Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
 StrictIntegers: TypeAlias = Annotated[
-    bool, typer.Option("--strict-integers", help="Stop where integer tensors differ, instead of warning.")
+    bool, typer.Option("--strict-integers", help="Stop when integer tensors differ, instead of warning.")
 ]
 AllowUnrelated: TypeAlias = Annotated[
-    bool, typer.Option("--allow-unrelated", help="Warn, not stop, where models have different bases or architectures.")
+    bool,
+    typer.Option(
+        "--allow-unrelated", help="Warn instead of stopping when models have different bases or architectures."
+    ),
 ]
 FixKnownFaults: TypeAlias = Annotated[
     bool,
-    typer.Option("--fix-known-faults", help="Of a mergekit configuration: change what mergekit gets wrong."),
+    typer.Option("--fix-known-faults", help="In a mergekit configuration, correct what mergekit gets wrong."),
 ]
 Local: TypeAlias = Annotated[
-    bool, typer.Option("--local", help="Names such as org/name are folders here, not models of the Hub.")
+    bool, typer.Option("--local", help="Read names like org/name as local folders, not as models on the Hub.")
 ]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-Json: TypeAlias = Annotated[bool, typer.Option("--json", help="JSON on stdout, one object a line.")]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, one object per line.")]
 
 
 DEFAULT_HEADER_MB = 25

@@ -25,23 +25,24 @@ _GAP = 2
 
 def try_models(
     models: Annotated[
-        list[Path], typer.Argument(metavar="MODEL", help="Folders of language models; several are compared.")
+        list[Path], typer.Argument(metavar="MODEL", help="Folders of language models; give several to compare them.")
     ],
     prompt: Annotated[
-        list[str] | None, typer.Option("-p", "--prompt", metavar="TEXT", help="What to go on with. May be repeated.")
+        list[str] | None, typer.Option("-p", "--prompt", metavar="TEXT", help="The text to continue. May be repeated.")
     ] = None,
-    tokens: Annotated[int, typer.Option(min=1, max=100_000, metavar="N", help="How many tokens to add.")] = 40,
+    tokens: Annotated[int, typer.Option(min=1, max=100_000, metavar="N", help="How many tokens to generate.")] = 40,
     temperature: Annotated[
-        float, typer.Option(min=0, max=100, metavar="T", help="0 takes the likeliest token; above, tokens are drawn.")
+        float,
+        typer.Option(min=0, max=100, metavar="T", help="0 takes the likeliest token; above 0, tokens are sampled."),
     ] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, metavar="N", help="Of the tokens that are drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, metavar="N", help="Seed for sampling tokens.")] = 0,
     chat: Annotated[
-        bool, typer.Option("--chat", help="The prompt is what a user says, in each model's chat template.")
+        bool, typer.Option("--chat", help="Put the prompt into each model's chat template, as a user's message.")
     ] = False,
     device: Annotated[str, typer.Option(metavar="cpu|cuda[:N]", help="Where to compute.")] = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Let models go on with a text, side by side; needs mergegraph[eval]."""
+    """Let models continue a text, side by side; needs mergegraph[eval]."""
     with reporting(as_json=as_json):
         from mergegraph.cli.completing import Asked
 

@@ -14,15 +14,15 @@ from mergegraph.cli.shell import recipes
 
 def import_(
     config: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="A configuration of mergekit, a YAML file.", autocompletion=recipes)
+        Path, typer.Argument(metavar="CONFIG", help="A mergekit configuration, a YAML file.", autocompletion=recipes)
     ],
     recipe: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="RECIPE", help="The recipe to write. Default: stdout.")
     ] = None,
     fix_known_faults: FixKnownFaults = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a recipe that exists.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing recipe.")] = False,
 ) -> None:
-    """Write a mergekit configuration as a recipe that gives the same numbers."""
+    """Turn a mergekit configuration into a recipe that gives the same numbers."""
     with reporting():
         from mergegraph.cli.importing import import_recipe
 
@@ -30,17 +30,24 @@ def import_(
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="A pickled file, or a model's folder.")],
+    source: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="A pickled file, or the folder of a model.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Default: beside it, named -safetensors.")
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Folder to write. Default: beside the source, with -safetensors added to its name.",
+        ),
     ] = None,
     key: Annotated[
-        str | None, typer.Option("--key", metavar="NAME", help="Where in the pickle the model is. Default: found.")
+        str | None,
+        typer.Option("--key", metavar="NAME", help="Where the model is in the pickle. Default: found automatically."),
     ] = None,
     dtype: Annotated[str, typer.Option(metavar="keep", hidden=True, help="Tensors keep their dtypes.")] = "keep",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
 ) -> None:
-    """Write a pickled checkpoint (.bin, .pt, .pth, .ckpt) as a safetensors folder, bit for bit."""
+    """Convert a pickled checkpoint (.bin, .pt, .pth, .ckpt) to a safetensors folder, bit for bit."""
     with reporting():
         from mergegraph.cli.converting import show_converted
 

@@ -17,32 +17,45 @@ def stats(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            metavar="SOURCE", help="A recipe; one or more models; or one or two outputs, or their stats.json."
+            metavar="SOURCE", help="A recipe; one or more models; or one or two outputs, or their stats.json files."
         ),
     ],
     base: Annotated[
-        str | None, typer.Option("--base", metavar="MODEL", help="What changes are against: a model, or a load node.")
+        str | None,
+        typer.Option("--base", metavar="MODEL", help="What to measure changes against: a model, or a load node."),
     ] = None,
     exact: Annotated[
-        bool, typer.Option("--exact", help="Count every element of large tensors, not a sample; slower.")
+        bool, typer.Option("--exact", help="Count every element of large tensors, not only a sample; slower.")
     ] = False,
     tier: Annotated[
         int,
         typer.Option(
-            "--tier", metavar="1|2", min=1, max=2, help="2: the leading singular values of every matrix too; slower."
+            "--tier",
+            metavar="1|2",
+            min=1,
+            max=2,
+            help="2 also finds the leading singular values of every matrix; slower.",
         ),
     ] = 1,
     metric: Annotated[
-        str, typer.Option("--metric", metavar="NAME", help="What the heat map shows.", autocompletion=metrics)
+        str,
+        typer.Option("--metric", metavar="NAME", help="The metric that the heat map shows.", autocompletion=metrics),
     ] = "",
     tensor: Annotated[str, typer.Option("--tensor", metavar="NAME", help="Show one tensor in full.")] = "",
     sort: Annotated[
-        str, typer.Option("--sort", metavar="METRIC", help="Show the tensors, largest first.", autocompletion=metrics)
+        str,
+        typer.Option(
+            "--sort", metavar="METRIC", help="List the tensors by this metric, largest first.", autocompletion=metrics
+        ),
     ] = "",
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="The most rows of a table.")] = 20,
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report to look at.")] = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="The most rows to show in a table.")] = 20,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a report to view in a browser.")
+    ] = None,
     to_json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers as JSON.")] = None,
-    to_csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a row for each tensor.")] = None,
+    to_csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write one row per tensor, as CSV.")
+    ] = None,
     budget: Budget = None,
     threads: Threads = None,
     sets: Sets = None,
@@ -51,7 +64,7 @@ def stats(
     local: Local = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure, layer by layer, what a recipe would make, what models changed, or compare two records."""
+    """Measure, layer by layer, what a recipe would make or how models differ from a base, or compare two records."""
     with reporting(), accessing(local=local):
         from mergegraph.cli.stats import Asked, Files, Shown, show_stats
 
@@ -64,18 +77,18 @@ def search(
     file: Annotated[Path, typer.Argument(metavar="SEARCH", help="The search, a YAML file.", autocompletion=recipes)],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="DIR", help="The search's folder. Default: beside its file."),
+        typer.Option("-o", "--output", metavar="DIR", help="The folder of the search. Default: beside its file."),
     ] = None,
     png: Annotated[
         Path | None, typer.Option("--png", metavar="FILE", help="Draw the plots; needs mergegraph[search].")
     ] = None,
     retry_rejected: Annotated[
-        bool, typer.Option("--retry-rejected", help="Ask again where the evaluator crashed or took too long.")
+        bool, typer.Option("--retry-rejected", help="Evaluate candidates again if the evaluator crashed or timed out.")
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Choose what to merge, or with which numbers, by an evaluator; ends by writing a plain recipe."""
+    """Search for what to merge, or with which numbers, using an evaluator; ends by writing a plain recipe."""
     with reporting(as_json=as_json):
         from mergegraph.cli.searching import show_search
 

@@ -40,17 +40,21 @@ from mergegraph.tensors.sources.access import accessing
 
 def run(
     recipe: Annotated[
-        Path | None, typer.Argument(metavar="RECIPE", help="The recipe; none with -e.", autocompletion=recipes)
+        Path | None,
+        typer.Argument(metavar="RECIPE", help="The recipe, a YAML file; not needed with -e.", autocompletion=recipes),
     ] = None,
     expression: Annotated[
         str | None,
         typer.Option(
-            "-e", "--expression", metavar="EXPR", help='Instead of a recipe: "0.5*a + 0.5*b"; needs -m and -o.'
+            "-e",
+            "--expression",
+            metavar="EXPR",
+            help='A formula instead of a recipe: "0.5*a + 0.5*b"; needs -m and -o.',
         ),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option("-m", "--model", metavar="NAME=REF", help="A model that -e names: a=./model-a. May be repeated."),
+        typer.Option("-m", "--model", metavar="NAME=REF", help="A model named in -e: a=./model-a. May be repeated."),
     ] = None,
     output: Output = None,
     budget: Budget = None,
@@ -60,7 +64,7 @@ def run(
     sets: Sets = None,
     sweeps: Sweeps = None,
     overwrite: Overwrite = False,
-    no_sync: Annotated[bool, typer.Option("--no-sync", help="Faster; a power cut may then lose the output.")] = False,
+    no_sync: Annotated[bool, typer.Option("--no-sync", help="Faster, but a power cut may lose the output.")] = False,
     allow_non_finite: Annotated[
         bool, typer.Option("--allow-non-finite", help="Write NaN and Inf, and count them, instead of stopping.")
     ] = False,
@@ -69,34 +73,42 @@ def run(
     fix_known_faults: FixKnownFaults = False,
     strict_integers: StrictIntegers = False,
     verify_output: Annotated[
-        bool, typer.Option("--verify-output", help="Read everything back from disk before publishing; compute sha256.")
+        bool,
+        typer.Option("--verify-output", help="Read everything back from disk before publishing, and compute sha256."),
     ] = False,
     stats: Annotated[
-        bool, typer.Option("--stats", help="Measure every tensor in the same pass: stats.json beside the output.")
+        bool,
+        typer.Option(
+            "--stats", help="Also measure every tensor in the same pass; written to stats.json beside the weights."
+        ),
     ] = False,
     shards: Annotated[
         str | None,
-        typer.Option(metavar="I/N", help="Make only the I-th of N parts of the output files; `finalize` ends it."),
+        typer.Option(metavar="I/N", help="Make only part I of N of the output files; `finalize` combines the parts."),
     ] = None,
     executor: Annotated[
         str,
         typer.Option(
             metavar="|".join(EXECUTORS),
-            help="Who computes: this process, or the workers of a Ray cluster.",
+            help="Compute in this process, or on the workers of a Ray cluster.",
             autocompletion=among(EXECUTORS),
         ),
     ] = "threads",
     address: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT|auto", help="The Ray cluster. Default: a new one on this machine alone."),
+        typer.Option(metavar="HOST:PORT|auto", help="The Ray cluster to use. Default: a new one on this machine only."),
     ] = None,
-    gpus: Annotated[float, typer.Option(min=0, metavar="N", help="Devices that each Ray worker takes.")] = 0,
+    gpus: Annotated[float, typer.Option(min=0, metavar="N", help="Number of devices for each Ray worker.")] = 0,
     no_read_back: Annotated[
-        bool, typer.Option("--no-read-back", help="Believe the records of Ray's workers: compare lengths and headers.")
+        bool,
+        typer.Option("--no-read-back", help="Trust the records of the Ray workers; compare only lengths and headers."),
     ] = False,
     local: Local = False,
     download: Annotated[
-        bool, typer.Option("--download", help="Put what is read of the Hub into its cache, and check the sha256.")
+        bool,
+        typer.Option(
+            "--download", help="Download what is read from the Hub into its cache first, and check the sha256."
+        ),
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -144,14 +156,14 @@ def finalize(
     sweeps: Sweeps = None,
     overwrite: Overwrite = False,
     allow_non_finite: Annotated[
-        bool, typer.Option("--allow-non-finite", help="Accept parts that hold NaN and Inf.")
+        bool, typer.Option("--allow-non-finite", help="Accept parts that contain NaN or Inf.")
     ] = False,
     allow_unrelated: AllowUnrelated = False,
     max_header_mb: MaxHeader = 25,
     fix_known_faults: FixKnownFaults = False,
     strict_integers: StrictIntegers = False,
     no_read_back: Annotated[
-        bool, typer.Option("--no-read-back", help="Believe the parts' records: compare lengths and headers only.")
+        bool, typer.Option("--no-read-back", help="Trust the records of the parts; compare only lengths and headers.")
     ] = False,
     verify_output: Annotated[
         bool, typer.Option("--verify-output", help="Compute the sha256 of every file before publishing.")
@@ -160,7 +172,7 @@ def finalize(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Put together what `run --shards` made on one machine or many: check every shard, and publish the outputs."""
+    """Combine the parts that `run --shards` made, on one machine or many: check every shard, publish the outputs."""
     with reporting(as_json=as_json), accessing(local=local):
         source = recipe_from_file(recipe, sets or (), sweeps or (), output=output, fix_known_faults=fix_known_faults)
         from mergegraph.cli.parts import parts_to_make

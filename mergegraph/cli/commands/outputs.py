@@ -25,18 +25,21 @@ def verify(
 
 def push(
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The folder that a run wrote.")],
-    repo: Annotated[str, typer.Argument(metavar="ORG/NAME", help="The model of the Hub; made where there is none.")],
-    private: Annotated[bool, typer.Option("--private", help="Make the repository a private one.")] = False,
+    repo: Annotated[
+        str, typer.Argument(metavar="ORG/NAME", help="The model on the Hub; created if it does not exist.")
+    ],
+    private: Annotated[bool, typer.Option("--private", help="If the repository is created, make it private.")] = False,
     revision: Annotated[
-        str | None, typer.Option("--revision", metavar="BRANCH", help="The branch. Default: main.")
+        str | None, typer.Option("--revision", metavar="BRANCH", help="The branch to push to. Default: main.")
     ] = None,
     message: Annotated[
-        str | None, typer.Option("--message", metavar="TEXT", help="The commit message. Default: names the output.")
+        str | None,
+        typer.Option("--message", metavar="TEXT", help="The commit message. Default: one that names the output."),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Verify an output, and put it on the Hugging Face Hub with its model card."""
+    """Verify an output, and upload it to the Hugging Face Hub with its model card."""
     with reporting(as_json=as_json):
         from mergegraph.cli.pushing import show_pushed
 

@@ -40,7 +40,7 @@ def check(
     local: Local = False,
     as_json: Json = False,
 ) -> None:
-    """Find everything that is wrong with a recipe, from the headers of its models. Exit code 0 or 2."""
+    """Find everything that is wrong with a recipe, using the headers of its models. Exit code 0 or 2."""
     with reporting(as_json=as_json), accessing(local=local):
         source = recipe_from_file(recipe, sets or (), sweeps or (), fix_known_faults=fix_known_faults)
         from mergegraph.cli.checking import show_check
@@ -58,28 +58,33 @@ def plan(
     allow_unrelated: AllowUnrelated = False,
     max_header_mb: MaxHeader = 25,
     fix_known_faults: FixKnownFaults = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Every tensor with its formula and numbers.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show every tensor with its formula and numbers.")] = False,
     workers: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, max=100_000, help="Also how long up to N workers of a cluster would take."),
+        typer.Option(
+            metavar="N", min=1, max=100_000, help="Also estimate how long up to N workers of a cluster would take."
+        ),
     ] = None,
     bandwidth: Annotated[
         str | None,
         typer.Option(
-            metavar="SIZE", help="With --workers: of each, to and from the storage: 2GB/s, 10Gbit/s. Default: 1GB/s."
+            metavar="SIZE",
+            help="With --workers: a worker's bandwidth to and from storage: 2GB/s, 10Gbit/s. Default: 1GB/s.",
         ),
     ] = None,
     storage: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="With --workers: of the storage, for all: 20GB/s. Default: no limit."),
+        typer.Option(
+            metavar="SIZE", help="With --workers: bandwidth of the shared storage: 20GB/s. Default: no limit."
+        ),
     ] = None,
     price: Annotated[
-        float | None, typer.Option(metavar="P", min=0, max=1e9, help="With --workers: what one costs an hour.")
+        float | None, typer.Option(metavar="P", min=0, max=1e9, help="With --workers: what one worker costs per hour.")
     ] = None,
     local: Local = False,
     as_json: Json = False,
 ) -> None:
-    """Show what a run would read, compute, write and hold in memory. Exit code 3 when it does not fit."""
+    """Show what a run would read, compute, write and hold in memory. Exit code 3 if it does not fit."""
     with reporting(as_json=as_json), accessing(local=local, headers_only=True):
         budgeted = budget_bytes(budget)
         from mergegraph.cli.simulating import cluster_of, show_simulated
@@ -109,12 +114,12 @@ def graph(
     max_header_mb: MaxHeader = 25,
     fix_known_faults: FixKnownFaults = False,
     local: Local = False,
-    rail: Annotated[bool, typer.Option("--rail", help="One node a line, with what it does.")] = False,
+    rail: Annotated[bool, typer.Option("--rail", help="Draw one node per line, with what it does.")] = False,
     direction: Annotated[
         str | None,
         typer.Option(
             metavar="|".join(DIRECTIONS),
-            help="Where wires lead. Default: what fits the terminal.",
+            help="Which way the wires lead. Default: what fits the terminal.",
             autocompletion=among(DIRECTIONS),
         ),
     ] = None,
@@ -122,13 +127,13 @@ def graph(
         str | None,
         typer.Option(
             metavar="|".join(SIZES),
-            help="How much of a node is shown. Default: what fits.",
+            help="How much of each node to show. Default: what fits.",
             autocompletion=among(SIZES),
         ),
     ] = None,
-    ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII characters alone.")] = False,
+    ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII characters only.")] = False,
 ) -> None:
-    """Draw the graph of a recipe: boxes and wires, or one node a line where they do not fit."""
+    """Draw the graph of a recipe: boxes and wires, or one node per line if they do not fit."""
     with reporting(), accessing(local=local, headers_only=True):
         one_of("--direction", direction, DIRECTIONS)
         one_of("--size", size, SIZES)

@@ -13,9 +13,9 @@ from mergegraph.cli.terminal import say_text
 
 def ops(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="One operation, in full.", autocompletion=operations)
+        str | None, typer.Argument(metavar="NAME", help="The operation to describe.", autocompletion=operations)
     ] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="All operations as one page of Markdown.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print all operations as one page of Markdown.")] = False,
 ) -> None:
     """List the operations, or describe one in full."""
     with reporting():
@@ -25,8 +25,10 @@ def ops(
 
 
 def schema(
-    search: Annotated[bool, typer.Option("--search", help="The schema of a search, not of a recipe.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="The reference of recipes, a page of Markdown.")] = False,
+    search: Annotated[bool, typer.Option("--search", help="Print the schema of a search instead.")] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the reference for recipes instead, as a page of Markdown.")
+    ] = False,
 ) -> None:
     """Print the JSON Schema of a recipe, for editors."""
     with reporting():
@@ -48,9 +50,9 @@ def schema(
 
 
 def demo(
-    search: Annotated[bool, typer.Option("--search", help="Run the searches of the repository instead.")] = False,
+    search: Annotated[bool, typer.Option("--search", help="Run the repository's searches instead.")] = False,
 ) -> None:
-    """Run recipes of the repository on real checkpoints, and measure what they made."""
+    """Run recipes from the repository on real checkpoints, and measure the results."""
     with reporting():
         if search:
             from mergegraph.cli.demo_search import show_search_demo

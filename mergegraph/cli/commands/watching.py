@@ -14,10 +14,10 @@ from mergegraph.cli.shell import among, recipes
 
 def watch(
     output: Annotated[
-        Path | None, typer.Argument(metavar="OUTPUT", help="What the run writes. Default: the only run there is.")
+        Path | None, typer.Argument(metavar="OUTPUT", help="The output of the run. Default: the only run in progress.")
     ] = None,
 ) -> None:
-    """Follow a run that goes on in another process. Ends as the run does; Ctrl-C leaves it alone."""
+    """Follow a run in another process until it ends, and end as it did. Ctrl-C leaves the run alone."""
     with reporting():
         from mergegraph.cli.watching import watch as watch_run
 
@@ -27,21 +27,28 @@ def watch(
 def tui(
     recipe: Annotated[
         Path | None,
-        typer.Argument(metavar="RECIPE", help="The recipe or search; with --attach an output.", autocompletion=recipes),
+        typer.Argument(
+            metavar="RECIPE", help="The recipe or search to open; with --attach, an output.", autocompletion=recipes
+        ),
     ] = None,
     attach: Annotated[
-        bool, typer.Option("--attach", help="Show a run, gone on or ended: the newest, or that of OUTPUT.")
+        bool,
+        typer.Option(
+            "--attach", help="Show a run, in progress or ended: the newest, or the one that writes the given output."
+        ),
     ] = False,
-    ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII characters alone.")] = False,
+    ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw with ASCII characters only.")] = False,
     theme: Annotated[
         str | None,
         typer.Option(
             metavar="|".join(THEMES),
-            help="The colours. Default: those chosen last, at first dark.",
+            help="The colours. Default: your last choice, dark at first.",
             autocompletion=among(THEMES),
         ),
     ] = None,
-    web: Annotated[bool, typer.Option("--web", help="In a browser of this machine; needs mergegraph[web].")] = False,
+    web: Annotated[
+        bool, typer.Option("--web", help="Open in a browser on this machine; needs mergegraph[web].")
+    ] = False,
 ) -> None:
     """Compose, run and inspect merges in the terminal."""
     with reporting():
