@@ -1,4 +1,4 @@
-"""Merge fine-tuned models by a declared graph: checked, planned, and run inside a memory budget.
+"""Merge fine-tuned models as a declared graph: checked, planned, and run within a memory budget.
 
     YAML --load--> Recipe --build--> Graph --resolve--> Resolved --plan--> Plan --run--> output folder
                                     (headers)
