@@ -90,7 +90,7 @@ _DROPPED = ("p", "drop", "drop_p", "drop_rate", "dropout", "sparsity")
 def field_called_elsewhere(key: str, value: Value, names: Sequence[str]) -> str:
     """What to write for a key that another tool has for one of the fields `names`. Else ""."""
     if key in _DROPPED and "density" in names:
-        is_share = isinstance(value, int | float) and 0 <= value <= 1
+        is_share = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
         kept = plain_decimal(1 - Decimal(as_text(value))) if is_share else "…"
         return f"`density` is the share that is kept: `density: {kept}`"
     name = _CALLED.get(key, "")
@@ -108,7 +108,7 @@ def with_its_weight(field: str, value: Value, names: Sequence[str]) -> str:
     """What to write for `{a: 0.5, b: 0.5}` as inputs that have a weight. Else ""."""
     if "weight" not in names or not isinstance(value, dict) or not value:
         return ""
-    if not all(isinstance(weight, int | float) for weight in value.values()):
+    if not all(isinstance(weight, int | float) and not isinstance(weight, bool) for weight in value.values()):
         return ""
     inputs = ", ".join(f"{{from: {name}, weight: {as_text(weight)}}}" for name, weight in value.items())
     return f"a weight stands with its input: `{field}: [{inputs}]`"

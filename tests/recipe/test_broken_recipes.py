@@ -52,6 +52,9 @@ NODES: list[tuple[str, int, tuple[str, ...], str]] = [
     ("x: {op: dare, input: base, base: base, p: 0.9}", 4, ("is kept: `density: 0.1`",), "what is dropped"),
     ("x: {op: ties, inputs: [base], base: base, sparsity: 0.75}", 4, ("`density: 0.25`",), "dropped, by default none"),
     ("x: {op: dare, input: base, base: base, drop: many}", 4, ("is kept: `density: …`",), "dropped, but no number"),
+    ("x: {op: dare, input: base, base: base, drop: true}", 4, ("is kept: `density: …`",), "dropped, yes"),
+    ("x: {op: dare, input: base, base: base, drop: 1e-3}", 4, ("is kept: `density: 0.999`",), "dropped, an exponent"),
+    ("x: {op: soup, inputs: {base: true}}", 4, ("takes a list, not a mapping", "`inputs`: "), "yes for a weight"),
     ("x: {op: save, input: base, path: p, precision: bf16}", 4, ("it is called `dtype` here",), "a known other name"),
     (
         "x: {op: soup, inputs: {base: 0.75, code: 2}}",
