@@ -126,7 +126,8 @@ class Soup(Combination):
     @classmethod
     def _one_glob(cls, value: object) -> object:
         if isinstance(value, Sized) and not isinstance(value, str) and len(value) > 1:
-            raise Unfit("it takes one glob of checkpoints", "write `inputs:` in place of `models:`")
+            fix = "write one glob, as in `models: ./runs/*`; nodes are averaged as `inputs: [A, B]`, in its place"
+            raise Unfit("it takes one glob of checkpoints", fix)
         return value
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, get_args
 
@@ -78,40 +78,48 @@ def decimal_comma(around: Mapping[str, Value], key: str) -> str:
     return f"a number takes a point, not a comma: `{before}: {whole}.{key}`"
 
 
-_CALLED = {
-    "base_model": "base", "models": "inputs", "precision": "dtype", "torch_dtype": "dtype", "out_dtype": "dtype",
-    "out": "path", "output": "path", "folder": "path",
+_CALLED: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("path", "folder", "checkpoint", "file", "ref"), ("model", "path")),
+    **dict.fromkeys(("tuned", "finetuned", "fine_tuned", "fine_tune"), ("model",)),
+    **dict.fromkeys(("base_model", "pretrained"), ("base",)),
+    **dict.fromkeys(("model", "node", "source"), ("input", "from")),
+    **dict.fromkeys(("models", "nodes", "sources", "deltas"), ("inputs",)),
+    **dict.fromkeys(("factor", "alpha", "strength", "coefficient", "weight"), ("by",)),
+    **dict.fromkeys(("output", "out", "to"), ("path",)),
+    **dict.fromkeys(("precision", "torch_dtype", "out_dtype"), ("dtype",)),
+    **dict.fromkeys(("p", "drop", "drop_p", "drop_rate", "dropout", "sparsity"), ("density",)),
 }  # fmt: skip
-"""Names that other tools and habit give to a field."""
-_DROPPED = ("p", "drop", "drop_p", "drop_rate", "dropout", "sparsity")
-"""What papers call the share that is not kept."""
+"""Names that papers, other tools and habit give to fields, where they mean the same; of density, the rest of it."""
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
+_MOST_INPUTS = 12
 
 
-def field_called_elsewhere(key: str, value: Value, names: Sequence[str]) -> str:
-    """What to write for a key that another tool has for one of the fields `names`. Else ""."""
-    if key in _DROPPED and "density" in names:
-        is_share = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
-        kept = plain_decimal(1 - Decimal(as_text(value))) if is_share else "…"
-        return f"`density` is the share that is kept: `density: {kept}`"
-    name = _CALLED.get(key, "")
-    return f"it is called `{name}` here" if name in names else ""
+def fields_called(key: str, names: Iterable[str]) -> list[str]:
+    """Which of the fields `names` other tools call `key`."""
+    return [name for name in names if name in _CALLED.get(key, ())]
 
 
-def in_place_of(cls: type[Described], key: str, value: Value, needed: str) -> str:
-    """What to write where `key` stands and `needed` is missing."""
-    means = cls.model_fields[needed].description if needed in cls.model_fields else ""
-    write = f"write `{needed}:` in place of `{key}:`" + (f" ({means})" if means else "")
-    return field_called_elsewhere(key, value, ["density"] if needed == "density" else []) or write
+def in_place_of(key: str, value: Value, name: str) -> str:
+    """What to write for `key`, which other tools call the field `name`."""
+    if name != "density":
+        return f"it is called `{name}` here: write `{name}:` in place of `{key}:`"
+    is_share = isinstance(value, int | float) and 0 < value < 1
+    kept = plain_decimal(1 - Decimal(as_text(value))) if is_share else "…"
+    return f"`density` is the share that is kept: `density: {kept}`"
 
 
 def with_its_weight(field: str, value: Value, names: Sequence[str]) -> str:
-    """What to write for `{a: 0.5, b: 0.5}` as inputs that have a weight. Else ""."""
-    if "weight" not in names or not isinstance(value, dict) or not value:
+    """What to write for `{a: 0.5, b: 0.5}` as inputs that have a weight, where it is that. Else ""."""
+    if "weight" not in names or not isinstance(value, dict) or not 0 < len(value) <= _MOST_INPUTS:
         return ""
-    if not all(isinstance(weight, int | float) and not isinstance(weight, bool) for weight in value.values()):
+    if not all(_NAME.fullmatch(name) and name not in names and _is_plain_number(value[name]) for name in value):
         return ""
     inputs = ", ".join(f"{{from: {name}, weight: {as_text(weight)}}}" for name, weight in value.items())
     return f"a weight stands with its input: `{field}: [{inputs}]`"
+
+
+def _is_plain_number(value: Value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
 
 
 def beside_its_input(key: str, nested: Mapping[str, Sequence[str]]) -> str:

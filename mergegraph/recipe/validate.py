@@ -21,7 +21,7 @@ from mergegraph.recipe.correcting import (
     choices,
     decimal_comma,
     described,
-    field_called_elsewhere,
+    fields_called,
     in_place_of,
     instead,
     op_problem,
@@ -130,9 +130,7 @@ def _problems(cls: type[Described], fields: dict[str, Value], errors: Iterable[A
     unknown = [path for path, found in by_path.items() if found[0][1]["type"] == "extra_forbidden"]
     near = {path: (*path[:-1], name) for path in unknown if (name := _suggestion(cls, path))}
     suggested = set(near.values())
-    renamed = _renamed(
-        cls, fields, [path for path in unknown if path not in near], [path for path in missing if path not in suggested]
-    )
+    renamed = _renamed(cls, fields, unknown, [path for path in missing if path not in suggested])
     for path, found in by_path.items():
         is_outer = path and any(other[: len(path)] == path and other != path for other in by_path)
         is_told_elsewhere = path in missing and (path in suggested or path in renamed.values())
@@ -145,20 +143,21 @@ def _problems(cls: type[Described], fields: dict[str, Value], errors: Iterable[A
 def _renamed(
     cls: type[Described], fields: dict[str, Value], unknown: list[Path], missing: list[Path]
 ) -> dict[Path, Path]:
-    """A key that is not known, alone beside the only one that is missing: the same under another name, it seems."""
+    """Keys that are not known, and the one missing field that other tools call so."""
     found: dict[Path, Path] = {}
     for path in unknown:
-        beside = [other for other in missing if other[:-1] == path[:-1]]
-        is_alone = len(beside) == 1 and sum(other[:-1] == path[:-1] for other in unknown) == 1
-        if is_alone and not (is_edge(cls, beside[0]) and isinstance(_value_at(fields, path), int | float)):
-            found[path] = beside[0]
+        beside = [str(other[-1]) for other in missing if other[:-1] == path[:-1]]
+        called = fields_called(str(path[-1]), beside)
+        is_number = isinstance(_value_at(fields, path), int | float)
+        if len(called) == 1 and not (is_number and is_edge(cls, (*path[:-1], called[0]))):
+            found[path] = (*path[:-1], called[0])
     return found
 
 
 def _problem_of_name(cls: type[Described], fields: dict[str, Value], path: Path, needed: str) -> Problem:
     key = str(path[-1])
     fact = f'{cls.op_name()} has no "{key}"{_in_mapping(path)}, and needs "{needed}".'
-    return Problem(fact, fix=in_place_of(cls, key, _value_at(fields, path), needed))
+    return Problem(fact, fix=in_place_of(key, _value_at(fields, path), needed))
 
 
 def _path(fields: dict[str, Value], error: Any) -> tuple[Path, str]:
@@ -221,11 +220,9 @@ def _for_unknown(cls: type[Described], fields: dict[str, Value], path: Path) -> 
         return f"the strength of the result is a node after this one: {{op: scale, input: NODE, by: {by}}}"
     names = [name for name in field_names(cls, path[:-1]) if name != "op"]
     nested = {field: [name for name in field_names(cls, (*path[:-1], field)) if name != "from"] for field in names}
-    return (
-        beside_its_input(key, nested)
-        or field_called_elsewhere(key, _value_at(fields, path), names)
-        or did_you_mean(key, names, f"{cls.op_name()} takes")
-    )
+    free = fields_called(key, [name for name in names if not isinstance(around, dict) or name not in around])
+    called = in_place_of(key, _value_at(fields, path), free[0]) if len(free) == 1 else ""
+    return beside_its_input(key, nested) or called or did_you_mean(key, names, f"{cls.op_name()} takes")
 
 
 def _value_at(fields: Value, path: Path) -> Value:

@@ -35,7 +35,7 @@ RECIPE = [
         "nodes where a soup takes a glob",
         "takes one glob of checkpoints",
         edit=(_SUM, "{op: soup, models: [base, code]}"),
-        mended=corrected("models: [", "inputs: [", "`inputs:`"),
+        mended=corrected("models: [", "inputs: [", "`inputs: ["),
     ),
     Mistake("a decimal comma", 'no "5"', edit=("by: 0.5", "by: 0,5"), mended=corrected("by: 0,5", "by: 0.5")),
     Mistake(

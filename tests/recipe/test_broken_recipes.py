@@ -203,13 +203,41 @@ def test_a_broken_node_is_explained(node: str, line: int, said: tuple[str, ...],
         ("inp: base, factor: 1", {'scale has no "inp".', 'scale has no "factor", and needs "by".'}),
         (
             "source: base, factor: 1",
-            {'scale needs "input".', 'scale needs "by".', 'scale has no "source".', 'scale has no "factor".'},
+            {'scale has no "source", and needs "input".', 'scale has no "factor", and needs "by".'},
+        ),
+        (
+            "what: base, much: 1",
+            {'scale needs "input".', 'scale needs "by".', 'scale has no "what".', 'scale has no "much".'},
         ),
     ],
-    ids=["one is spelt nearly right", "which is which is not known"],
+    ids=["one is spelt nearly right", "both are known", "neither is known"],
 )
 def test_two_unknown_fields_beside_two_missing_ones(fields: str, said: set[str]) -> None:
     assert {problem.fact for problem in _problems(f"{FRAME}  x: {{op: scale, {fields}}}\n{SAVE}")} == said
+
+
+@pytest.mark.parametrize(
+    ("node", "fixes"),
+    [
+        ("{op: dare, input: base, base: base, drop_ratio: 0.9}", {"add `density:`", "dare takes: "}),
+        ("{op: dare, input: base, base: base, epsilon: 0.1}", {"add `density:`", "dare takes: "}),
+        ("{op: dare, input: base, base: base, lambda: 0.7}", {"add `density:`", "the strength of the result"}),
+        ("{op: dare, input: base, base: base, seed: 0,5}", {"add `density:`", "a number takes a point"}),
+        ("{op: dare, input: base, base: base, p: 0,9}", {"`density` is the share", "a number takes a point"}),
+        ("{op: ties, base: base, weights: [0.5, 0.5]}", {"add `inputs:`", "`weight` stands with each input"}),
+        ("{op: save, path: p, precision: bf16}", {"add `input:`", "it is called `dtype` here"}),
+        ("{op: scale, input: base, comment: half of it}", {"add `by:`", "scale takes: "}),
+        ("{op: delta, model: base, base_model: 3}", {"add `base:`", "it is called `base` here"}),
+        ("{op: dare, input: base, base: base, density: 0.5, p: 0.9}", {"dare takes: "}),
+        ("{op: soup, inputs: {weight: 0.5, density: 1}}", {"`inputs`: "}),
+        ("{op: soup, inputs: {base: .nan}}", {"`inputs`: "}),
+        ("{op: soup, inputs: {'a, b': 1}}", {"`inputs`: "}),
+    ],
+)
+def test_no_other_field_is_guessed_where_the_meaning_may_differ(node: str, fixes: set[str]) -> None:
+    found = [problem.fix for problem in _problems(f"{FRAME}  x: {node}\n{SAVE}")]
+    assert len(found) == len(fixes), found
+    assert all(any(fix.startswith(begin) for fix in found) for begin in fixes), found
 
 
 WHOLE: list[tuple[str, int, tuple[str, ...], str]] = [

@@ -109,7 +109,6 @@ def test_another_search_in_the_same_folder_reuses_what_is_there(tmp_path: Path) 
 BROKEN = """\
 import os, time
 from pathlib import Path
-from time import monotonic, sleep
 import judge as good
 
 def score(model, split):

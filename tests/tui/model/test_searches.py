@@ -172,11 +172,17 @@ def is_kept(pid: int) -> bool:
     return any(child.pid == pid for child in runs._children)
 
 
-def test_a_search_lives_until_its_process_has_ended(lingering: FollowedSearch) -> None:
+def test_a_search_lives_until_its_process_has_ended(lingering: FollowedSearch, monkeypatch: pytest.MonkeyPatch) -> None:
     before = lingering.view
     assert before.state == "running"
     assert lingering.start() is None
     assert lingering.look() is before, "none is begun beside it"
+    asked: list[tuple[int, int]] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "kill", lambda pid, number: asked.append((pid, number)))
+        assert lingering.stop()
+    assert asked == [(before.pid, signal.SIGINT)]
+    assert lingering.look().state == "stopping"
     os.kill(before.pid, signal.SIGTERM)
     while lingering.look().pid:
         sleep(0.01)

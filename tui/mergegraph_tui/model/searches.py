@@ -184,14 +184,15 @@ class FollowedSearch:
 
     def stop(self) -> bool:
         """Ask it to end; what is evaluated stays. False where it does not run."""
-        pid = writer(self.place)
-        if not pid:
-            return False
-        try:
-            os.kill(pid, signal.SIGINT)
-        except (ProcessLookupError, PermissionError):
-            return False
-        self._is_stopping = True
+        with self._looking:
+            pid = self._process()
+            if not pid:
+                return False
+            try:
+                os.kill(pid, signal.SIGINT)
+            except (ProcessLookupError, PermissionError):
+                return False
+            self._is_stopping = True
         return True
 
     def _look_at_child(self) -> None:
